@@ -1,0 +1,52 @@
+"""What can go wrong, said once: a code for programs, a sentence for people, no HTTP.
+
+The interfaces render every one of these in one place; see `chats.api.errors`.
+"""
+
+from typing import Any, ClassVar
+
+
+class DomainError(Exception):
+    """An expected failure. `code` is stable, `message` is shown to people, `fields` names what to correct."""
+
+    code: ClassVar[str] = "error"
+    message: str = "Something went wrong."
+
+    def __init__(self, message: str = "", *, fields: dict[str, Any] | None = None) -> None:
+        self.message = message or type(self).message
+        self.fields = fields or {}
+        super().__init__(self.message)
+
+
+class Invalid(DomainError):
+    code = "invalid"
+    message = "Something in this request is not valid."
+
+
+class NotFound(DomainError):
+    code = "not_found"
+    message = "There is nothing here, or it is not yours."
+
+
+class Forbidden(DomainError):
+    code = "forbidden"
+    message = "You may not do this."
+
+
+class Conflict(DomainError):
+    code = "conflict"
+    message = "This was changed by someone else, or used before with other content."
+
+
+class TooLarge(DomainError):
+    code = "too_large"
+    message = "This is larger than allowed."
+
+
+class TooMany(DomainError):
+    code = "too_many"
+    message = "Too many requests. Wait a moment and try again."
+
+    def __init__(self, message: str = "", *, retry_after_seconds: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds

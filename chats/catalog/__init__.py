@@ -1,0 +1,1 @@
+"""Which AI models exist, who may use them and what they cost."""

@@ -1,0 +1,197 @@
+"""Provider, AIModel and Price: what staff curate in the admin."""
+
+import uuid
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from django.conf import settings
+from django.contrib.auth.models import Group
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.utils import timezone
+from uuid_utils.compat import uuid7
+
+from chats.catalog.encryption import EncryptedTextField
+
+if TYPE_CHECKING:
+    from accounts.models import User
+
+
+class Provider(models.Model):
+    """A server that runs AI models, and the key to it."""
+
+    class Kind(models.TextChoices):
+        OPENAI = "openai", "OpenAI-compatible server"
+        DEMO = "demo", "Built-in demo (no network)"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    name = models.CharField(max_length=100, unique=True)
+    kind = models.CharField(max_length=20, choices=Kind.choices, default=Kind.OPENAI)
+    base_url = models.CharField(
+        "base URL",
+        max_length=500,
+        blank=True,
+        help_text="Up to and including /v1, for example https://api.openai.com/v1 or http://localhost:11434/v1.",
+    )
+    api_key = EncryptedTextField("API key", blank=True, default="", help_text="Stored encrypted and never shown again.")
+    enabled = models.BooleanField(default=True, help_text="Off: none of its models can be used.")
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class AIModelQuerySet(models.QuerySet["AIModel"]):
+    def enabled(self) -> Self:
+        return self.filter(enabled=True, provider__enabled=True)
+
+    def visible_to(self, user: "User") -> Self:
+        """Enabled models this person may use: those open to everyone, and those of a group they are in."""
+        limits = AIModel.groups.through.objects.filter(aimodel=models.OuterRef("pk"))
+        theirs = limits.filter(group__in=Group.objects.filter(user=user))
+        return self.enabled().filter(~models.Exists(limits) | models.Exists(theirs))
+
+    def named(self, reference: str) -> Self:
+        """Models a client may mean by `reference`: the id, else the name or the provider's model id, first match first."""
+        try:
+            return self.filter(pk=uuid.UUID(reference))
+        except ValueError:
+            return self.filter(models.Q(name=reference) | models.Q(model_id=reference))
+
+    def with_current_price(self, when: datetime) -> Self:
+        """Each model with `.current_prices`: a list with its price at `when`, or empty when none is known."""
+        newest = (
+            Price.objects.filter(model=models.OuterRef("model"), valid_from__lte=when)
+            .order_by("-valid_from", "-created_at", "-pk")
+            .values("pk")[:1]
+        )
+        current = Price.objects.filter(pk=models.Subquery(newest))
+        return self.prefetch_related(models.Prefetch("prices", queryset=current, to_attr="current_prices"))
+
+
+class AIModel(models.Model):
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="models")
+    name = models.CharField(max_length=200, help_text="As people see it in the picker.")
+    model_id = models.CharField("model id", max_length=200, help_text="As the provider calls it.")
+    description = models.CharField(max_length=300, blank=True, help_text="What it is good at; shown in the picker.")
+    enabled = models.BooleanField(default=False, help_text="Off: hidden and refused everywhere, at once.")
+    order = models.PositiveIntegerField(default=100, help_text="Lower comes first; the first is the default.")
+    context_window = models.PositiveIntegerField(null=True, blank=True, help_text="Tokens it can read at once.")
+    max_output_tokens = models.PositiveIntegerField(null=True, blank=True, help_text="Most tokens in one answer.")
+    supports_vision = models.BooleanField("vision", default=False)
+    supports_tools = models.BooleanField("tools", default=False)
+    supports_reasoning = models.BooleanField("reasoning", default=False)
+    default_settings = models.JSONField(
+        default=dict, blank=True, help_text='Sent with every request, for example {"temperature": 0.3}.'
+    )
+    writes_titles = models.BooleanField(
+        default=False, help_text="Also writes the titles of new chats. At most one model; none: the first words stand."
+    )
+    groups = models.ManyToManyField(
+        "auth.Group", blank=True, related_name="+", help_text="Who may use it. None chosen: everyone."
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    objects: ClassVar[models.Manager["AIModel"]] = AIModelQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "AI model"
+        ordering = ["order", "name", "id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["provider", "model_id"],
+                name="aimodel_provider_model_id_unique",
+                violation_error_message="A model with this provider and model id already exists.",
+            ),
+            models.UniqueConstraint(
+                fields=["provider", "name"],
+                name="aimodel_provider_name_unique",
+                violation_error_message="A model with this provider and name already exists.",
+            ),
+            models.UniqueConstraint(
+                fields=["writes_titles"],
+                condition=models.Q(writes_titles=True),
+                name="aimodel_one_writes_titles",
+                violation_error_message="Another model already writes titles.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def price_at(self, when: datetime) -> "Price | None":
+        """The price in force at `when`; None when unknown, which never means free."""
+        return self.prices.in_force(when).first()
+
+    def clean(self) -> None:
+        if not isinstance(self.default_settings, dict):
+            raise ValidationError({"default_settings": "Must be a JSON object."})
+
+
+class PriceQuerySet(models.QuerySet["Price"]):
+    def in_force(self, when: datetime) -> Self:
+        """Prices already valid at `when`, the governing one first."""
+        return self.filter(valid_from__lte=when).order_by("-valid_from", "-created_at", "-pk")
+
+
+def _usd_per_million(name: str, *, optional: bool = True, help_text: str = "") -> Any:
+    # 100,000 USD per million tokens is over a hundred times the dearest model sold; more is a slip of the keyboard.
+    return models.DecimalField(
+        name,
+        max_digits=16,
+        decimal_places=8,
+        null=optional,
+        blank=optional,
+        validators=[MinValueValidator(0), MaxValueValidator(100_000)],
+        help_text=help_text,
+    )
+
+
+class Price(models.Model):
+    """What a model costs from a moment on, in USD. Rows are only ever added; what was billed never changes."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    model = models.ForeignKey(AIModel, on_delete=models.CASCADE, related_name="prices")
+    valid_from = models.DateTimeField(default=timezone.now)
+    input_per_million = _usd_per_million("input, USD per million tokens", optional=False)
+    cached_input_per_million = _usd_per_million("cached input", help_text="Empty: as input.")
+    cache_write_per_million = _usd_per_million("cache write", help_text="Empty: as input.")
+    output_per_million = _usd_per_million("output, USD per million tokens", optional=False)
+    per_request = models.DecimalField(
+        max_digits=12,
+        decimal_places=8,
+        default=0,
+        validators=[MinValueValidator(0), MaxValueValidator(1_000)],
+        help_text="USD for each request, on top of tokens.",
+    )
+    author = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, editable=False, related_name="+"
+    )
+    reason = models.CharField(max_length=200, blank=True, help_text="Why it changed; kept for the audit.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects: ClassVar[models.Manager["Price"]] = PriceQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-valid_from", "-created_at"]
+        indexes = [models.Index(fields=["model", "-valid_from"], name="price_model_valid_from")]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(
+                    input_per_million__gte=0, output_per_million__gte=0, per_request__gte=0
+                )
+                & (models.Q(cached_input_per_million__isnull=True) | models.Q(cached_input_per_million__gte=0))
+                & (models.Q(cache_write_per_million__isnull=True) | models.Q(cache_write_per_million__gte=0)),
+                name="price_not_negative",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.input_per_million.normalize():f} in, {self.output_per_million.normalize():f} out"

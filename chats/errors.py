@@ -1,0 +1,33 @@
+"""Errors of conversations: a code and a sentence each. HTTP knows them only in `chats.api.errors`."""
+
+from accounts.errors import Conflict, DomainError, Forbidden, Invalid, NotFound, TooLarge, TooMany
+
+__all__ = [
+    "ChatBusy",
+    "Conflict",
+    "DomainError",
+    "Forbidden",
+    "Invalid",
+    "ModelUnavailable",
+    "NotFound",
+    "ReplyRunning",
+    "TooLarge",
+    "TooMany",
+]
+
+
+class ModelUnavailable(Invalid):
+    """The model is missing, disabled, or not for this person: the three look alike."""
+
+    code = "model_unavailable"
+    message = "Model not available. Choose another model and send again."
+
+
+class ReplyRunning(Conflict):
+    code = "reply_running"
+    message = "This message is still being written. Stop its reply first."
+
+
+class ChatBusy(Conflict):
+    code = "chat_busy"
+    message = "An answer is still being written in this chat. Wait for it or stop it."

@@ -1,0 +1,93 @@
+"""What goes to a model and what comes back, whatever the provider calls it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Role = Literal["system", "user", "assistant", "tool"]
+# "stop": it said all it wanted; "length": it met a limit of tokens; "tool_calls": it waits for results;
+# "content_filter": the provider withheld the rest.
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    role: Role
+    content: str
+    tool_calls: Sequence[Mapping[str, Any]] = ()  # as OpenAI has them: {"id", "type", "function": {"name", "arguments"}}
+    tool_call_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a model lives. `api_key` may be empty: local servers need none."""
+
+    kind: str
+    base_url: str
+    api_key: str = field(repr=False)
+    model_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    messages: Sequence[ChatMessage]
+    settings: Mapping[str, Any] = field(default_factory=dict)  # temperature and the like, sent as they are
+    max_output_tokens: int | None = None
+    tools: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds a provider may take, and bytes one line of its answer may have."""
+
+    connect_seconds: float = 10
+    first_token_seconds: float = 180
+    silence_seconds: float = 300
+    line_max_bytes: int = 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one call. `input_tokens` includes the cached, `output_tokens` the reasoning ones."""
+
+    input_tokens: int = 0
+    cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    raw: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A piece of tool call number `index`; `id` and `name` come once, `arguments` is JSON text in pieces."""
+
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageReported:
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The provider's own word that the answer is over. A stream without it is incomplete."""
+
+    reason: FinishReason
+
+
+StreamEvent = TextDelta | ReasoningDelta | ToolCallDelta | UsageReported | Finished

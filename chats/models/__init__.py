@@ -1,0 +1,7 @@
+"""The nouns of a conversation, one file each."""
+
+from chats.models.chat import Chat, ChatTag
+from chats.models.message import Message
+from chats.models.reply import Reply
+
+__all__ = ["Chat", "ChatTag", "Message", "Reply"]

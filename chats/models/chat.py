@@ -1,0 +1,87 @@
+"""Chat: one conversation of one person, a tree of messages with a current leaf."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+from uuid_utils.compat import uuid7
+
+from chats.catalog.models import AIModel
+
+if TYPE_CHECKING:
+    from accounts.models import User
+
+
+class ChatQuerySet(models.QuerySet["Chat"]):
+    def visible_to(self, user: "User") -> Self:
+        """Chats this person may read. A deleted chat reads as missing."""
+        return self.filter(user=user, deleted_at__isnull=True)
+
+    editable_by = visible_to
+
+    def deleted_since(self, user: "User", when: datetime) -> Self:
+        """Chats this person deleted after `when`, which an undo may still bring back."""
+        return self.filter(user=user, deleted_at__gte=when)
+
+    def tagged(self, tag: str) -> Self:
+        return self.filter(tags__tag=tag)
+
+    def matching(self, words: str) -> Self:
+        return self.filter(title__icontains=words)
+
+
+class Chat(models.Model):
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="chats")
+    title = models.CharField(max_length=200, blank=True, default="")
+    is_title_automatic = models.BooleanField(default=True, help_text="No person has named it yet.")
+    space = models.CharField(max_length=100, default="default")
+    notebooks = models.JSONField(default=list, blank=True, help_text="List of strings.")
+    system_prompt = models.TextField(blank=True, default="")
+    model = models.ForeignKey(AIModel, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    extra_data = models.JSONField(default=dict, blank=True)
+    pinned = models.BooleanField(default=False)
+    archived = models.BooleanField(default=False)
+    current_leaf = models.ForeignKey(
+        "chats.Message", on_delete=models.SET_NULL, null=True, blank=True, editable=False, related_name="+"
+    )
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    # Set by the verbs, not by save(): renaming a chat must not move it to the top of the list.
+    updated_at = models.DateTimeField(default=timezone.now, editable=False)
+    deleted_at = models.DateTimeField(null=True, blank=True)
+
+    objects: ClassVar[models.Manager["Chat"]] = ChatQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-updated_at", "-id"]
+        indexes = [
+            models.Index(
+                fields=["user", "-updated_at", "-id"],
+                condition=models.Q(deleted_at__isnull=True),
+                name="chat_user_updated_at",
+            ),
+            models.Index(
+                fields=["user", "space", "-updated_at"],
+                condition=models.Q(deleted_at__isnull=True),
+                name="chat_user_space_updated_at",
+            ),
+            models.Index(fields=["created_at"], name="chat_created_at"),
+        ]
+
+    def __str__(self) -> str:
+        return self.title or "New chat"
+
+
+class ChatTag(models.Model):
+    chat = models.ForeignKey(Chat, on_delete=models.CASCADE, related_name="tags")
+    tag = models.CharField(max_length=100)
+
+    class Meta:
+        ordering = ["tag"]
+        constraints = [models.UniqueConstraint(fields=["chat", "tag"], name="chattag_chat_tag_unique")]
+        indexes = [models.Index(fields=["tag", "chat"], name="chattag_tag_chat")]
+
+    def __str__(self) -> str:
+        return self.tag

@@ -1,0 +1,109 @@
+"""Reply: one attempt of the server to answer a message. It belongs to the server, not to any connection."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+from uuid_utils.compat import uuid7
+
+from chats.catalog.models import AIModel, Price
+from chats.models.chat import Chat
+from chats.models.message import Message
+
+if TYPE_CHECKING:
+    from accounts.models import User
+
+
+class ReplyQuerySet(models.QuerySet["Reply"]):
+    def visible_to(self, user: "User") -> Self:
+        return self.filter(chat__user=user, chat__deleted_at__isnull=True)
+
+    editable_by = visible_to
+
+    def unfinished(self) -> Self:
+        return self.filter(status__in=Reply.UNFINISHED)
+
+    def claimable(self, stale_before: datetime) -> Self:
+        """Replies that wait for a worker, and running ones whose worker has not been heard of since `stale_before`."""
+        abandoned = models.Q(status=Reply.Status.RUNNING, heartbeat_at__lt=stale_before)
+        return self.filter(models.Q(status=Reply.Status.QUEUED) | abandoned)
+
+    def held_by(self, worker: str, attempt: int) -> Self:
+        """The row as long as this worker still holds it: after a takeover its writes must change nothing."""
+        return self.filter(status=Reply.Status.RUNNING, worker=worker, attempt=attempt)
+
+
+class Reply(models.Model):
+    class Status(models.TextChoices):
+        QUEUED = "queued", "queued"
+        RUNNING = "running", "running"
+        WAITING = "waiting", "waiting for approval"
+        COMPLETED = "completed", "completed"
+        STOPPED = "stopped", "stopped"
+        FAILED = "failed", "failed"
+        INCOMPLETE = "incomplete", "incomplete"
+        INTERRUPTED = "interrupted", "interrupted"
+        BUDGET_EXCEEDED = "budget_exceeded", "budget exceeded"
+
+    UNFINISHED = (Status.QUEUED, Status.RUNNING, Status.WAITING)
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    chat = models.ForeignKey(Chat, on_delete=models.CASCADE, related_name="replies")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    prompt = models.ForeignKey(
+        Message, on_delete=models.SET_NULL, null=True, related_name="replies", help_text="The message it answers."
+    )
+    message = models.OneToOneField(
+        Message, on_delete=models.SET_NULL, null=True, related_name="writer", help_text="The message being written."
+    )
+    model = models.ForeignKey(AIModel, on_delete=models.SET_NULL, null=True, related_name="+")
+    price = models.ForeignKey(
+        Price, on_delete=models.SET_NULL, null=True, related_name="+", help_text="In force when it started."
+    )
+    status = models.CharField(max_length=20, choices=Status.choices, default=Status.QUEUED)
+    client_id = models.CharField(max_length=64, null=True, blank=True)
+    request_digest = models.CharField(
+        max_length=64, blank=True, default="", help_text="Of the request's body: the same client_id with another is a conflict."
+    )
+    attempt = models.PositiveSmallIntegerField(default=0)
+    worker = models.CharField(max_length=64, blank=True, default="")
+    heartbeat_at = models.DateTimeField(null=True, blank=True)
+    snapshot_seq = models.PositiveBigIntegerField(
+        default=0, help_text="The events up to this number are in the message's row."
+    )
+    stop_requested_at = models.DateTimeField(null=True, blank=True)
+    error_code = models.CharField(max_length=50, blank=True, default="")
+    error_message = models.TextField(blank=True, default="", help_text="One sentence of cause, and the next step.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    started_at = models.DateTimeField(null=True, blank=True)
+    first_token_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    objects: ClassVar[models.Manager["Reply"]] = ReplyQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "replies"
+        ordering = ["-created_at", "-id"]
+        constraints = [models.UniqueConstraint(fields=["user", "client_id"], name="reply_user_client_id_unique")]
+        indexes = [
+            models.Index(
+                fields=["status", "heartbeat_at"],
+                condition=models.Q(status__in=["queued", "running", "waiting"]),
+                name="reply_unfinished",
+            ),
+            models.Index(fields=["chat", "created_at"], name="reply_chat_created_at"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.status} reply of {self.created_at:%Y-%m-%d %H:%M}"
+
+    @property
+    def is_finished(self) -> bool:
+        return self.status not in self.UNFINISHED
+
+    @property
+    def finished_seq(self) -> int:
+        """The number of the event `reply.finished`, the one after the last text."""
+        return self.snapshot_seq + 1

@@ -1,0 +1,1 @@
+"""What was used and what it cost: an append-only ledger in exact decimals."""

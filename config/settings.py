@@ -1,0 +1,236 @@
+"""All settings of Parley, read from the environment and `.env` (see `.env.example`).
+
+Every limit is a setting with its unit in the name, so that an operator, or a test, can change it.
+"""
+
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import environ
+from csp.constants import NONE, SELF
+
+from config import local_secrets
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = environ.Env()
+env.read_env(BASE_DIR / ".env")
+
+# ---------------------------------------------------------------- where and how it runs
+ENVIRONMENT = env("ENVIRONMENT", default="local")  # local | production
+IS_PRODUCTION = ENVIRONMENT == "production"
+DEBUG = env.bool("DEBUG", default=False)
+DATA_DIR = Path(env("DATA_DIR", default=str(BASE_DIR / "var"))).expanduser().resolve()
+VERSION = "0.1.0"
+
+# A production node gets its secrets from the environment; `config.checks` refuses weak ones.
+_local = {} if IS_PRODUCTION else local_secrets.read_or_create(DATA_DIR / "secrets.json")
+SECRET_KEY = env("SECRET_KEY", default=_local.get("SECRET_KEY", "insecure-not-set"))
+# Encrypts provider keys at rest. Several, comma separated, while keys are rotated: the first one encrypts.
+ENCRYPTION_KEYS = env.list("ENCRYPTION_KEYS", default=[k for k in [_local.get("ENCRYPTION_KEY")] if k])
+
+FRONTEND_HOST = env("FRONTEND_HOST", default="").rstrip("/")  # https://chat.example.org, the address people type
+BACKEND_CORS_ORIGINS = [o.rstrip("/") for o in env.list("BACKEND_CORS_ORIGINS", default=[])]
+_frontend_origins = [o for o in [FRONTEND_HOST, *BACKEND_CORS_ORIGINS] if o]
+_local_hosts = ["localhost", ".localhost", "127.0.0.1", "[::1]", socket.gethostname().lower()]
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[] if IS_PRODUCTION else _local_hosts)
+if FRONTEND_HOST and (_name := urlsplit(FRONTEND_HOST).hostname) and _name not in ALLOWED_HOSTS:
+    ALLOWED_HOSTS.append(_name)
+TRUSTED_PROXY_COUNT = env.int("TRUSTED_PROXY_COUNT", default=0)  # reverse proxies whose X-Forwarded-For is believed
+
+# ---------------------------------------------------------------- applications
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "corsheaders",
+    "csp",
+    "django_htmx",
+    "allauth",
+    "allauth.account",
+    "accounts",
+    "chats",
+    "chats.catalog",
+    "chats.knowledge",
+    "chats.tools",
+    "chats.usage",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django_structlog.middlewares.RequestMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+ROOT_URLCONF = "config.urls"
+ASGI_APPLICATION = "config.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# ---------------------------------------------------------------- database, cache
+DATABASE_URL = env("DATABASE_URL", default=f"sqlite:///{DATA_DIR / 'parley.sqlite3'}")
+REDIS_URL = env("REDIS_URL", default="")
+# A pool's smallest and greatest number of connections a process, and how long a request waits for one.
+DATABASE_POOL_MIN_SIZE = env.int("DATABASE_POOL_MIN_SIZE", default=5)
+DATABASE_POOL_MAX_SIZE = env.int("DATABASE_POOL_MAX_SIZE", default=20)
+DATABASE_POOL_WAIT_SECONDS = env.float("DATABASE_POOL_WAIT_SECONDS", default=30)
+DATABASE_STATEMENT_TIMEOUT_SECONDS = env.int("DATABASE_STATEMENT_TIMEOUT_SECONDS", default=15)
+SQLITE_WAIT_SECONDS = env.float("SQLITE_WAIT_SECONDS", default=10)
+# FULL survives a power cut, NORMAL only the death of the process; FULL costs one fsync a commit.
+SQLITE_SYNCHRONOUS = env("SQLITE_SYNCHRONOUS", default="FULL")
+
+_database = env.db_url_config(DATABASE_URL.replace("postgresql+psycopg://", "postgresql://", 1))
+IS_SQLITE = _database["ENGINE"].endswith("sqlite3")
+if IS_SQLITE:
+    _database["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": SQLITE_WAIT_SECONDS,
+        "init_command": f"PRAGMA journal_mode=WAL; PRAGMA synchronous={SQLITE_SYNCHRONOUS}; PRAGMA foreign_keys=ON",
+    }
+    # Database work runs on a fixed set of threads (config.handler, replies.database): each keeps its connection.
+    _database["CONN_MAX_AGE"] = None
+    # A file, not memory: tests use the same journal, locks and threads as the product.
+    _database["TEST"] = {"NAME": str(DATA_DIR / "test.sqlite3")}
+else:
+    _options = _database.setdefault("OPTIONS", {})
+    _options["pool"] = {
+        "min_size": DATABASE_POOL_MIN_SIZE,
+        "max_size": DATABASE_POOL_MAX_SIZE,
+        "timeout": DATABASE_POOL_WAIT_SECONDS,
+    }
+    _options["options"] = " ".join(
+        o for o in [_options.get("options"), f"-c statement_timeout={DATABASE_STATEMENT_TIMEOUT_SECONDS}s"] if o
+    )
+    _database["CONN_MAX_AGE"] = 0
+    _database["CONN_HEALTH_CHECKS"] = True
+DATABASES = {"default": _database}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
+    if REDIS_URL
+    else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 20_000}}
+}
+WEB_THREADS = env.int("WEB_THREADS", default=4)  # threads that answer ordinary requests
+ENGINE_THREADS = env.int("ENGINE_THREADS", default=2)  # threads that read and write rows for async code
+
+# ---------------------------------------------------------------- people
+AUTH_USER_MODEL = "accounts.User"
+# The email is unique by a constraint on its lower case, which this check does not see.
+SILENCED_SYSTEM_CHECKS = ["auth.W004"]
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 8}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = "account_login"
+SIGNUP_ENABLED = env.bool("SIGNUP_ENABLED", default=True)
+FIRST_USER_IS_SUPERUSER = env.bool("FIRST_USER_IS_SUPERUSER", default=True)
+
+# ---------------------------------------------------------------- browser safety
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = env.bool("SESSION_COOKIE_SECURE", default=IS_PRODUCTION)
+CSRF_COOKIE_SECURE = env.bool("CSRF_COOKIE_SECURE", default=IS_PRODUCTION)
+CSRF_COOKIE_SAMESITE = "Lax"
+CSRF_TRUSTED_ORIGINS = _frontend_origins
+SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=IS_PRODUCTION)
+SECURE_REDIRECT_EXEMPT = [r"^api/v1/health/"]  # load balancers ask without TLS
+SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=31_536_000 if IS_PRODUCTION else 0)
+SECURE_HSTS_INCLUDE_SUBDOMAINS = env.bool("SECURE_HSTS_INCLUDE_SUBDOMAINS", default=IS_PRODUCTION)
+SECURE_HSTS_PRELOAD = env.bool("SECURE_HSTS_PRELOAD", default=IS_PRODUCTION)
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXY_COUNT else None
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+CORS_ALLOWED_ORIGINS = _frontend_origins
+CORS_URLS_REGEX = r"^/(api/v1|v1)/.*$"
+CORS_ALLOW_CREDENTIALS = False  # other origins identify themselves with a key, never with this site's cookie
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "img-src": [SELF, "data:", "blob:"],
+        "object-src": [NONE],
+        "base-uri": [NONE],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+    }
+}
+
+# ---------------------------------------------------------------- files
+STATIC_URL = "/static/"
+STATIC_ROOT = Path(env("STATIC_ROOT", default=str(BASE_DIR / "build" / "static")))
+MEDIA_ROOT = DATA_DIR / "media"
+MEDIA_URL = "/media/"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "servestatic.storage.CompressedManifestStaticFilesStorage"},
+}
+
+# ---------------------------------------------------------------- language and time
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_I18N = True
+USE_TZ = True
+
+# ---------------------------------------------------------------- limits of what comes in
+DATA_UPLOAD_MAX_MEMORY_SIZE = env.int("REQUEST_MAX_BYTES", default=1_000_000)
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 1_000
+MESSAGE_MAX_BYTES = env.int("MESSAGE_MAX_BYTES", default=100_000)
+SOCKET_MESSAGE_MAX_BYTES = env.int("SOCKET_MESSAGE_MAX_BYTES", default=262_144)
+SOCKETS_PER_USER = env.int("SOCKETS_PER_USER", default=20)
+SOCKET_MESSAGES_PER_SECOND = env.int("SOCKET_MESSAGES_PER_SECOND", default=20)
+SOCKET_MESSAGES_BURST = env.int("SOCKET_MESSAGES_BURST", default=60)
+API_REQUESTS_PER_MINUTE_PER_USER = env.int("API_REQUESTS_PER_MINUTE_PER_USER", default=200)
+API_REQUESTS_PER_MINUTE_PER_PEER = env.int("API_REQUESTS_PER_MINUTE_PER_PEER", default=100)
+SENDS_PER_MINUTE_PER_USER = env.int("SENDS_PER_MINUTE_PER_USER", default=40)
+RUNNING_REPLIES_PER_USER = env.int("RUNNING_REPLIES_PER_USER", default=3)
+API_KEYS_PER_USER = env.int("API_KEYS_PER_USER", default=20)
+PAGE_SIZE_DEFAULT = 30
+PAGE_SIZE_MAX = 100
+
+# ---------------------------------------------------------------- replies and providers
+REPLY_MAX_BYTES = env.int("REPLY_MAX_BYTES", default=1_000_000)
+REPLY_MAX_ATTEMPTS = env.int("REPLY_MAX_ATTEMPTS", default=2)
+REPLY_TOTAL_SECONDS = env.float("REPLY_TOTAL_SECONDS", default=1200)
+REPLY_HEARTBEAT_SECONDS = env.float("REPLY_HEARTBEAT_SECONDS", default=5)
+REPLY_STALE_SECONDS = env.float("REPLY_STALE_SECONDS", default=20)
+REPLY_SNAPSHOT_SECONDS = env.float("REPLY_SNAPSHOT_SECONDS", default=0.8)
+REPLY_WINDOW_SECONDS = env.float("REPLY_WINDOW_SECONDS", default=0.05)  # later deltas are gathered this long
+REPLY_REPLAY_SECONDS = env.float("REPLY_REPLAY_SECONDS", default=60)  # how long a finished log stays in memory
+SHUTDOWN_GRACE_SECONDS = env.float("SHUTDOWN_GRACE_SECONDS", default=25)
+PROVIDER_CONNECT_SECONDS = env.float("PROVIDER_CONNECT_SECONDS", default=10)
+PROVIDER_FIRST_TOKEN_SECONDS = env.float("PROVIDER_FIRST_TOKEN_SECONDS", default=180)
+PROVIDER_SILENCE_SECONDS = env.float("PROVIDER_SILENCE_SECONDS", default=300)  # no content for so long: given up
+PROVIDER_RETRIES = env.int("PROVIDER_RETRIES", default=2)  # before the first token only
+PROVIDER_RETRY_AFTER_MAX_SECONDS = env.float("PROVIDER_RETRY_AFTER_MAX_SECONDS", default=30)
+
+# ---------------------------------------------------------------- API
+API_DOCS_ENABLED = env.bool("API_DOCS_ENABLED", default=not IS_PRODUCTION)
