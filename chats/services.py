@@ -1,0 +1,252 @@
+"""The verbs on conversations. Each is one durable transaction and tells who waits once it is committed.
+
+Verbs lock the chat's row first, so that whatever happens in one chat at the same time leaves a valid tree.
+`lock_chat`, `insert_chat` and `insert_message` are for verbs of other rooms that hold a transaction already.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from accounts.models import User
+from chats import cleaning, doorbell
+from chats.catalog.models import AIModel
+from chats.cleaning import check_text, title_from
+from chats.errors import Invalid, NotFound, ReplyRunning
+from chats.models import Chat, ChatTag, Message, Reply
+
+__all__ = [
+    "append_message",
+    "change_message",
+    "check_text",
+    "create_chat",
+    "delete_chat",
+    "delete_message",
+    "insert_chat",
+    "insert_message",
+    "lock_chat",
+    "restore_chat",
+    "title_from",
+    "update_chat",
+]
+
+
+# ---------------------------------------------------------------- chats
+def create_chat(user: User, **fields: Any) -> Chat:
+    """A new chat of `user`. Fields: title, space, tags, notebooks, system_prompt, model, extra_data, pinned, archived.
+
+    Raises Invalid or TooLarge when a field is beyond its limits.
+    """
+    with transaction.atomic(durable=True):
+        return insert_chat(user, **fields)
+
+
+def insert_chat(user: User, *, tags: Iterable[str] = (), **fields: Any) -> Chat:
+    """As `create_chat`, within the caller's transaction."""
+    cleaned = _cleaned(fields, _CHAT_CLEANERS)
+    chat = Chat(user=user, is_title_automatic=not cleaned.get("title"), **cleaned)
+    chat.save(force_insert=True)
+    _set_tags(chat, _clean_tags(tags))
+    _announce(chat)
+    return chat
+
+
+def update_chat(chat: Chat, **changes: Any) -> Chat:
+    """Write only the named fields (those of `create_chat`). A title given here is a person's and stays."""
+    tags = _clean_tags(changes.pop("tags")) if "tags" in changes else None
+    cleaned = _cleaned(changes, _CHAT_CLEANERS)
+    if "title" in cleaned:
+        cleaned["is_title_automatic"] = not cleaned["title"]
+    with transaction.atomic(durable=True):
+        locked = lock_chat(chat)
+        _write(locked, cleaned)
+        if tags is not None:
+            _set_tags(locked, tags)
+        _announce(locked)
+    return locked
+
+
+def delete_chat(chat: Chat) -> None:
+    """Put the chat away; `restore_chat` brings it back for CHAT_UNDO_SECONDS. Its running replies end."""
+    with transaction.atomic(durable=True):
+        locked = lock_chat(chat)
+        _write(locked, {"deleted_at": timezone.now()})
+        _request_stop(Q(chat=locked))
+        _announce(locked)
+
+
+def restore_chat(user: User, chat_id: UUID) -> Chat:
+    """Undo `delete_chat`; a chat that is not deleted is returned as it is. Raises NotFound after CHAT_UNDO_SECONDS."""
+    since = timezone.now() - timedelta(seconds=settings.CHAT_UNDO_SECONDS)
+    with transaction.atomic(durable=True):
+        mine = Chat.objects.visible_to(user) | Chat.objects.deleted_since(user, since)
+        chat = mine.select_for_update().filter(pk=chat_id).first()
+        if chat is None:
+            raise NotFound("This chat can't be brought back any more.")
+        _write(chat, {"deleted_at": None})
+        _announce(chat)
+    return chat
+
+
+def lock_chat(chat: Chat) -> Chat:
+    """The chat as it stands, ours until the end of the transaction. Raises NotFound when it is deleted."""
+    locked = Chat.objects.select_for_update().filter(pk=chat.pk, deleted_at__isnull=True).first()
+    if locked is None:
+        raise NotFound("This chat was deleted.")
+    return locked
+
+
+# ---------------------------------------------------------------- messages
+def append_message(chat: Chat, *, role: str, parent: Message | None = None, **fields: Any) -> Message:
+    """Add to the history without asking a model, below `parent` or else at the end of the current branch.
+
+    Fields: content, tool_calls, tool_results, sources, extra_data, model. Raises Invalid for a parent of another chat.
+    """
+    with transaction.atomic(durable=True):
+        locked = lock_chat(chat)
+        if parent is not None and not locked.messages.filter(pk=parent.pk).exists():
+            raise Invalid(fields={"parent": ["This message is not in the same chat."]})
+        parent_id = parent.pk if parent else locked.current_leaf_id
+        return insert_message(locked, role=role, parent_id=parent_id, is_imported=True, **fields)
+
+
+def insert_message(
+    chat: Chat,
+    *,
+    role: str,
+    parent_id: UUID | None,
+    is_imported: bool = False,
+    reply: Reply | None = None,
+    **fields: Any,
+) -> Message:
+    """As `append_message`, within the caller's transaction and with `chat` locked. It becomes the current leaf."""
+    cleaned = _cleaned({"role": role, **fields}, _MESSAGE_CLEANERS)
+    message = Message(chat=chat, parent_id=parent_id, is_imported=is_imported, reply=reply, **cleaned)
+    message.save(force_insert=True)
+    _write(chat, {"current_leaf": message, "updated_at": message.created_at})
+    _announce(chat)
+    return message
+
+
+def change_message(message: Message, **changes: Any) -> Message:
+    """Change a message in place: role and the fields of `append_message`. Raises ReplyRunning while it is written."""
+    cleaned = _cleaned(changes, _MESSAGE_CLEANERS)
+    with transaction.atomic(durable=True):
+        locked = _lock_message(message)
+        if Reply.objects.unfinished().filter(Q(message=locked) | Q(messages=locked)).exists():
+            raise ReplyRunning
+        _write(locked, {**cleaned, "updated_at": timezone.now()})
+        _announce(locked.chat)
+    return locked
+
+
+def delete_message(message: Message) -> None:
+    """Take one message out; what followed it moves up to its parent. A reply that writes or answers it ends."""
+    with transaction.atomic(durable=True):
+        locked = _lock_message(message)
+        chat = locked.chat
+        _request_stop(Q(message=locked) | Q(messages=locked) | Q(prompt=locked))
+        locked.children.update(parent=locked.parent_id)
+        if chat.current_leaf_id == locked.pk:
+            _write(chat, {"current_leaf_id": locked.parent_id})
+        locked.delete()
+        _announce(chat)
+
+
+def _lock_message(message: Message) -> Message:
+    chat = lock_chat(Chat(pk=message.chat_id))
+    locked = chat.messages.filter(pk=message.pk).first()
+    if locked is None:
+        raise NotFound("This message was deleted.")
+    locked.chat = chat
+    return locked
+
+
+# ---------------------------------------------------------------- what both share
+def _write(row: Chat | Message, fields: Mapping[str, Any]) -> None:
+    for name, value in fields.items():
+        setattr(row, name, value)
+    row.save(update_fields=list(fields))
+
+
+def _set_tags(chat: Chat, tags: Sequence[str]) -> None:
+    chat.tags.exclude(tag__in=tags).delete()
+    ChatTag.objects.bulk_create([ChatTag(chat=chat, tag=tag) for tag in tags], ignore_conflicts=True)
+
+
+def _request_stop(which: Q) -> None:
+    # The engine closes the provider's connection when it sees the mark; the ring only makes it look at once.
+    replies = Reply.objects.unfinished().filter(which)
+    for pk in set(replies.values_list("pk", flat=True)):
+        Reply.objects.filter(pk=pk, stop_requested_at__isnull=True).update(stop_requested_at=timezone.now())
+        transaction.on_commit(partial(doorbell.ring, "reply", pk))
+
+
+def _announce(chat: Chat) -> None:
+    transaction.on_commit(partial(doorbell.ring, "chat", chat.pk))
+
+
+def _clean_role(role: str) -> str:
+    if role not in Message.Role.values:
+        raise Invalid(fields={"role": [f"Use one of {', '.join(Message.Role.values)}."]})
+    return role
+
+
+def _clean_list(value: Sequence[Any], field: str) -> Any:
+    return cleaning.check_json(list(value), field=field, max_bytes=settings.MESSAGE_MAX_BYTES)
+
+
+def _clean_extra_data(value: Mapping[str, Any] | None) -> Any:
+    return cleaning.check_json(dict(value or {}), field="extra_data", max_bytes=cleaning.EXTRA_DATA_MAX_BYTES)
+
+
+def _clean_tags(tags: Iterable[str]) -> list[str]:
+    return cleaning.check_lines(tags, field="tags", max_count=cleaning.TAGS_MAX, max_length=cleaning.TAG_MAX_LENGTH)
+
+
+def _clean_notebooks(notebooks: Iterable[str]) -> list[str]:
+    return cleaning.check_lines(
+        notebooks, field="notebooks", max_count=cleaning.NOTEBOOKS_MAX, max_length=cleaning.NOTEBOOK_MAX_LENGTH
+    )
+
+
+def _clean_space(space: str) -> str:
+    return cleaning.check_line(space, field="space", max_length=cleaning.SPACE_MAX_LENGTH) or "default"
+
+
+def _same_model(model: AIModel | None) -> AIModel | None:
+    return model
+
+
+_Cleaners = Mapping[str, Callable[[Any], Any]]
+_CHAT_CLEANERS: _Cleaners = {
+    "title": partial(cleaning.check_line, field="title", max_length=cleaning.TITLE_MAX_LENGTH),
+    "space": _clean_space,
+    "notebooks": _clean_notebooks,
+    "system_prompt": partial(check_text, field="system_prompt"),
+    "model": _same_model,
+    "extra_data": _clean_extra_data,
+    "pinned": bool,
+    "archived": bool,
+}
+_MESSAGE_CLEANERS: _Cleaners = {
+    "role": _clean_role,
+    "content": check_text,
+    "tool_calls": partial(_clean_list, field="tool_calls"),
+    "tool_results": partial(_clean_list, field="tool_results"),
+    "sources": partial(_clean_list, field="sources"),
+    "extra_data": _clean_extra_data,
+    "model": _same_model,
+}
+
+
+def _cleaned(fields: Mapping[str, Any], cleaners: _Cleaners) -> dict[str, Any]:
+    """Only named fields can be written: a name without a cleaner is a mistake of the caller."""
+    return {name: cleaners[name](value) for name, value in fields.items()}
