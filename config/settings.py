@@ -14,7 +14,7 @@ from config import local_secrets
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
-env.read_env(BASE_DIR / ".env")
+env.read_env(env("ENV_FILE", default=str(BASE_DIR / ".env")))
 
 # ---------------------------------------------------------------- where and how it runs
 ENVIRONMENT = env("ENVIRONMENT", default="local")  # local | production
@@ -218,6 +218,9 @@ PAGE_SIZE_DEFAULT = 30
 PAGE_SIZE_MAX = 100
 
 # ---------------------------------------------------------------- replies and providers
+# Where providers may be: host or host:port, comma separated. Empty: wherever staff say.
+PROVIDER_ALLOWED_HOSTS = env.list("PROVIDER_ALLOWED_HOSTS", default=[])
+PROVIDER_TEST_SECONDS = env.float("PROVIDER_TEST_SECONDS", default=15)  # for «test connection» and «import models»
 REPLY_MAX_BYTES = env.int("REPLY_MAX_BYTES", default=1_000_000)
 REPLY_MAX_ATTEMPTS = env.int("REPLY_MAX_ATTEMPTS", default=2)
 REPLY_TOTAL_SECONDS = env.float("REPLY_TOTAL_SECONDS", default=1200)

@@ -1,0 +1,75 @@
+"""Prepares a test run before Django reads its settings; loaded with `-p config.tests.plugin` for that reason.
+
+`PARLEY_TEST_DATABASE` chooses `sqlite` (the default) or `postgres`. A run has one directory of its own for all its
+state, so it never touches the developer's `var/` or `.env`, and one PostgreSQL server for all its workers.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+from django.test import override_settings
+
+from config.tests import servers
+
+RUN_DIR = "PARLEY_TEST_RUN_DIR"
+TEST_SETTINGS = override_settings(
+    # Every test makes people; the real hasher takes a fifth of a second for each.
+    PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
+    # Nothing is collected before a test run, so there is no manifest to look names up in.
+    STORAGES={
+        "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    },
+)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests() -> Generator[None, None, None]:
+    # A wrapper runs before every plain hook, pytest-django's included, which reads the settings.
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if not worker:
+        start_run()
+    os.environ.update(
+        ENV_FILE=os.devnull,
+        ENVIRONMENT="local",
+        DEBUG="false",
+        DATA_DIR=str(run_dir() / (worker or "main")),
+        REDIS_URL="",
+        # The tests ask whether rows are right, not whether they survive a power cut.
+        SQLITE_SYNCHRONOUS="OFF",
+    )
+    return (yield)
+
+
+def pytest_configure() -> None:
+    TEST_SETTINGS.enable()
+
+
+def pytest_unconfigure() -> None:
+    TEST_SETTINGS.disable()
+    if "PYTEST_XDIST_WORKER" not in os.environ and RUN_DIR in os.environ:
+        end_run()
+
+
+def run_dir() -> Path:
+    return Path(os.environ[RUN_DIR])
+
+
+def start_run() -> None:
+    """Make the run's directory and its database server; the workers inherit both through the environment."""
+    os.environ[RUN_DIR] = tempfile.mkdtemp(prefix="parley-test-")
+    os.environ.pop("DATABASE_URL", None)
+    chosen = os.environ.get("PARLEY_TEST_DATABASE", "sqlite")
+    if chosen == "postgres":
+        os.environ["DATABASE_URL"] = servers.start_postgresql(run_dir() / "postgresql")
+    elif chosen != "sqlite":
+        raise pytest.UsageError(f"PARLEY_TEST_DATABASE is {chosen!r}; choose sqlite or postgres.")
+
+
+def end_run() -> None:
+    servers.stop_all()
+    shutil.rmtree(os.environ.pop(RUN_DIR), ignore_errors=True)

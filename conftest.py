@@ -1,0 +1,231 @@
+"""The one cast of the whole suite, and the servers it plays on."""
+
+import asyncio
+import importlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from django.core.cache import cache
+from django.test import Client
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from rest_framework.test import APIClient
+
+from accounts.models import User
+from chats.catalog.models import AIModel, Price, Provider
+from chats.models import Reply
+from config.tests import servers, sockets
+from config.tests.live import REPLIES_END_SECONDS, LiveServer, wait_until
+from config.tests.plugin import run_dir
+
+PASSWORD = "correct horse battery"
+CHROMIUM_MISSING = "There is no Chromium for the browser tests. Install it with: sudo apt-get install -y chromium"
+CHROMIUM_ARGS = [
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-domain-reliability",
+    "--disable-sync",
+    "--no-first-run",
+    "--no-pings",
+]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Playwright leaves an event loop in the main thread, which would disturb asyncio tests after it.
+    items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
+
+
+@pytest.fixture(autouse=True)
+def _empty_cache() -> None:
+    """Rate limits live in the cache; one test must not use up another's."""
+    cache.clear()
+
+
+# ---------------------------------------------------------------- people
+
+
+@pytest.fixture
+def owner(db: None) -> User:
+    return User.objects.create_user("owner@example.org", PASSWORD, name="Olive Owner")
+
+
+@pytest.fixture
+def stranger(db: None) -> User:
+    return User.objects.create_user("stranger@example.org", PASSWORD, name="Sam Stranger")
+
+
+@pytest.fixture
+def staff(db: None) -> User:
+    return User.objects.create_user("staff@example.org", PASSWORD, name="Stella Staff", is_staff=True)
+
+
+@pytest.fixture
+def superuser(db: None) -> User:
+    return User.objects.create_superuser("superuser@example.org", PASSWORD, name="Uma Superuser")
+
+
+@pytest.fixture
+def client_of() -> Callable[[User], Client]:
+    """`client_of(user)`: that person's browser, logged in."""
+
+    def make(user: User) -> Client:
+        client = Client()
+        client.force_login(user)
+        return client
+
+    return make
+
+
+@pytest.fixture
+def api_of() -> Callable[[User], APIClient]:
+    """`api_of(user)`: that person's program."""
+
+    def make(user: User) -> APIClient:
+        client = APIClient()
+        client.force_authenticate(user)
+        return client
+
+    return make
+
+
+@pytest.fixture
+def session_of() -> Callable[[User], str]:
+    """`session_of(user)`: the key of a fresh session, as its cookie would carry it."""
+
+    def make(user: User) -> str:
+        client = Client()
+        client.force_login(user)
+        return client.cookies["sessionid"].value
+
+    return make
+
+
+# ---------------------------------------------------------------- models and their provider
+
+
+@pytest.fixture
+def demo_model(db: None) -> AIModel:
+    """The model that a migration installs; a test that emptied the tables has taken it away, then it comes again."""
+    demo = AIModel.objects.filter(provider__kind=Provider.Kind.DEMO)
+    if not demo.exists():
+        provider = Provider.objects.create(name="Demo", kind=Provider.Kind.DEMO)
+        AIModel.objects.create(provider=provider, name="Parley Demo", model_id="demo", enabled=True)
+    return demo.select_related("provider").get()
+
+
+@pytest.fixture(scope="session")
+def _fake_provider():
+    with importlib.import_module("chats.llm.tests.fake_provider").FakeProvider() as provider:
+        yield provider
+
+
+@pytest.fixture
+def fake_provider(_fake_provider):
+    """A server that speaks the real wire, and misbehaves on order."""
+    _fake_provider.reset()
+    return _fake_provider
+
+
+@pytest.fixture
+def openai_model(db: None, fake_provider) -> AIModel:
+    """A model of the fake provider, at 1.25 USD in and 10 USD out per million tokens."""
+    provider = Provider.objects.create(name="Fake provider", base_url=fake_provider.base_url, api_key="sk-fake")
+    model = AIModel.objects.create(provider=provider, name="Fake model", model_id="fake-1", enabled=True, order=50)
+    Price.objects.create(model=model, input_per_million="1.25", output_per_million="10")
+    return model
+
+
+# ---------------------------------------------------------------- servers
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> str:
+    return servers.start_redis(run_dir() / f"redis-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}")
+
+
+@pytest.fixture(scope="session")
+def _live_server(django_db_setup: None, django_db_blocker: pytest.FixtureRequest) -> Iterator[LiveServer]:
+    # The engine looks after its rows between two tests as well.
+    with django_db_blocker.unblock():
+        server = LiveServer()
+        server.start()
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+def live(_live_server: LiveServer, transactional_db: None, demo_model: AIModel) -> Iterator[LiveServer]:
+    """The product behind `live.base_url` and `live.ws_url`, with the engine running and the demo model."""
+    yield _live_server
+    # The tables are emptied next: a reply still being written would write into the following test.
+    Reply.objects.unfinished().update(stop_requested_at="2000-01-01T00:00:00Z")
+    wait_until(
+        lambda: not Reply.objects.unfinished().exists(), seconds=REPLIES_END_SECONDS, what="every reply has ended"
+    )
+
+
+@pytest.fixture
+def open_socket(live: LiveServer, session_of: Callable[[User], str]) -> Callable:
+    """`async with await open_socket(user, chat) as socket`: that person's chat page, connected."""
+
+    async def make(user: User, chat, **options):
+        session = await asyncio.to_thread(session_of, user)
+        return sockets.open_socket(live.ws_url, getattr(chat, "id", chat), session=session, **options)
+
+    return make
+
+
+# ---------------------------------------------------------------- the browser
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if executable is None:
+        pytest.fail(CHROMIUM_MISSING, pytrace=False)
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        # Its loop runs in this thread, which Django would take for asynchronous code of ours.
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+        chromium = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_ARGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def context(browser: Browser, live: LiveServer) -> Iterator[BrowserContext]:
+    context = browser.new_context(base_url=live.base_url, viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(10_000)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A page of the live server. When the test fails, its picture is in build/screenshots."""
+    page = context.new_page()
+    yield page
+    if getattr(request.node, "has_failed", False):
+        folder = Path("build/screenshots")
+        folder.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=folder / f"{request.node.name}.png", full_page=True)
+
+
+@pytest.fixture
+def log_in(context: BrowserContext, live: LiveServer, session_of: Callable[[User], str]) -> Callable[[User], None]:
+    """`log_in(user)`: from here on the browser is that person's."""
+
+    def make(user: User) -> None:
+        context.add_cookies([{"name": "sessionid", "value": session_of(user), "url": live.base_url}])
+
+    return make
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[pytest.TestReport]:
+    report = yield
+    if report.when == "call":
+        item.has_failed = report.failed
+    return report
