@@ -1,3 +1,5 @@
+"""The application catalog; its label is fixed."""
+
 from django.apps import AppConfig
 
 

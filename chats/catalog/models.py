@@ -1,6 +1,7 @@
 """Provider, AIModel and Price: what staff curate in the admin."""
 
 import uuid
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -12,10 +13,23 @@ from django.db import models
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
+from chats.catalog.addresses import clean_base_url
 from chats.catalog.encryption import EncryptedTextField
 
 if TYPE_CHECKING:
     from accounts.models import User
+
+
+class ProviderQuerySet(models.QuerySet["Provider"]):
+    def with_key_state(self) -> Self:
+        """Each provider with `.has_stored_key`: true also when the key can't be read any more."""
+        return self.annotate(
+            has_stored_key=models.ExpressionWrapper(~models.Q(api_key=""), output_field=models.BooleanField())
+        )
+
+    def with_model_count(self) -> Self:
+        """Each provider with `.model_count`."""
+        return self.annotate(model_count=models.Count("models"))
 
 
 class Provider(models.Model):
@@ -39,11 +53,28 @@ class Provider(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
+    objects: ClassVar[models.Manager["Provider"]] = ProviderQuerySet.as_manager()
+
     class Meta:
         ordering = ["name"]
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        self.api_key = self.api_key.strip()
+        if not self.api_key.isascii() or not self.api_key.isprintable():
+            raise ValidationError({"api_key": "A key has only letters, digits and signs: copy it again."})
+        if self.base_url.strip():
+            self._clean_base_url()
+        elif self.kind == self.Kind.OPENAI:
+            raise ValidationError({"base_url": "An OpenAI-compatible server needs its address."})
+
+    def _clean_base_url(self) -> None:
+        try:
+            self.base_url = clean_base_url(self.base_url)
+        except ValidationError as error:
+            raise ValidationError({"base_url": error}) from None
 
 
 class AIModelQuerySet(models.QuerySet["AIModel"]):
@@ -57,11 +88,11 @@ class AIModelQuerySet(models.QuerySet["AIModel"]):
         return self.enabled().filter(~models.Exists(limits) | models.Exists(theirs))
 
     def named(self, reference: str) -> Self:
-        """Models a client may mean by `reference`: the id, else the name or the provider's model id, first match first."""
-        try:
-            return self.filter(pk=uuid.UUID(reference))
-        except ValueError:
-            return self.filter(models.Q(name=reference) | models.Q(model_id=reference))
+        """Models a client may mean by `reference`: our id, the name, or the provider's model id."""
+        meant = models.Q(name=reference) | models.Q(model_id=reference)
+        with suppress(ValueError):
+            meant |= models.Q(pk=uuid.UUID(reference))
+        return self.filter(meant)
 
     def with_current_price(self, when: datetime) -> Self:
         """Each model with `.current_prices`: a list with its price at `when`, or empty when none is known."""
@@ -150,6 +181,10 @@ def _usd_per_million(name: str, *, optional: bool = True, help_text: str = "") -
         null=optional,
         blank=optional,
         validators=[MinValueValidator(0), MaxValueValidator(100_000)],
+        error_messages={
+            "min_value": "A price can't be negative.",
+            "max_value": "More than 100,000 USD per million tokens can't be right: check the decimal point.",
+        },
         help_text=help_text,
     )
 
@@ -169,6 +204,10 @@ class Price(models.Model):
         decimal_places=8,
         default=0,
         validators=[MinValueValidator(0), MaxValueValidator(1_000)],
+        error_messages={
+            "min_value": "A price can't be negative.",
+            "max_value": "More than 1,000 USD for a request can't be right: check the decimal point.",
+        },
         help_text="USD for each request, on top of tokens.",
     )
     author = models.ForeignKey(
@@ -184,9 +223,7 @@ class Price(models.Model):
         indexes = [models.Index(fields=["model", "-valid_from"], name="price_model_valid_from")]
         constraints = [
             models.CheckConstraint(
-                condition=models.Q(
-                    input_per_million__gte=0, output_per_million__gte=0, per_request__gte=0
-                )
+                condition=models.Q(input_per_million__gte=0, output_per_million__gte=0, per_request__gte=0)
                 & (models.Q(cached_input_per_million__isnull=True) | models.Q(cached_input_per_million__gte=0))
                 & (models.Q(cache_write_per_million__isnull=True) | models.Q(cache_write_per_million__gte=0)),
                 name="price_not_negative",

@@ -1,0 +1,194 @@
+"""Verbs of the catalog: which model a person may use, what it costs, and how staff change both.
+
+Admin, commands and API all come through here. What is refused is refused with `accounts.errors.Invalid`.
+"""
+
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.db import IntegrityError, models, transaction
+from django.utils import timezone
+
+from chats.catalog.models import AIModel, Price, Provider
+from chats.cleaning import clean_text
+from chats.errors import Invalid, ModelUnavailable
+from chats.llm.values import Target
+
+if TYPE_CHECKING:
+    from accounts.models import User
+
+Row = TypeVar("Row", bound=models.Model)
+
+REFERENCE_MAX_CHARACTERS = 200  # as long as the longest name or model id
+
+
+@dataclass(frozen=True, slots=True)
+class PriceValues:
+    """USD per million tokens, and for each request. None for a kind of input: it costs what input costs."""
+
+    input_per_million: Decimal
+    output_per_million: Decimal
+    cached_input_per_million: Decimal | None = None
+    cache_write_per_million: Decimal | None = None
+    per_request: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class SavedModel:
+    """`price` is the one in force, or None when unknown; `created` is false when the model was there before."""
+
+    model: AIModel
+    price: Price | None
+    created: bool
+
+
+def usable_model(user: "User", reference: str | None) -> AIModel:
+    """The model `user` means by an id, a name or a provider's model id; by None, their first one.
+
+    Raises ModelUnavailable alike for a missing, a disabled and a forbidden model.
+    """
+    models_of_user = AIModel.objects.visible_to(user).select_related("provider")
+    if reference is not None:
+        if len(reference) > REFERENCE_MAX_CHARACTERS or clean_text(reference) != reference:
+            raise ModelUnavailable
+        models_of_user = models_of_user.named(reference)
+    model = models_of_user.first()
+    if model is None:
+        raise ModelUnavailable
+    return model
+
+
+def target_of(model: AIModel) -> Target:
+    """Where `model` is reached, with its key."""
+    provider = model.provider
+    return Target(kind=provider.kind, base_url=provider.base_url, api_key=provider.api_key, model_id=model.model_id)
+
+
+def simple_price(price: Price | None) -> Decimal | None:
+    """USD per million tokens when input and output cost the same, and nothing else does; else None."""
+    if price is None or price.input_per_million != price.output_per_million or price.per_request:
+        return None
+    others = (price.cached_input_per_million, price.cache_write_per_million)
+    return price.input_per_million if all(p in (None, price.input_per_million) for p in others) else None
+
+
+def set_price(
+    model: AIModel,
+    *,
+    valid_from: datetime | None = None,
+    author: "User | None" = None,
+    reason: str = "",
+    **amounts: Decimal | None,
+) -> Price:
+    """Add a price, valid from now unless told. Earlier prices stay, and so does what was billed with them.
+
+    `amounts` are those of PriceValues, in USD: `input_per_million` and `output_per_million` at least.
+    """
+    when = valid_from or timezone.now()
+    return _store(Price(model=model, valid_from=when, author=author, reason=reason, **amounts))
+
+
+@transaction.atomic(durable=True)
+def save_model(
+    name: str,
+    *,
+    provider: str,
+    model_id: str,
+    kind: str | None = None,
+    base_url: str | None = None,
+    api_key: str | None = None,
+    enabled: bool = True,
+    price: PriceValues | None = None,
+    **details: Any,
+) -> SavedModel:
+    """Create or update the model `name` of the provider named `provider`, and that provider.
+
+    None leaves what is there; so do `details` that are not given: `description`, `context_window`,
+    `max_output_tokens`, `writes_titles`, `order`. A price row is added only when it differs from the one in force.
+    """
+    owner = save_provider(provider, kind=kind, base_url=base_url, api_key=api_key)
+    model = AIModel.objects.filter(provider=owner, name=_storable(name)).first() or AIModel(provider=owner, name=name)
+    created = model._state.adding
+    _change(model, model_id=model_id, enabled=enabled, **details)
+    return SavedModel(_store(model), _ensure_price(model, price), created)
+
+
+def save_provider(
+    name: str, *, kind: str | None = None, base_url: str | None = None, api_key: str | None = None
+) -> Provider:
+    """Create or update the provider `name`. None leaves what is there."""
+    provider = Provider.objects.filter(name=_storable(name)).first() or Provider(name=name)
+    changed = _change(provider, kind=kind, base_url=base_url, api_key=api_key)
+    # Only what changed: a stored key that can't be read at the moment must not be overwritten by its empty reading.
+    return _store(provider, update_fields=None if provider._state.adding else [*changed, "updated_at"])
+
+
+def _change(row: models.Model, **values: Any) -> list[str]:
+    """Set the values that are not None on `row`; returns their names."""
+    given = {name: value for name, value in values.items() if value is not None}
+    for name, value in given.items():
+        setattr(row, name, value)
+    return list(given)
+
+
+def _ensure_price(model: AIModel, wanted: PriceValues | None) -> Price | None:
+    current = model.price_at(timezone.now())
+    if wanted is None or (current is not None and _values_of(current) == wanted):
+        return current
+    return set_price(model, **asdict(wanted))
+
+
+def _values_of(price: Price) -> PriceValues:
+    return PriceValues(**{field.name: getattr(price, field.name) for field in fields(PriceValues)})
+
+
+def _store(row: Row, *, update_fields: list[str] | None = None) -> Row:
+    """Save `row` if it is valid, else raise Invalid with the reasons by field."""
+    try:
+        _check(row)
+        with transaction.atomic():
+            row.save(update_fields=update_fields)
+    except ValidationError as error:
+        raise _refusal(row, error) from None
+    except IntegrityError as error:
+        # Someone wrote the same between our look and our write. A second look finds their row and says so.
+        raise _refusal(row, _what_is_wrong_now(row, error)) from None
+    return row
+
+
+def _check(row: models.Model) -> None:
+    for field in row._meta.concrete_fields:
+        value = getattr(row, field.attname)
+        if isinstance(value, str):
+            _storable(value, field=field.name)
+    row.full_clean()
+
+
+def _storable(text: str, *, field: str = "name") -> str:
+    """`text` as it is, when both databases can store it and be asked for it. Raises Invalid."""
+    if clean_text(text) != text:
+        raise Invalid(f"The {field} has characters that can't be stored.", fields={field: ["Can't be stored."]})
+    return text
+
+
+def _what_is_wrong_now(row: models.Model, conflict: IntegrityError) -> ValidationError:
+    try:
+        row.full_clean()
+    except ValidationError as error:
+        return error
+    raise conflict
+
+
+def _refusal(row: models.Model, error: ValidationError) -> Invalid:
+    reasons = error.message_dict
+    return Invalid(" ".join(_sentence(row, name, texts) for name, texts in reasons.items()), fields=reasons)
+
+
+def _sentence(row: models.Model, field: str, texts: list[str]) -> str:
+    if field == NON_FIELD_ERRORS:
+        return " ".join(texts)
+    label = str(row._meta.get_field(field).verbose_name)
+    return f"{label[:1].upper()}{label[1:]}: {' '.join(texts)}"
