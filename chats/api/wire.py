@@ -1,0 +1,91 @@
+"""How bodies are read and written: JSON in UTF-8, within limits, and nothing else."""
+
+import json
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+import orjson
+from django.conf import settings
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.parsers import BaseParser
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+
+from chats.errors import Invalid, TooLarge
+
+BODY_MAX_DEPTH = 32
+BODY_MAX_KEYS = 1_000
+
+
+class JSONRenderer(BaseRenderer):
+    """Moments are UTC with Z, ids and exact decimals are strings."""
+
+    media_type = "application/json"
+    format = "json"
+    charset = None
+
+    def render(self, data: Any, *_: Any, **__: Any) -> bytes:
+        return b"" if data is None else orjson.dumps(data, default=_plain, option=orjson.OPT_UTC_Z)
+
+
+class JSONParser(BaseParser):
+    """One object, at most REQUEST_MAX_BYTES long, 32 levels deep, with 1,000 keys that are each said once."""
+
+    media_type = "application/json"
+
+    def parse(self, stream: Any, *_: Any, **__: Any) -> dict[str, Any]:
+        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        raw = stream.read(limit + 1)
+        if len(raw) > limit:
+            raise TooLarge(f"The body is larger than {limit:,} bytes.")
+        try:
+            body = json.loads(raw.decode(), object_pairs_hook=_distinct, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as error:
+            # Python quotes up to the whole body for some errors; the first words say where it is.
+            raise Invalid(f"The body is not valid JSON: {str(error)[:200]}") from None
+        if not isinstance(body, dict):
+            raise Invalid("The body must be a JSON object, like {…}.")
+        _check_shape(body)
+        return body
+
+
+class AlwaysJSON(DefaultContentNegotiation):
+    """Answers are JSON whatever Accept says; a view that can stream looks at Accept itself."""
+
+    def select_renderer(
+        self, _request: Request, renderers: Sequence[BaseRenderer], *_: Any, **__: Any
+    ) -> tuple[BaseRenderer, str]:
+        return renderers[0], renderers[0].media_type
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Decimal):
+        return f"{value.normalize():f}"
+    raise TypeError
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key is there twice")
+    return found
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _check_shape(body: dict[str, Any]) -> None:
+    keys, level, depth = 0, [body], 0
+    while level:
+        depth += 1
+        keys += sum(len(item) for item in level if isinstance(item, dict))
+        if depth > BODY_MAX_DEPTH or keys > BODY_MAX_KEYS:
+            raise Invalid(f"At most {BODY_MAX_DEPTH} levels and {BODY_MAX_KEYS:,} keys are allowed in a body.")
+        level = [
+            inner
+            for item in level
+            for inner in (item.values() if isinstance(item, dict) else item)
+            if isinstance(inner, dict | list)
+        ]
