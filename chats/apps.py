@@ -1,3 +1,5 @@
+"""The Django app of this room."""
+
 from django.apps import AppConfig
 
 

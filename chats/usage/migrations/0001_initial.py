@@ -8,45 +8,113 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('catalog', '0001_initial'),
-        ('chats', '0001_initial'),
+        ("catalog", "0001_initial"),
+        ("chats", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='UsageRecord',
+            name="UsageRecord",
             fields=[
-                ('id', models.UUIDField(default=uuid_utils.compat.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('attempt', models.PositiveSmallIntegerField(default=1)),
-                ('purpose', models.CharField(choices=[('answer', 'answer'), ('title', 'title')], default='answer', max_length=20)),
-                ('user_email', models.CharField(max_length=254)),
-                ('provider_name', models.CharField(max_length=100)),
-                ('model_name', models.CharField(max_length=200)),
-                ('input_tokens', models.PositiveBigIntegerField(default=0, help_text='All input, cached included.')),
-                ('cached_input_tokens', models.PositiveBigIntegerField(default=0)),
-                ('cache_write_tokens', models.PositiveBigIntegerField(default=0)),
-                ('output_tokens', models.PositiveBigIntegerField(default=0, help_text='All output, reasoning included.')),
-                ('reasoning_tokens', models.PositiveBigIntegerField(default=0)),
-                ('cost', models.DecimalField(decimal_places=14, help_text='USD. Empty: the price was unknown, which is not free.', max_digits=24, null=True)),
-                ('is_estimated', models.BooleanField(default=False, help_text='The provider sent no usage; tokens were counted here.')),
-                ('raw_usage', models.JSONField(default=dict, help_text='As the provider sent it.')),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('chat', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='chats.chat')),
-                ('message', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='usage_records', to='chats.message')),
-                ('model', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='catalog.aimodel')),
-                ('price', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='catalog.price')),
-                ('reply', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='usage_records', to='chats.reply')),
-                ('user', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid_utils.compat.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("attempt", models.PositiveSmallIntegerField(default=1)),
+                (
+                    "purpose",
+                    models.CharField(
+                        choices=[("answer", "answer"), ("title", "title")], default="answer", max_length=20
+                    ),
+                ),
+                ("user_email", models.CharField(max_length=254)),
+                ("provider_name", models.CharField(max_length=100)),
+                ("model_name", models.CharField(max_length=200)),
+                ("input_tokens", models.PositiveBigIntegerField(default=0, help_text="All input, cached included.")),
+                ("cached_input_tokens", models.PositiveBigIntegerField(default=0)),
+                ("cache_write_tokens", models.PositiveBigIntegerField(default=0)),
+                (
+                    "output_tokens",
+                    models.PositiveBigIntegerField(default=0, help_text="All output, reasoning included."),
+                ),
+                ("reasoning_tokens", models.PositiveBigIntegerField(default=0)),
+                (
+                    "cost",
+                    models.DecimalField(
+                        decimal_places=14,
+                        help_text="USD. Empty: the price was unknown, which is not free.",
+                        max_digits=24,
+                        null=True,
+                    ),
+                ),
+                (
+                    "is_estimated",
+                    models.BooleanField(
+                        default=False, help_text="The provider sent no usage; tokens were counted here."
+                    ),
+                ),
+                ("raw_usage", models.JSONField(default=dict, help_text="As the provider sent it.")),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "chat",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to="chats.chat"
+                    ),
+                ),
+                (
+                    "message",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="usage_records",
+                        to="chats.message",
+                    ),
+                ),
+                (
+                    "model",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to="catalog.aimodel"
+                    ),
+                ),
+                (
+                    "price",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to="catalog.price"
+                    ),
+                ),
+                (
+                    "reply",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="usage_records",
+                        to="chats.reply",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-created_at', '-id'],
-                'indexes': [models.Index(fields=['user', '-created_at'], name='usagerecord_user_created_at')],
-                'constraints': [models.UniqueConstraint(fields=('message', 'attempt', 'purpose'), name='usagerecord_message_attempt_once')],
+                "ordering": ["-created_at", "-id"],
+                "indexes": [models.Index(fields=["user", "-created_at"], name="usagerecord_user_created_at")],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("message", "attempt", "purpose"), name="usagerecord_message_attempt_once"
+                    )
+                ],
             },
         ),
     ]

@@ -1,0 +1,105 @@
+"""Serve Parley: one process with everything in it."""
+
+import asyncio
+import fcntl
+import socket
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from django.conf import settings
+from django.contrib.staticfiles.finders import get_finders
+from django.contrib.staticfiles.storage import ManifestFilesMixin, staticfiles_storage
+from django.core.management import BaseCommand, CommandError, CommandParser, call_command
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+
+# SSE streams that are still open when the server is told to stop are cut after this; clients resume by number.
+CONNECTION_GRACE_SECONDS = 3
+
+
+class AnnouncingServer(uvicorn.Server):
+    """Says where to look once the sockets are open."""
+
+    def __init__(self, config: uvicorn.Config, announce: Any) -> None:
+        super().__init__(config)
+        self.announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self.announce()
+
+
+class Command(BaseCommand):
+    help = "Migrate if needed, then serve pages, API, sockets and the reply engine in one process."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--host", default="127.0.0.1")
+        parser.add_argument("--port", type=int, default=8000)
+        parser.add_argument("--no-migrate", action="store_true", help="Leave the database's schema as it is.")
+
+    def handle(self, *args: Any, host: str, port: int, no_migrate: bool, **options: Any) -> None:
+        lock = self._only_server() if settings.IS_SQLITE else None
+        if not no_migrate:
+            self._migrate()
+        self._collect_static()
+        connection.close()
+        config = uvicorn.Config(
+            "config.asgi:application",
+            host=host,
+            port=port,
+            loop="uvloop",
+            http="httptools",
+            ws="websockets-sansio",
+            ws_max_size=settings.SOCKET_MESSAGE_MAX_BYTES,
+            ws_per_message_deflate=False,
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=CONNECTION_GRACE_SECONDS,
+        )
+        shown = "localhost" if host in ("127.0.0.1", "0.0.0.0", "::", "::1") else host  # noqa: S104 - compared, not bound
+        server = AnnouncingServer(config, lambda: self.stdout.write(f"Parley is ready: http://{shown}:{port}/"))
+        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+            runner.run(server.serve())
+        if lock is not None:
+            lock.close()
+        if not server.started:
+            raise CommandError(f"Could not serve on {host}:{port}; the reason is above.")
+
+    def _only_server(self) -> Any:
+        """An SQLite file belongs to one serving process: it takes up every reply it finds unfinished."""
+        settings.DATA_DIR.mkdir(parents=True, exist_ok=True)
+        lock = (settings.DATA_DIR / "serve.lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CommandError(
+                f"Another Parley is already serving from {settings.DATA_DIR}. Stop it, or set DATA_DIR to another folder."
+            ) from error
+        return lock
+
+    def _migrate(self) -> None:
+        executor = MigrationExecutor(connection)
+        if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+            call_command("migrate", interactive=False, verbosity=1, stdout=self.stdout)
+
+    def _collect_static(self) -> None:
+        """Collect the static files when the manifest is missing or older than one of them."""
+        if not isinstance(staticfiles_storage, ManifestFilesMixin):
+            return
+        manifest = Path(staticfiles_storage.path(staticfiles_storage.manifest_name))
+        if not manifest.exists() or manifest.stat().st_mtime < newest_static_change():
+            self.stdout.write("Collecting static files …")
+            call_command("collectstatic", interactive=False, verbosity=0)
+            staticfiles_storage.hashed_files.update(staticfiles_storage.load_manifest()[0])
+
+
+def newest_static_change() -> float:
+    """When the newest static file of any app was changed, in seconds since the epoch."""
+    return max(
+        Path(storage.path(name)).stat().st_mtime for finder in get_finders() for name, storage in finder.list([])
+    )

@@ -1,0 +1,221 @@
+"""The socket of one chat: send, follow, stop. Its messages are documented in docs/websocket.md.
+
+A handler only starts followers and returns: Channels serves one message of a socket at a time, and a stop must not wait.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Any
+from uuid import UUID
+
+import orjson
+import structlog
+from channels.consumer import AsyncConsumer
+from channels.exceptions import StopConsumer
+from django.conf import settings
+
+from accounts.authentication import Principal
+from accounts.errors import DomainError
+from chats import doorbell
+from chats.errors import Invalid, NotFound
+from chats.models import Chat, Message, Reply
+from chats.realtime.doors import SUBPROTOCOL, check_host, check_origin, headers_of, principal_of, refuse
+from chats.realtime.sockets import SOCKETS, OpenSocket
+from chats.replies.database import in_database
+from chats.replies.follow import follow
+from chats.replies.present import MESSAGE_FIELDS, chat_notice_json, message_json, reply_json
+from chats.replies.services import start_reply, stop_reply
+
+logger = structlog.get_logger(__name__)
+
+CLOSE_FLOOD = 1008
+FOLLOWED_MAX = 50
+
+
+class ChatConsumer(AsyncConsumer):
+    principal: Principal
+    socket: OpenSocket | None = None
+    end_listening: Callable[[], None] | None = None
+
+    # ------------------------------------------------------------ the connection
+    async def websocket_connect(self, message: dict[str, Any]) -> None:
+        self.chat_id: UUID = self.scope["url_route"]["kwargs"]["chat_id"]
+        self.followed: dict[UUID, asyncio.Task[None]] = {}
+        self.tokens, self.refilled_at = float(settings.SOCKET_MESSAGES_BURST), time.monotonic()
+        try:
+            await self._let_in()
+        except DomainError as error:
+            await refuse(self.base_send, error)
+            raise StopConsumer from error
+        protocol = SUBPROTOCOL if SUBPROTOCOL in self.scope.get("subprotocols", []) else None
+        await self.send({"type": "websocket.accept", "subprotocol": protocol})
+
+    async def _let_in(self) -> None:
+        headers = headers_of(self.scope)
+        check_host(headers)
+        check_origin(headers)
+        self.principal = await in_database(_principal_with_chat, self.scope, headers, self.chat_id)
+        socket = OpenSocket(principal=self.principal, close=self.close)
+        SOCKETS.add(socket)
+        self.socket = socket
+        self.changed = asyncio.Event()
+        self.end_listening = doorbell.listen("chat", self._on_ring)
+        self.telling = asyncio.create_task(self._tell_changes())
+
+    async def websocket_disconnect(self, message: dict[str, Any]) -> None:
+        self._release()
+        raise StopConsumer
+
+    async def close(self, code: int) -> None:
+        self._release()
+        await self.send({"type": "websocket.close", "code": code})
+
+    def _release(self) -> None:
+        if self.socket is None:
+            return
+        SOCKETS.discard(self.socket)
+        self.socket = None
+        if self.end_listening is not None:
+            self.end_listening()
+        for task in [self.telling, *self.followed.values()]:
+            task.cancel()
+
+    # ------------------------------------------------------------ what clients say
+    async def websocket_receive(self, message: dict[str, Any]) -> None:
+        if not self._take_token():
+            await self.close(CLOSE_FLOOD)
+            return
+        client_id = None
+        try:
+            body = _parsed(message)
+            client_id = body.get("client_id")
+            await self._handle(body)
+        except DomainError as error:
+            shown = {"code": error.code, "message": error.message, **({"fields": error.fields} if error.fields else {})}
+            await self._say({"type": "error", "error": shown, "client_id": client_id})
+        except Exception:
+            logger.exception("socket_message_failed")
+            fault = {"code": "internal", "message": "Something went wrong on this server. Try again."}
+            await self._say({"type": "error", "error": fault, "client_id": client_id})
+
+    async def _handle(self, body: dict[str, Any]) -> None:
+        match body:
+            case {"type": "message.send"}:
+                accepted = await in_database(_start, self.principal, self.chat_id, body)
+                await self._say(accepted)
+                self._follow(UUID(accepted["reply"]["id"]), after=0)
+            case {"type": "reply.follow", "reply": reply_id}:
+                after = body.get("after", 0)
+                if not isinstance(after, int) or isinstance(after, bool) or not 0 <= after < 2**63:
+                    raise Invalid("after must be the number of the last event seen.")
+                reply = await in_database(_reply, self.principal, self.chat_id, reply_id)
+                self._follow(reply.pk, after=after)
+            case {"type": "reply.stop", "reply": reply_id}:
+                await in_database(_stop, self.principal, self.chat_id, reply_id)
+            case _:
+                raise Invalid("Unknown message. Send message.send, reply.follow or reply.stop.")
+
+    def _take_token(self) -> bool:
+        """A bucket that refills by SOCKET_MESSAGES_PER_SECOND up to SOCKET_MESSAGES_BURST."""
+        now = time.monotonic()
+        refill = (now - self.refilled_at) * settings.SOCKET_MESSAGES_PER_SECOND
+        self.tokens, self.refilled_at = min(settings.SOCKET_MESSAGES_BURST, self.tokens + refill), now
+        self.tokens -= 1
+        return self.tokens >= 0
+
+    # ------------------------------------------------------------ what clients hear
+    def _follow(self, reply_id: UUID, *, after: int) -> None:
+        earlier = self.followed.pop(reply_id, None)
+        if earlier is not None:
+            earlier.cancel()
+        if len(self.followed) >= FOLLOWED_MAX:
+            raise Invalid(f"At most {FOLLOWED_MAX} replies can be followed on one socket.")
+        task = self.followed[reply_id] = asyncio.create_task(self._pass_on(reply_id, after))
+        task.add_done_callback(lambda done: self._forget(reply_id, done))
+
+    def _forget(self, reply_id: UUID, done: asyncio.Task[None]) -> None:
+        if self.followed.get(reply_id) is done:
+            del self.followed[reply_id]
+        if not done.cancelled() and (failure := done.exception()):
+            logger.error("follow_failed", reply=str(reply_id), exc_info=failure)
+
+    async def _pass_on(self, reply_id: UUID, after: int) -> None:
+        async with aclosing(follow(reply_id, after)) as events:
+            async for _, event in events:
+                # Awaits the client: one that does not read fills its own buffer, and nothing else.
+                await self.base_send({"type": "websocket.send", "text": event.decode()})
+
+    def _on_ring(self, chat_id: str) -> None:
+        if chat_id == str(self.chat_id):
+            self.changed.set()
+
+    async def _tell_changes(self) -> None:
+        while True:
+            await self.changed.wait()
+            self.changed.clear()
+            notice = await in_database(_notice, self.principal, self.chat_id)
+            if notice is not None:
+                await self._say({"type": "chat.changed", "chat": notice})
+
+    async def _say(self, body: dict[str, Any]) -> None:
+        await self.base_send({"type": "websocket.send", "text": orjson.dumps(body).decode()})
+
+
+def _parsed(message: dict[str, Any]) -> dict[str, Any]:
+    try:
+        body = orjson.loads(message.get("text") or message.get("bytes") or b"")
+    except orjson.JSONDecodeError as error:
+        raise Invalid("Every message must be one JSON object.") from error
+    if not isinstance(body, dict):
+        raise Invalid("Every message must be one JSON object.")
+    return body
+
+
+def _principal_with_chat(scope: Any, headers: dict[str, str], chat_id: UUID) -> Principal:
+    principal = principal_of(scope, headers)
+    _chat(principal, chat_id)
+    return principal
+
+
+def _chat(principal: Principal, chat_id: UUID) -> Chat:
+    chat = Chat.objects.visible_to(principal.user).filter(pk=chat_id).first()
+    if chat is None:
+        raise NotFound
+    return chat
+
+
+def _reply(principal: Principal, chat_id: UUID, reply_id: Any) -> Reply:
+    try:
+        pk = UUID(reply_id)
+    except (ValueError, AttributeError, TypeError) as error:
+        raise NotFound from error
+    reply = Reply.objects.visible_to(principal.user).filter(pk=pk, chat_id=chat_id).first()
+    if reply is None:
+        raise NotFound
+    return reply
+
+
+def _start(principal: Principal, chat_id: UUID, body: dict[str, Any]) -> dict[str, Any]:
+    texts = {name: body.get(name) for name in ("content", "model", "client_id")}
+    wrong = {name: ["This must be a text."] for name, value in texts.items() if not isinstance(value, str | None)}
+    if wrong or texts["content"] is None:
+        raise Invalid(fields=wrong or {"content": ["This is required."]})
+    started = start_reply(principal.user, chat=_chat(principal, chat_id), **texts)
+    row = Message.objects.visible_to(principal.user).values(*MESSAGE_FIELDS).get(pk=started.message.pk)
+    return {
+        "type": "message.accepted",
+        "client_id": texts["client_id"],
+        "message": message_json(row),
+        "reply": reply_json(started.reply),
+    }
+
+
+def _stop(principal: Principal, chat_id: UUID, reply_id: Any) -> None:
+    stop_reply(_reply(principal, chat_id, reply_id))
+
+
+def _notice(principal: Principal, chat_id: UUID) -> dict[str, Any] | None:
+    chat = Chat.objects.visible_to(principal.user).filter(pk=chat_id).first()
+    return chat_notice_json(chat) if chat else None

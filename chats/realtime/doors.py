@@ -1,0 +1,82 @@
+"""Who may open a socket: where the page came from, who is asking, and how a refusal is told."""
+
+from collections.abc import Mapping
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+from django.conf import settings
+
+from accounts.authentication import Principal, authenticate_bearer, principal_of_session
+from accounts.errors import DomainError, Forbidden, Unauthenticated
+
+# Browsers can't set headers on a socket: a key travels as a second subprotocol, which proxies don't log.
+SUBPROTOCOL = "parley"
+BEARER_SUBPROTOCOL = "bearer."
+STATUS_OF = {"unauthenticated": 401, "forbidden": 403, "not_found": 404, "too_many": 429}
+
+
+def headers_of(scope: Any) -> dict[str, str]:
+    return {name.decode("latin1").lower(): value.decode("latin1") for name, value in scope["headers"]}
+
+
+def check_origin(headers: Mapping[str, str]) -> None:
+    """Raise Forbidden for a page of another site: a browser would lend it our visitor's cookie.
+
+    Programs send no Origin and carry no one's cookie by accident, so they pass.
+    """
+    origin = headers.get("origin")
+    if origin is None:
+        return
+    is_same_site = urlsplit(origin).netloc.lower() == headers.get("host", "").lower() != ""
+    if not is_same_site and origin.rstrip("/") not in settings.CSRF_TRUSTED_ORIGINS:
+        raise Forbidden("This page may not open sockets here.")
+
+
+def check_host(headers: Mapping[str, str]) -> None:
+    """Raise Forbidden for a host name that is not ours, so that a rebound name can't pass for the same site."""
+    host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+    bare = f"[{host}]" if ":" in host else host
+    for allowed in settings.ALLOWED_HOSTS:
+        if allowed in ("*", bare) or (allowed.startswith(".") and f".{bare}".endswith(allowed)):
+            return
+    raise Forbidden("This host name is not served here.")
+
+
+def principal_of(scope: Any, headers: Mapping[str, str]) -> Principal:
+    """Who opens the socket, by key, token or session. Reads rows. Raises Unauthenticated."""
+    token = _bearer_of(scope, headers)
+    if token is not None:
+        return authenticate_bearer(token)
+    session_key = _cookie(headers.get("cookie", ""), settings.SESSION_COOKIE_NAME)
+    principal = principal_of_session(session_key) if session_key else None
+    if principal is None:
+        raise Unauthenticated
+    return principal
+
+
+def _bearer_of(scope: Any, headers: Mapping[str, str]) -> str | None:
+    kind, _, token = headers.get("authorization", "").partition(" ")
+    if kind.lower() == "bearer":
+        return token.strip()
+    offered = [name for name in scope.get("subprotocols", []) if name.startswith(BEARER_SUBPROTOCOL)]
+    return offered[0].removeprefix(BEARER_SUBPROTOCOL) if offered else None
+
+
+def _cookie(header: str, name: str) -> str:
+    cookies: SimpleCookie = SimpleCookie()
+    try:
+        cookies.load(header)
+    except CookieError:
+        return ""
+    return cookies[name].value if name in cookies else ""
+
+
+async def refuse(send: Any, error: DomainError) -> None:
+    """Answer the handshake with the error, as plain HTTP would."""
+    body = orjson.dumps({"error": {"code": error.code, "message": error.message}})
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    status = STATUS_OF.get(error.code, 400)
+    await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": body})

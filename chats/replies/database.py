@@ -1,0 +1,31 @@
+"""The only way from async code to rows: one named sync function, run on a small fixed set of threads."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import ParamSpec, TypeVar
+
+from django.conf import settings
+from django.db import close_old_connections
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(settings.ENGINE_THREADS, thread_name_prefix="engine")
+
+
+async def in_database(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+    """Await `function(*args)` off the loop. Its connection is given back before this returns."""
+
+    def call() -> R:
+        close_old_connections()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            close_old_connections()
+
+    return await asyncio.get_running_loop().run_in_executor(_threads(), call)

@@ -1,0 +1,129 @@
+"""The live log of running replies in this process: replay, tail and the text as it stands.
+
+Every event has a number in its reply, one more than the last. An event is encoded once, however many follow.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+# A viewer who is further behind than this gets the text as it stands instead of every step that led to it.
+REPLAY_MAX_EVENTS = 200
+
+
+class ReplyLog:
+    """Events of one attempt at one reply. Only the event loop touches it."""
+
+    def __init__(self, reply_id: UUID, *, last_seq: int) -> None:
+        self.reply_id = reply_id
+        self.seq = last_seq
+        self.is_closed = False
+        self.is_finished = False  # the last event is `reply.finished`
+        self._events: deque[bytes] = deque(maxlen=REPLAY_MAX_EVENTS)
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._news: asyncio.Future[None] | None = None
+
+    @property
+    def text(self) -> str:
+        return _joined(self._text)
+
+    @property
+    def reasoning(self) -> str:
+        return _joined(self._reasoning)
+
+    def append(self, kind: str, **fields: Any) -> None:
+        self.seq += 1
+        self._events.append(self._encoded(self.seq, kind, fields))
+        self._wake()
+
+    def append_text(self, text: str) -> None:
+        self._text.append(text)
+        self.append("text.delta", text=text)
+
+    def append_reasoning(self, text: str) -> None:
+        self._reasoning.append(text)
+        self.append("reasoning.delta", text=text)
+
+    def finish(self, **body: Any) -> None:
+        self.is_finished = True
+        self.append("reply.finished", **body)
+
+    def close(self) -> None:
+        """No more events will come here; whoever waits looks at the row."""
+        self.is_closed = True
+        self._wake()
+
+    async def read(self, after: int) -> AsyncGenerator[tuple[int, bytes], None]:
+        """Numbered events beyond `after`, then live ones until the log closes.
+
+        A reader who is behind what is kept, or ahead of it (he saw an attempt that was lost), first gets a snapshot.
+        """
+        seen = after
+        while True:
+            if seen != self.seq:
+                behind = self.seq - seen
+                if behind < 0 or behind > len(self._events):
+                    # The snapshot stands for the text only: the end is still to be told, by its own event.
+                    seen = self.seq - self.is_finished
+                    yield seen, self._encoded(seen, "reply.snapshot", {"text": self.text, "reasoning": self.reasoning})
+                else:
+                    # Reading by position, not from a copy: more may arrive while the reader is being served.
+                    seen += 1
+                    yield seen, self._events[len(self._events) - behind]
+            elif self.is_closed:
+                return
+            else:
+                await self._next()
+
+    def _encoded(self, seq: int, kind: str, fields: dict[str, Any]) -> bytes:
+        return orjson.dumps({"seq": seq, "reply": str(self.reply_id), "type": kind, **fields})
+
+    async def _next(self) -> None:
+        if self._news is None:
+            self._news = asyncio.get_running_loop().create_future()
+        # Shielded: one reader who leaves must not cancel what the others wait for.
+        await asyncio.shield(self._news)
+
+    def _wake(self) -> None:
+        if self._news is not None:
+            self._news.set_result(None)
+            self._news = None
+
+
+class Logs:
+    """The logs of this process by reply."""
+
+    def __init__(self) -> None:
+        self._logs: dict[UUID, ReplyLog] = {}
+
+    def open(self, reply_id: UUID, *, last_seq: int) -> ReplyLog:
+        log = self._logs[reply_id] = ReplyLog(reply_id, last_seq=last_seq)
+        return log
+
+    def find(self, reply_id: UUID) -> ReplyLog | None:
+        return self._logs.get(reply_id)
+
+    def close(self, log: ReplyLog, *, keep_seconds: float) -> None:
+        """End `log`, and forget it once late viewers have had time to catch up from memory."""
+        log.close()
+        asyncio.get_running_loop().call_later(keep_seconds, self._forget, log)
+
+    def _forget(self, log: ReplyLog) -> None:
+        # A later attempt may have put its own log here.
+        if self._logs.get(log.reply_id) is log:
+            del self._logs[log.reply_id]
+
+
+def _joined(parts: list[str]) -> str:
+    """The parts as one string, kept as one part so that the next call has less to do."""
+    if len(parts) > 1:
+        parts[:] = ["".join(parts)]
+    return parts[0] if parts else ""
+
+
+LOGS = Logs()

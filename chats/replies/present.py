@@ -1,0 +1,94 @@
+"""How replies and messages look from outside: the same JSON on REST, WebSocket and SSE."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from chats.models import Chat, Reply
+from chats.usage.models import UsageRecord
+
+MESSAGE_FIELDS = (
+    "id",
+    "chat_id",
+    "parent_id",
+    "reply_id",
+    "role",
+    "content",
+    "reasoning",
+    "tool_calls",
+    "tool_results",
+    "sources",
+    "attachments",
+    "extra_data",
+    "model_id",
+    "is_imported",
+    "created_at",
+    "updated_at",
+)
+TOKEN_FIELDS = ("input_tokens", "cached_input_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
+
+
+def moment(value: datetime | None) -> str | None:
+    return value.isoformat().replace("+00:00", "Z") if value else None
+
+
+def message_json(row: Mapping[str, Any]) -> dict[str, Any]:
+    """One message from `.values(*MESSAGE_FIELDS)`, with plain names for the keys it refers to."""
+    shown = {name.removesuffix("_id"): row[name] for name in MESSAGE_FIELDS}
+    for name in ("id", "chat", "parent", "reply", "model"):
+        shown[name] = str(shown[name]) if shown[name] else None
+    shown["created_at"], shown["updated_at"] = moment(row["created_at"]), moment(row["updated_at"])
+    return shown
+
+
+def chat_notice_json(chat: Chat) -> dict[str, Any]:
+    """What lists of chats show, for `chat.changed`."""
+    return {
+        "id": str(chat.pk),
+        "title": chat.title,
+        "space": chat.space,
+        "pinned": chat.pinned,
+        "archived": chat.archived,
+        "current_leaf": str(chat.current_leaf_id) if chat.current_leaf_id else None,
+        "updated_at": moment(chat.updated_at),
+    }
+
+
+def money(value: Decimal | None) -> str | None:
+    """Exact USD without trailing zeros; None when unknown."""
+    return None if value is None else f"{value.normalize():f}"
+
+
+def reply_json(reply: Reply) -> dict[str, Any]:
+    """One reply with what it used. Reads `reply.usage_records`: prefetch them in lists."""
+    records = list(reply.usage_records.all())
+    return {
+        "id": str(reply.pk),
+        "chat": str(reply.chat_id),
+        "prompt": str(reply.prompt_id) if reply.prompt_id else None,
+        "message": str(reply.message_id) if reply.message_id else None,
+        "model": str(reply.model_id) if reply.model_id else None,
+        "status": reply.status,
+        "error": {"code": reply.error_code, "message": reply.error_message} if reply.error_code else None,
+        "created_at": moment(reply.created_at),
+        "started_at": moment(reply.started_at),
+        "finished_at": moment(reply.finished_at),
+        "usage": usage_json(records),
+        "cost": cost_json(records),
+    }
+
+
+def usage_json(records: list[UsageRecord]) -> dict[str, Any] | None:
+    """Tokens of all calls together; None before anything was booked."""
+    if not records:
+        return None
+    totals: dict[str, Any] = {name: sum(getattr(record, name) for record in records) for name in TOKEN_FIELDS}
+    return totals | {"is_estimated": any(record.is_estimated for record in records)}
+
+
+def cost_json(records: list[UsageRecord]) -> str | None:
+    costs = [record.cost for record in records]
+    known = [cost for cost in costs if cost is not None]
+    # One call without a price makes the sum unknown: a part of it would look like the whole.
+    return money(sum(known, Decimal(0))) if known and len(known) == len(costs) else None

@@ -1,0 +1,34 @@
+"""What a model reads: the path of a chat from its root to the message being answered. Pure."""
+
+from collections.abc import Iterable
+
+from chats.llm.values import ChatMessage
+from chats.models import Message
+
+
+def prompt_of(path: Iterable[Message], *, system_prompt: str = "") -> list[ChatMessage]:
+    """Messages for the provider. Answers without a word (failed before their first token) are left out."""
+    messages = [ChatMessage(role="system", content=system_prompt)] if system_prompt.strip() else []
+    for message in path:
+        if message.role == Message.Role.TOOL:
+            messages.extend(_tool_results(message))
+        elif message.content or message.tool_calls:
+            messages.append(
+                ChatMessage(
+                    role=Message.Role(message.role).value, content=message.content, tool_calls=message.tool_calls
+                )
+            )
+    return messages
+
+
+def _tool_results(message: Message) -> list[ChatMessage]:
+    results = message.tool_results or [{}]
+    return [
+        ChatMessage(
+            role="tool",
+            content=str(result.get("content", message.content)),
+            tool_call_id=str(result.get("tool_call_id", "")),
+        )
+        for result in results
+        if isinstance(result, dict)
+    ]

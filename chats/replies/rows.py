@@ -1,0 +1,228 @@
+"""Every row the engine reads or writes. Sync functions; async code awaits them through `in_database`.
+
+A worker's writes name itself and its attempt: after a takeover they change nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Exists, OuterRef
+from django.utils import timezone
+
+from chats import doorbell
+from chats.catalog.services import target_of
+from chats.llm.values import ChatRequest, Target, Usage
+from chats.models import Chat, Message, Reply
+from chats.replies.present import MESSAGE_FIELDS, message_json, reply_json
+from chats.replies.prompt import prompt_of
+from chats.usage.services import record_usage
+
+# A lost attempt may have numbered events beyond its last snapshot (at most about 40 a second, for at most a second);
+# the next attempt starts this far on, so that no number is ever used twice.
+LOST_EVENTS_MARGIN = 10_000
+INTERRUPTED_MESSAGE = "The server was interrupted while answering. The text so far is kept; press Retry to ask again."
+
+
+@dataclass(frozen=True)
+class Job:
+    """A reply this worker now holds, with all it needs to run it."""
+
+    reply_id: UUID
+    chat_id: UUID
+    message_id: UUID
+    worker: str
+    attempt: int
+    last_seq: int
+    target: Target | None
+    request: ChatRequest
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    job: Job
+    seq: int
+    text: str
+    reasoning: str
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run ended, and what is to be stored and booked for it."""
+
+    status: Reply.Status
+    seq: int
+    text: str
+    reasoning: str
+    tool_calls: Sequence[dict[str, Any]] = ()
+    error_code: str = ""
+    error_message: str = ""
+    usage: Usage | None = None
+    is_estimated: bool = False
+    first_token_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A reply as its row has it, for viewers who come when no log is live."""
+
+    seq: int
+    text: str
+    reasoning: str
+    finished: dict[str, Any] | None = field(default=None)
+
+
+def claim(reply_id: UUID, worker: str, *, stale_before: datetime) -> Job | None:
+    """Take a waiting or abandoned reply, unless someone else was faster or an earlier one of its chat still runs."""
+    earlier = Reply.objects.unfinished().filter(chat=OuterRef("chat"), created_at__lt=OuterRef("created_at"))
+    with transaction.atomic():
+        free = Reply.objects.claimable(stale_before).filter(~Exists(earlier), pk=reply_id)
+        reply = free.select_for_update(of=("self",)).select_related("chat", "model__provider").first()
+        if reply is None:
+            return None
+        if reply.stop_requested_at or reply.message_id is None:
+            end(reply, Reply.Status.STOPPED)
+            return None
+        if reply.attempt >= settings.REPLY_MAX_ATTEMPTS:
+            end(reply, Reply.Status.INTERRUPTED, "interrupted", INTERRUPTED_MESSAGE)
+            return None
+        if reply.attempt:
+            reply.snapshot_seq += LOST_EVENTS_MARGIN
+        reply.status, reply.worker, reply.attempt = Reply.Status.RUNNING, worker, reply.attempt + 1
+        reply.heartbeat_at = timezone.now()
+        reply.started_at = reply.started_at or reply.heartbeat_at
+        reply.save(update_fields=["status", "worker", "attempt", "heartbeat_at", "started_at", "snapshot_seq"])
+        path = Message.objects.path_to(reply.prompt_id)
+    model = reply.model
+    return Job(
+        reply_id=reply.pk,
+        chat_id=reply.chat_id,
+        message_id=reply.message_id,
+        worker=worker,
+        attempt=reply.attempt,
+        last_seq=reply.snapshot_seq,
+        target=target_of(model) if model and model.enabled and model.provider.enabled else None,
+        request=ChatRequest(
+            messages=prompt_of(path, system_prompt=reply.chat.system_prompt),
+            settings=model.default_settings if model else {},
+            max_output_tokens=model.max_output_tokens if model else None,
+        ),
+    )
+
+
+def end(reply: Reply, status: Reply.Status, error_code: str = "", error_message: str = "") -> None:
+    """Make a reply that nobody is running terminal. The caller holds the transaction and the row."""
+    if reply.attempt:
+        reply.snapshot_seq += LOST_EVENTS_MARGIN
+    reply.status, reply.finished_at = status, timezone.now()
+    reply.error_code, reply.error_message = error_code, error_message
+    reply.save(update_fields=["status", "finished_at", "error_code", "error_message", "snapshot_seq"])
+    transaction.on_commit(partial(_announce, reply))
+
+
+def unfinished_ids(*, stale_before: datetime) -> list[UUID]:
+    """Replies that could be claimed now, oldest first."""
+    return list(Reply.objects.claimable(stale_before).order_by("created_at").values_list("pk", flat=True)[:500])
+
+
+def is_stop_requested(job: Job) -> bool:
+    """Whether someone asked to stop, or the row is no longer this worker's (deleted, taken over)."""
+    asked = (
+        Reply.objects.held_by(job.worker, job.attempt)
+        .filter(pk=job.reply_id)
+        .values_list("stop_requested_at", flat=True)
+    )
+    return list(asked) != [None]
+
+
+def beat(worker: str, reply_ids: Sequence[UUID]) -> None:
+    Reply.objects.filter(pk__in=reply_ids, worker=worker, status=Reply.Status.RUNNING).update(
+        heartbeat_at=timezone.now()
+    )
+
+
+def save_snapshots(snapshots: Sequence[Snapshot]) -> None:
+    """Make what viewers have seen durable: all running replies of this process in one transaction."""
+    with transaction.atomic():
+        for shot in snapshots:
+            held = Reply.objects.held_by(shot.job.worker, shot.job.attempt).filter(pk=shot.job.reply_id)
+            if held.update(snapshot_seq=shot.seq):
+                Message.objects.filter(pk=shot.job.message_id).update(content=shot.text, reasoning=shot.reasoning)
+
+
+def release(snapshot: Snapshot) -> None:
+    """Hand a running reply over: whoever looks next may claim it at once."""
+    save_snapshots([snapshot])
+    job = snapshot.job
+    held = Reply.objects.held_by(job.worker, job.attempt).filter(pk=job.reply_id)
+    held.update(status=Reply.Status.QUEUED, worker="", heartbeat_at=None)
+
+
+def finish(job: Job, ending: Ending) -> dict[str, Any] | None:
+    """Store the end of a run, book it, and return the body of its last event; None if the reply is no longer ours."""
+    with transaction.atomic():
+        held = Reply.objects.held_by(job.worker, job.attempt).filter(pk=job.reply_id)
+        reply = held.select_for_update(of=("self",)).select_related("model__provider", "price", "user").first()
+        if reply is None:
+            return None
+        now = timezone.now()
+        Message.objects.filter(pk=job.message_id).update(
+            content=ending.text, reasoning=ending.reasoning, tool_calls=list(ending.tool_calls), updated_at=now
+        )
+        reply.status, reply.snapshot_seq, reply.finished_at = ending.status, ending.seq, now
+        reply.error_code, reply.error_message = ending.error_code, ending.error_message
+        reply.first_token_at = ending.first_token_at
+        reply.save(
+            update_fields=["status", "snapshot_seq", "finished_at", "error_code", "error_message", "first_token_at"]
+        )
+        if ending.usage is not None:
+            message = Message.objects.filter(pk=job.message_id).first()
+            record_usage(reply, message=message, usage=ending.usage, is_estimated=ending.is_estimated)
+        Chat.objects.filter(pk=job.chat_id).update(updated_at=now)
+        body = finished_body(reply)
+        transaction.on_commit(partial(_announce, reply))
+    return body
+
+
+def _announce(reply: Reply) -> None:
+    doorbell.ring("chat", reply.chat_id)
+    # The next reply of this chat, if one waited its turn.
+    following = Reply.objects.filter(chat=reply.chat_id, status=Reply.Status.QUEUED).order_by("created_at")
+    for pk in following.values_list("pk", flat=True)[:1]:
+        doorbell.ring("reply", pk)
+
+
+def finished_body(reply: Reply) -> dict[str, Any]:
+    """The fields of `reply.finished`."""
+    shown = reply_json(reply)
+    message = Message.objects.filter(pk=reply.message_id).values(*MESSAGE_FIELDS).first()
+    return {
+        "status": shown["status"],
+        "error": shown["error"],
+        "message": message_json(message) if message else None,
+        "usage": shown["usage"],
+        "cost": shown["cost"],
+    }
+
+
+def stored_state(reply_id: UUID) -> Stored | None:
+    """What the database knows of a reply; None when it is gone."""
+    reply = Reply.objects.filter(pk=reply_id).select_related("message").prefetch_related("usage_records").first()
+    if reply is None or reply.message is None:
+        return None
+    return Stored(
+        seq=reply.snapshot_seq,
+        text=reply.message.content,
+        reasoning=reply.message.reasoning,
+        finished=finished_body(reply) if reply.is_finished else None,
+    )
+
+
+def stale_moment() -> datetime:
+    """Running replies not heard of since this moment have lost their worker."""
+    return timezone.now() - timedelta(seconds=settings.REPLY_STALE_SECONDS)

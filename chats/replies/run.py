@@ -1,0 +1,218 @@
+"""Running one reply: prompt, provider, log, end. It belongs to the server, whoever watches."""
+
+import asyncio
+import math
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import ParamSpec, TypeVar
+
+import structlog
+from django.conf import settings
+from django.db import DatabaseError
+
+from chats.errors import ModelUnavailable
+from chats.llm.errors import ProviderError, StreamCut
+from chats.llm.registry import open_stream
+from chats.llm.values import Limits, Usage
+from chats.models import Reply
+from chats.replies import rows
+from chats.replies.database import in_database
+from chats.replies.draft import Draft
+from chats.replies.log import ReplyLog
+from chats.usage.costs import estimated_tokens
+
+logger = structlog.get_logger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+SAVE_RETRY_MAX_SECONDS = 5.0
+
+Cause = tuple[Reply.Status, str, str]  # status, error code, one sentence of cause and next step
+
+STOPPED: Cause = (Reply.Status.STOPPED, "", "")
+COMPLETED: Cause = (Reply.Status.COMPLETED, "", "")
+TOO_LONG: Cause = (
+    Reply.Status.INCOMPLETE,
+    "length",
+    "The answer met the size limit. Ask for the rest in a new message.",
+)
+OUT_OF_TIME: Cause = (
+    Reply.Status.INCOMPLETE,
+    "time",
+    "The answer took longer than allowed. The text so far is kept; press Retry to ask again.",
+)
+OUT_OF_TOKENS: Cause = (
+    Reply.Status.INCOMPLETE,
+    "length",
+    "The model met its limit of tokens. Ask it to continue in a new message.",
+)
+WITHHELD: Cause = (
+    Reply.Status.INCOMPLETE,
+    "content_filter",
+    "The provider withheld the rest of this answer. Say it differently, or choose another model.",
+)
+NO_FINISH: Cause = (
+    Reply.Status.INCOMPLETE,
+    "stream_cut",
+    "The provider ended without saying that it was done. The text so far is kept; press Retry to ask again.",
+)
+OUR_FAULT: Cause = (
+    Reply.Status.FAILED,
+    "internal",
+    "Something went wrong on this server. The text so far is kept; press Retry to ask again.",
+)
+
+
+class Run:
+    """One attempt at a reply, from its claim to its end."""
+
+    def __init__(self, job: rows.Job, log: ReplyLog) -> None:
+        self.job = job
+        self.log = log
+        self.draft = Draft(log)
+        self.saved_seq = job.last_seq
+        self.handed_over = False
+        self._is_stopped = False
+        self._reading: asyncio.Task[Cause] | None = None
+
+    async def go(self) -> None:
+        """Run to the end, and store it; returns only when the row is terminal, handed over or someone else's."""
+        if self.job.attempt > 1:
+            self.log.append("reply.restarted", text="", reasoning="")
+        else:
+            self.log.append("reply.started", message=str(self.job.message_id))
+        self._reading = asyncio.create_task(self._read())
+        # A task of its own, so that a stop can cancel the reading at any point and the saving goes on undisturbed.
+        await asyncio.wait({self._reading})
+        self.draft.settle()
+        if self.handed_over:
+            await self._save(rows.release, self.snapshot())
+            return
+        await self._finish(self._cause_of(self._reading))
+
+    def stop(self) -> None:
+        """End the reading, which closes the provider's connection; the text so far is kept."""
+        self._is_stopped = True
+        self._cancel()
+
+    def hand_over(self) -> None:
+        """Leave this reply to whoever claims it next; this process is going away."""
+        self.handed_over = True
+        self._cancel()
+
+    def snapshot(self) -> rows.Snapshot:
+        return rows.Snapshot(job=self.job, seq=self.log.seq, text=self.log.text, reasoning=self.log.reasoning)
+
+    def _cancel(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+
+    async def _read(self) -> Cause:
+        if self.job.target is None:
+            return (Reply.Status.FAILED, ModelUnavailable.code, ModelUnavailable.message)
+        limits = Limits(
+            connect_seconds=settings.PROVIDER_CONNECT_SECONDS,
+            first_token_seconds=settings.PROVIDER_FIRST_TOKEN_SECONDS,
+            silence_seconds=settings.PROVIDER_SILENCE_SECONDS,
+        )
+        try:
+            async with asyncio.timeout(settings.REPLY_TOTAL_SECONDS):
+                return await self._read_with_retries(limits)
+        except TimeoutError:
+            return OUT_OF_TIME
+        except ProviderError as error:
+            return self._cause_of_error(error)
+
+    async def _read_with_retries(self, limits: Limits) -> Cause:
+        """Ask; ask again after a passing failure, but only while no token has come and at most so often."""
+        for attempt in range(settings.PROVIDER_RETRIES + 1):
+            try:
+                return await self._read_stream(limits)
+            except ProviderError as error:
+                is_last = attempt == settings.PROVIDER_RETRIES
+                if is_last or self.draft.has_begun or not error.is_retryable:
+                    raise
+                pause = error.retry_after_seconds if error.retry_after_seconds is not None else 0.5 * 2**attempt
+                if pause > settings.PROVIDER_RETRY_AFTER_MAX_SECONDS:
+                    raise
+                logger.info("provider_retry", reply=str(self.job.reply_id), code=error.code, pause_seconds=pause)
+                await asyncio.sleep(pause)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _read_stream(self, limits: Limits) -> Cause:
+        assert self.job.target is not None
+        draft = self.draft
+        async with aclosing(open_stream(self.job.target, self.job.request, limits)) as stream:
+            async for event in stream:
+                draft.take(event)
+                if draft.is_too_long:
+                    return TOO_LONG
+        match draft.finish_reason:
+            case None:
+                return NO_FINISH
+            case "length":
+                return OUT_OF_TOKENS
+            case "content_filter":
+                return WITHHELD
+        return COMPLETED
+
+    def _cause_of_error(self, error: ProviderError) -> Cause:
+        logger.warning("provider_error", reply=str(self.job.reply_id), code=error.code, message=error.message)
+        if isinstance(error, StreamCut) and self.draft.has_begun:
+            return (Reply.Status.INCOMPLETE, error.code, error.message)
+        return (Reply.Status.FAILED, error.code, error.message)
+
+    def _cause_of(self, reading: asyncio.Task[Cause]) -> Cause:
+        if reading.cancelled():
+            return STOPPED
+        if failure := reading.exception():
+            logger.error("reply_failed", reply=str(self.job.reply_id), exc_info=failure)
+            return OUR_FAULT
+        # The provider was done before the stop came: the answer is whole, and says so.
+        return reading.result()
+
+    async def _finish(self, cause: Cause) -> None:
+        status, code, message = cause
+        usage, is_estimated = self._usage()
+        ending = rows.Ending(
+            status=status,
+            seq=self.log.seq,
+            text=self.log.text,
+            reasoning=self.log.reasoning,
+            tool_calls=self.draft.tool_calls,
+            error_code=code,
+            error_message=message,
+            usage=usage,
+            is_estimated=is_estimated,
+            first_token_at=self.draft.first_token_at,
+        )
+        body = await self._save(rows.finish, self.job, ending)
+        if body is not None:
+            self.log.finish(**body)
+
+    def _usage(self) -> tuple[Usage | None, bool]:
+        """What the provider reported; else an estimate when it has worked; else nothing to book."""
+        if self.draft.usage is not None:
+            return self.draft.usage, False
+        if not self.draft.has_begun:
+            return None, False
+        reasoning_tokens = estimated_tokens(self.log.reasoning)
+        arguments = "".join(call["function"]["arguments"] for call in self.draft.tool_calls)
+        usage = Usage(
+            input_tokens=sum(estimated_tokens(message.content) for message in self.job.request.messages),
+            output_tokens=estimated_tokens(self.log.text + arguments) + reasoning_tokens,
+            reasoning_tokens=reasoning_tokens,
+        )
+        return usage, True
+
+    async def _save(self, write: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
+        """Write until the database takes it: a finished answer must not be lost to a restart of the database."""
+        for attempt in range(math.ceil(settings.REPLY_STALE_SECONDS)):
+            try:
+                return await in_database(write, *args, **kwargs)
+            except DatabaseError as error:
+                logger.warning("save_retry", reply=str(self.job.reply_id), attempt=attempt, error=str(error))
+                await asyncio.sleep(min(SAVE_RETRY_MAX_SECONDS, 0.1 * 2**attempt))
+        logger.error("save_given_up", reply=str(self.job.reply_id))
+        return None

@@ -1,0 +1,174 @@
+"""Verbs on replies. Every interface starts, retries and stops through these."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import orjson
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from accounts import limits
+from accounts.models import User
+from chats import doorbell
+from chats.catalog.models import AIModel
+from chats.catalog.services import usable_model
+from chats.errors import Conflict, Invalid, NotFound, TooMany
+from chats.models import Chat, Message, Reply
+from chats.replies import rows
+from chats.services import check_text, insert_chat, insert_message, lock_chat, title_from
+
+CLIENT_ID_MAX_CHARACTERS = 64
+
+
+@dataclass(frozen=True)
+class StartedReply:
+    """`message` is the person's, `answer` the model's, empty or on its way; `created` is false for a repeated send."""
+
+    chat: Chat
+    message: Message
+    reply: Reply
+    answer: Message
+    created: bool
+
+
+def start_reply(
+    user: User,
+    *,
+    content: str,
+    chat: Chat | None = None,
+    model: str | None = None,
+    client_id: str | None = None,
+    **chat_fields: Any,
+) -> StartedReply:
+    """Store what a person says and start the answer to it; without `chat`, in a new one made of `chat_fields`.
+
+    The same `client_id` again gives the same answer. Raises Conflict when it came with another body, Invalid, TooLarge,
+    ModelUnavailable, NotFound and TooMany; then nothing is stored.
+    """
+    digest = _digest("send", chat.pk if chat else None, content, model)
+    if earlier := _earlier(user, client_id, digest):
+        return earlier
+    text = check_text(content)
+    if not text.strip():
+        raise Invalid("Write something first.", fields={"content": ["This may not be empty."]})
+    chosen = usable_model(user, model or (str(chat.model_id) if chat and chat.model_id else None))
+    _check_rates(user)
+
+    def write() -> Reply:
+        locked = lock_chat(chat) if chat else insert_chat(user, model=chosen, **chat_fields)
+        if locked.is_title_automatic and not locked.title:
+            locked.title = title_from(text)
+        locked.model = chosen
+        locked.save(update_fields=["title", "model"])
+        prompt = insert_message(locked, role=Message.Role.USER, content=text, parent_id=locked.current_leaf_id)
+        return _insert_reply(user, prompt, chosen, client_id, digest)
+
+    return _write_once(user, client_id, digest, write)
+
+
+def retry_reply(reply: Reply, *, model: str | None = None, client_id: str | None = None) -> StartedReply:
+    """Answer the same message again, beside the earlier answer. Raises as `start_reply`, and Conflict while it runs."""
+    user = reply.user
+    digest = _digest("retry", reply.pk, None, model)
+    if earlier := _earlier(user, client_id, digest):
+        return earlier
+    chosen = usable_model(user, model or (str(reply.model_id) if reply.model_id else None))
+    _check_rates(user)
+
+    def write() -> Reply:
+        chat = lock_chat(reply.chat)
+        current = Reply.objects.select_related("prompt").get(pk=reply.pk)
+        if not current.is_finished:
+            raise Conflict("This answer is still being written. Stop it first.")
+        if current.prompt is None:
+            raise NotFound("The message to answer was deleted.")
+        chat.model = chosen
+        chat.save(update_fields=["model"])
+        current.prompt.chat = chat
+        return _insert_reply(user, current.prompt, chosen, client_id, digest)
+
+    return _write_once(user, client_id, digest, write)
+
+
+def stop_reply(reply: Reply) -> Reply:
+    """Ask the reply to stop, as often as one likes; a finished one stays as it ended. Its text so far is kept."""
+    with transaction.atomic(durable=True):
+        current = Reply.objects.select_for_update().get(pk=reply.pk)
+        if not current.is_finished and current.stop_requested_at is None:
+            current.stop_requested_at = timezone.now()
+            current.save(update_fields=["stop_requested_at"])
+        if current.status == Reply.Status.QUEUED:
+            rows.end(current, Reply.Status.STOPPED)
+        transaction.on_commit(partial(doorbell.ring, "reply", current.pk))
+    return current
+
+
+def _insert_reply(user: User, prompt: Message, model: AIModel, client_id: str | None, digest: str) -> Reply:
+    """A queued reply and its still empty message below `prompt`."""
+    reply = Reply.objects.create(
+        chat=prompt.chat,
+        user=user,
+        prompt=prompt,
+        model=model,
+        price=model.price_at(timezone.now()),
+        client_id=client_id,
+        request_digest=digest,
+    )
+    reply.message = insert_message(
+        prompt.chat, role=Message.Role.ASSISTANT, parent_id=prompt.pk, reply=reply, model=model
+    )
+    reply.save(update_fields=["message"])
+    transaction.on_commit(partial(doorbell.ring, "reply", reply.pk))
+    return reply
+
+
+def _write_once(user: User, client_id: str | None, digest: str, write: Any) -> StartedReply:
+    try:
+        with transaction.atomic(durable=True):
+            reply = write()
+    except IntegrityError:
+        # The same client_id was being written by another request; what that one made is the answer here too.
+        if earlier := _earlier(user, client_id, digest):
+            return earlier
+        raise
+    return _started(reply, created=True)
+
+
+def _earlier(user: User, client_id: str | None, digest: str) -> StartedReply | None:
+    """What the same `client_id` made before. Raises Invalid for a bad id, Conflict for another body under it."""
+    if client_id is None:
+        return None
+    if not 0 < len(client_id) <= CLIENT_ID_MAX_CHARACTERS or not client_id.isprintable():
+        reason = f"Between 1 and {CLIENT_ID_MAX_CHARACTERS} printable characters."
+        raise Invalid("This client_id can't be used.", fields={"client_id": [reason]})
+    known = Reply.objects.filter(user=user, client_id=client_id).select_related("chat", "prompt", "message").first()
+    if known is None:
+        return None
+    if known.request_digest != digest:
+        raise Conflict("This client_id was used for another message.")
+    return _started(known, created=False)
+
+
+def _started(reply: Reply, *, created: bool) -> StartedReply:
+    if reply.prompt is None or reply.message is None:
+        raise NotFound("This message was deleted.")
+    return StartedReply(chat=reply.chat, message=reply.prompt, reply=reply, answer=reply.message, created=created)
+
+
+def _check_rates(user: User) -> None:
+    limits.hit("send", str(user.pk), limit=settings.SENDS_PER_MINUTE_PER_USER, seconds=60)
+    running = Reply.objects.unfinished().filter(user=user)[: settings.RUNNING_REPLIES_PER_USER]
+    if len(running.values_list("pk")) >= settings.RUNNING_REPLIES_PER_USER:
+        raise TooMany(
+            f"{settings.RUNNING_REPLIES_PER_USER} of your answers are being written. Wait for one, or stop one.",
+            retry_after_seconds=2,
+        )
+
+
+def _digest(verb: str, subject: UUID | None, content: str | None, model: str | None) -> str:
+    body = [verb, str(subject), (content or "").encode("utf-8", "surrogatepass").hex(), model]
+    return hashlib.sha256(orjson.dumps(body)).hexdigest()

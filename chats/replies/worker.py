@@ -1,0 +1,140 @@
+"""Runs replies in this process: takes them up, keeps them alive and durable, stops them, hands them over."""
+
+import asyncio
+import os
+import secrets
+import socket
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.db import DatabaseError
+from django.utils import timezone
+
+from chats import doorbell
+from chats.llm.registry import close_sessions
+from chats.replies import rows
+from chats.replies.database import in_database
+from chats.replies.log import LOGS
+from chats.replies.run import Run
+from chats.replies.titles import improve_title
+
+logger = structlog.get_logger(__name__)
+
+
+class Worker:
+    def __init__(self) -> None:
+        self.name = f"{socket.gethostname()[:32]}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.runs: dict[UUID, Run] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_leaving = False
+        self._stop_listening: Callable[[], None] | None = None
+
+    async def start(self) -> None:
+        self._stop_listening = doorbell.listen("reply", self._ring)
+        # One process owns an SQLite file, so whatever runs there belongs to a process that is dead.
+        await self._sweep(everything=settings.IS_SQLITE)
+        self._spawn(self._keep_durable())
+        self._spawn(self._keep_alive())
+
+    async def leave(self, *, grace_seconds: float) -> None:
+        """Take no new work; give running replies `grace_seconds` to finish, then hand them over."""
+        self._is_leaving = True
+        if self._stop_listening is not None:
+            self._stop_listening()
+        if running := [task for task in self._tasks if task.get_name().startswith("reply:")]:
+            _, late = await asyncio.wait(running, timeout=grace_seconds)
+            for run in list(self.runs.values()):
+                run.hand_over()
+            if late:
+                await asyncio.wait(late, timeout=settings.REPLY_HEARTBEAT_SECONDS)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _ring(self, reply_id: str) -> None:
+        self._spawn(self._look(UUID(reply_id)))
+
+    async def _look(self, reply_id: UUID) -> None:
+        """Someone changed this reply: it is new, or to be stopped."""
+        run = self.runs.get(reply_id)
+        if run is not None:
+            if await in_database(rows.is_stop_requested, run.job):
+                run.stop()
+        elif not self._is_leaving:
+            await self._take_up(reply_id, stale_before=rows.stale_moment())
+
+    async def _take_up(self, reply_id: UUID, *, stale_before: Any) -> None:
+        job = await in_database(rows.claim, reply_id, self.name, stale_before=stale_before)
+        if job is not None:
+            run = self.runs[job.reply_id] = Run(job, LOGS.open(job.reply_id, last_seq=job.last_seq))
+            self._spawn(self._run(run), name=f"reply:{job.reply_id}")
+            # A stop that came between the claim and this line rang while nobody knew the run.
+            if await in_database(rows.is_stop_requested, job):
+                run.stop()
+
+    async def _run(self, run: Run) -> None:
+        try:
+            await run.go()
+        finally:
+            del self.runs[run.job.reply_id]
+            LOGS.close(run.log, keep_seconds=settings.REPLY_REPLAY_SECONDS)
+        if not run.handed_over:
+            self._spawn(improve_title(run.job.reply_id))
+
+    async def _keep_durable(self) -> None:
+        """At most a second after anyone has seen a text, it is in its row."""
+        while True:
+            await asyncio.sleep(settings.REPLY_SNAPSHOT_SECONDS)
+            fresh = [run for run in self.runs.values() if run.log.seq != run.saved_seq]
+            if not fresh:
+                continue
+            shots = [run.snapshot() for run in fresh]
+            try:
+                await in_database(rows.save_snapshots, shots)
+            except DatabaseError as error:
+                logger.warning("snapshot_retry", error=str(error))
+                continue
+            for run, shot in zip(fresh, shots, strict=True):
+                run.saved_seq = shot.seq
+
+    async def _keep_alive(self) -> None:
+        while True:
+            await asyncio.sleep(settings.REPLY_HEARTBEAT_SECONDS)
+            try:
+                if self.runs:
+                    await in_database(rows.beat, self.name, list(self.runs))
+                await self._sweep()
+            except DatabaseError as error:
+                logger.warning("heartbeat_retry", error=str(error))
+
+    async def _sweep(self, *, everything: bool = False) -> None:
+        """Take up what no ring told of: replies left queued, and those whose worker is gone."""
+        stale_before = timezone.now() if everything else rows.stale_moment()
+        for reply_id in await in_database(rows.unfinished_ids, stale_before=stale_before):
+            if reply_id not in self.runs:
+                await self._take_up(reply_id, stale_before=stale_before)
+
+    def _spawn(self, work: Any, *, name: str | None = None) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._settle)
+
+    def _settle(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (failure := task.exception()):
+            logger.error("background_task_failed", exc_info=failure)
+
+
+async def lifespan(_: Any, receive: Any, send: Any) -> None:
+    """The ASGI lifespan: the engine starts and ends with the server."""
+    await receive()
+    worker = Worker()
+    await worker.start()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await worker.leave(grace_seconds=settings.SHUTDOWN_GRACE_SECONDS)
+    await close_sessions()
+    await send({"type": "lifespan.shutdown.complete"})

@@ -1,0 +1,164 @@
+"""Answers HTTP with Django's sync middleware and views, on a fixed pool of threads beside the event loop.
+
+Django's own ASGI handler pays for a new thread and a new database connection a request; this one keeps both.
+A response whose body is an async iterator (a stream of events) is sent on the loop and holds no thread.
+"""
+
+import asyncio
+import io
+import logging
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from typing import Any, BinaryIO
+
+from django.conf import settings
+from django.core import signals
+from django.core.exceptions import RequestDataTooBig
+from django.core.handlers.asgi import ASGIHandler, ASGIRequest, get_script_prefix
+from django.core.handlers.base import BaseHandler
+from django.db import close_old_connections
+from django.http import HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import set_script_prefix
+
+logger = logging.getLogger("django.request")
+
+# A body over the limit is still read to its end, up to this much: a client that can't finish sending sees
+# a broken connection instead of the answer that tells why.
+DRAIN_MAX_BYTES = 32_000_000
+BODY_CHUNK_SECONDS = 30
+
+
+class ClientGone(Exception):
+    """The client went away before it had sent its request."""
+
+
+class OversizedBody(io.RawIOBase):
+    """Stands for a body over the limit. Whoever reads it learns that it is too large."""
+
+    def read(self, _: int = -1) -> bytes:
+        raise RequestDataTooBig(f"The request body is larger than {settings.DATA_UPLOAD_MAX_MEMORY_SIZE:,} bytes.")
+
+
+class PooledHandler(BaseHandler):
+    """An ASGI application for `http` scopes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.load_middleware(is_async=False)
+        self.pool = ThreadPoolExecutor(settings.WEB_THREADS, thread_name_prefix="web")
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            body = await read_body(receive, limit=settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+        except ClientGone:
+            return
+        loop = asyncio.get_running_loop()
+        response = await loop.run_in_executor(self.pool, self.respond, scope, body)
+        try:
+            await self.send_response(response, receive, send)
+        finally:
+            body.close()
+            if response.streaming:
+                await loop.run_in_executor(self.pool, response.close)
+
+    def respond(self, scope: Any, body: BinaryIO) -> HttpResponseBase:
+        """The response to one request, with its database connection given back. Runs on a pool thread."""
+        set_script_prefix(get_script_prefix(scope))
+        signals.request_started.send(sender=self.__class__, scope=scope)
+        try:
+            request = ASGIRequest(scope, body)
+        except UnicodeDecodeError:
+            return HttpResponse("Bad Request", status=400, content_type="text/plain")
+        response = self.get_response(request)
+        response._handler_class = self.__class__
+        if response.streaming:
+            # Its body may take minutes, and none of it reads rows through this thread's connection.
+            close_old_connections()
+        else:
+            response.close()
+        return response
+
+    async def send_response(self, response: HttpResponseBase, receive: Any, send: Any) -> None:
+        head = {"type": "http.response.start", "status": response.status_code, "headers": headers_of(response)}
+        if isinstance(response, StreamingHttpResponse):
+            await send_until_gone(head, self.chunks_of(response), receive, send)
+            return
+        await send(head)
+        for chunk, is_last in ASGIHandler.chunk_bytes(response.content):
+            await send({"type": "http.response.body", "body": chunk, "more_body": not is_last})
+
+    async def chunks_of(self, response: StreamingHttpResponse) -> AsyncIterator[bytes]:
+        if response.is_async:
+            async with aclosing(aiter(response.streaming_content)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+            return
+        loop = asyncio.get_running_loop()
+        chunks: Iterator[bytes] = iter(response)
+        while chunk := await loop.run_in_executor(self.pool, next, chunks, b""):
+            yield chunk
+
+
+async def read_body(receive: Any, *, limit: int) -> BinaryIO:
+    """The whole request body, on disk when it is large. Raises ClientGone."""
+    body = tempfile.SpooledTemporaryFile(max_size=settings.FILE_UPLOAD_MAX_MEMORY_SIZE)  # noqa: SIM115 - the caller closes it
+    size, more = 0, True
+    try:
+        while more:
+            async with asyncio.timeout(BODY_CHUNK_SECONDS):
+                message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            chunk, more = message.get("body", b""), message.get("more_body", False)
+            size += len(chunk)
+            if size <= limit:
+                body.write(chunk)
+            elif size > DRAIN_MAX_BYTES:
+                break
+    except (ClientGone, TimeoutError) as gone:
+        body.close()
+        raise ClientGone from gone
+    if size > limit:
+        body.close()
+        return OversizedBody()
+    body.seek(0)
+    return body
+
+
+async def send_until_gone(head: dict[str, Any], chunks: AsyncIterator[bytes], receive: Any, send: Any) -> None:
+    """Send a stream; end it, and whatever it waits for, the moment the client hangs up."""
+
+    async def send_all() -> None:
+        await send(head)
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def hang_up() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    sending, leaving = asyncio.create_task(send_all()), asyncio.create_task(hang_up())
+    try:
+        await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (sending, leaving):
+            task.cancel()
+        results = await asyncio.gather(sending, leaving, return_exceptions=True)
+    failure = results[0]
+    if isinstance(failure, Exception):
+        # The head is out, so the status can't be changed: a cut connection tells the client, the log tells us.
+        logger.error("A streamed response failed", exc_info=failure)
+        raise failure
+
+
+def headers_of(response: HttpResponseBase) -> list[tuple[bytes, bytes]]:
+    headers = [(name.encode("ascii"), value.encode("latin1")) for name, value in response.items()]
+    cookies = [
+        (b"set-cookie", cookie.output(header="").encode("ascii").strip()) for cookie in response.cookies.values()
+    ]
+    return headers + cookies
