@@ -3,6 +3,7 @@
 Every limit is a setting with its unit in the name, so that an operator, or a test, can change it.
 """
 
+import logging
 import socket
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,7 +11,7 @@ from urllib.parse import urlsplit
 import environ
 from csp.constants import NONE, SELF
 
-from config import local_secrets
+from config import local_secrets, logs
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -40,6 +41,7 @@ TRUSTED_PROXY_COUNT = env.int("TRUSTED_PROXY_COUNT", default=0)  # reverse proxi
 
 # ---------------------------------------------------------------- applications
 INSTALLED_APPS = [
+    "config.apps.WiringConfig",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -155,6 +157,65 @@ LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "account_login"
 SIGNUP_ENABLED = env.bool("SIGNUP_ENABLED", default=True)
 FIRST_USER_IS_SUPERUSER = env.bool("FIRST_USER_IS_SUPERUSER", default=True)
+PASSWORD_RESET_TIMEOUT = env.int("PASSWORD_RESET_SECONDS", default=3600)  # how long a mailed link works
+# Failed logins: of one account from one peer, and of one peer, in this time; beyond the hourly number over all peers
+# a failure makes everyone unknown to the account wait, longer each time up to the greatest delay.
+LOGIN_FAILURES_SECONDS = env.int("LOGIN_FAILURES_SECONDS", default=900)
+LOGIN_FAILURES_PER_ACCOUNT_AND_PEER = env.int("LOGIN_FAILURES_PER_ACCOUNT_AND_PEER", default=5)
+LOGIN_FAILURES_PER_PEER = env.int("LOGIN_FAILURES_PER_PEER", default=50)
+LOGIN_FAILURES_PER_HOUR_BEFORE_DELAY = env.int("LOGIN_FAILURES_PER_HOUR_BEFORE_DELAY", default=20)
+LOGIN_DELAY_MAX_SECONDS = env.int("LOGIN_DELAY_MAX_SECONDS", default=60)
+SIGNUPS_PER_HOUR_PER_PEER = env.int("SIGNUPS_PER_HOUR_PER_PEER", default=5)
+RESET_MAILS_PER_HOUR_PER_ADDRESS = env.int("RESET_MAILS_PER_HOUR_PER_ADDRESS", default=2)
+RESET_MAILS_PER_DAY_PER_ADDRESS = env.int("RESET_MAILS_PER_DAY_PER_ADDRESS", default=5)
+RESET_MAILS_PER_DAY_PER_PEER = env.int("RESET_MAILS_PER_DAY_PER_PEER", default=5)
+KEY_CHANGES_PER_HOUR = env.int("KEY_CHANGES_PER_HOUR", default=20)
+
+# Mail goes where EMAIL_URL says (smtp+tls://user:password@host:587); without it, to the console of a local server.
+EMAIL_URL = env("EMAIL_URL", default="")
+IS_MAIL_CONFIGURED = bool(EMAIL_URL)
+_mail = env.email_url_config(EMAIL_URL or ("dummymail://" if IS_PRODUCTION else "consolemail://"))
+EMAIL_BACKEND, EMAIL_FILE_PATH = _mail["EMAIL_BACKEND"], _mail["EMAIL_FILE_PATH"]
+EMAIL_HOST, EMAIL_PORT = _mail["EMAIL_HOST"] or "localhost", _mail["EMAIL_PORT"] or 25
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _mail["EMAIL_HOST_USER"] or "", _mail["EMAIL_HOST_PASSWORD"] or ""
+EMAIL_USE_TLS, EMAIL_USE_SSL = _mail.get("EMAIL_USE_TLS", False), _mail.get("EMAIL_USE_SSL", False)
+EMAIL_TIMEOUT = env.int("EMAIL_TIMEOUT_SECONDS", default=10)
+DEFAULT_FROM_EMAIL = env("DEFAULT_FROM_EMAIL", default="Parley <parley@localhost>")
+# Whether an address must be confirmed by a mailed link before it opens the door: mandatory | optional | none
+EMAIL_VERIFICATION = env("EMAIL_VERIFICATION", default="mandatory" if IS_MAIL_CONFIGURED else "none")
+
+ACCOUNT_ADAPTER = "accounts.adapter.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_EMAIL_VERIFICATION = EMAIL_VERIFICATION
+ACCOUNT_EMAIL_SUBJECT_PREFIX = "Parley: "
+ACCOUNT_LOGIN_ON_EMAIL_CONFIRMATION = False  # whoever opens the mail still has to know the password
+ACCOUNT_LOGIN_ON_PASSWORD_RESET = True
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_FORMS = {
+    "login": "accounts.forms.LoginForm",
+    "signup": "accounts.forms.SignupForm",
+    "change_password": "accounts.forms.ChangePasswordForm",
+    "reset_password": "accounts.forms.ResetPasswordForm",
+    "reset_password_from_key": "accounts.forms.ResetPasswordKeyForm",
+}
+# These doors have limits of their own (accounts.entrance); the rest keep the defaults of django-allauth.
+ACCOUNT_RATE_LIMITS = {"login": None, "login_failed": None, "signup": None, "reset_password": None}
+
+# Bearer tokens of an OIDC issuer, e.g. https://cognito-idp.eu-west-1.amazonaws.com/<pool>; empty: none are accepted.
+OIDC_ISSUER = env("OIDC_ISSUER", default="")
+OIDC_CLIENT_IDS = env.list("OIDC_CLIENT_ID", default=[])  # whose tokens are accepted: `client_id` or `azp`
+OIDC_AUDIENCE = env.list("OIDC_AUDIENCE", default=[])  # `aud`, for issuers that set it in access tokens
+OIDC_TOKEN_USE = env("OIDC_TOKEN_USE", default="access")  # `token_use`, as Cognito says it; empty: not looked at
+OIDC_JWKS_URL = env("OIDC_JWKS_URL", default="")  # empty: found from the issuer
+OIDC_ALGORITHMS = env.list("OIDC_ALGORITHMS", default=["RS256"])
+OIDC_CREATE_USERS = env.bool("OIDC_CREATE_USERS", default=True)  # an unknown subject becomes a new person
+OIDC_LEEWAY_SECONDS = env.int("OIDC_LEEWAY_SECONDS", default=30)
+OIDC_KEYS_CACHE_SECONDS = env.int("OIDC_KEYS_CACHE_SECONDS", default=3600)
+OIDC_KEYS_REFRESH_SECONDS = env.int("OIDC_KEYS_REFRESH_SECONDS", default=60)  # at most one fetch in this time
+OIDC_KEYS_TIMEOUT_SECONDS = env.float("OIDC_KEYS_TIMEOUT_SECONDS", default=5)
+OIDC_KEYS_MAX_BYTES = env.int("OIDC_KEYS_MAX_BYTES", default=262_144)
 
 # ---------------------------------------------------------------- browser safety
 SESSION_COOKIE_HTTPONLY = True
@@ -207,13 +268,14 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = env.int("REQUEST_MAX_BYTES", default=1_000_000)
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 1_000
 MESSAGE_MAX_BYTES = env.int("MESSAGE_MAX_BYTES", default=100_000)
 SOCKET_MESSAGE_MAX_BYTES = env.int("SOCKET_MESSAGE_MAX_BYTES", default=262_144)
-SOCKETS_PER_USER = env.int("SOCKETS_PER_USER", default=20)
+SOCKETS_PER_USER = env.int("SOCKETS_PER_USER", default=60)
+SOCKET_RECHECK_SECONDS = env.float("SOCKET_RECHECK_SECONDS", default=3)  # open sockets of revoked credentials end
 SOCKET_MESSAGES_PER_SECOND = env.int("SOCKET_MESSAGES_PER_SECOND", default=20)
 SOCKET_MESSAGES_BURST = env.int("SOCKET_MESSAGES_BURST", default=60)
-API_REQUESTS_PER_MINUTE_PER_USER = env.int("API_REQUESTS_PER_MINUTE_PER_USER", default=200)
+API_REQUESTS_PER_MINUTE_PER_USER = env.int("API_REQUESTS_PER_MINUTE_PER_USER", default=600)
 API_REQUESTS_PER_MINUTE_PER_PEER = env.int("API_REQUESTS_PER_MINUTE_PER_PEER", default=100)
-SENDS_PER_MINUTE_PER_USER = env.int("SENDS_PER_MINUTE_PER_USER", default=40)
-RUNNING_REPLIES_PER_USER = env.int("RUNNING_REPLIES_PER_USER", default=3)
+SENDS_PER_MINUTE_PER_USER = env.int("SENDS_PER_MINUTE_PER_USER", default=120)
+RUNNING_REPLIES_PER_USER = env.int("RUNNING_REPLIES_PER_USER", default=60)
 API_KEYS_PER_USER = env.int("API_KEYS_PER_USER", default=20)
 CHAT_UNDO_SECONDS = env.int("CHAT_UNDO_SECONDS", default=3600)  # how long a deleted chat can be brought back
 PAGE_SIZE_DEFAULT = 30
@@ -240,3 +302,20 @@ PROVIDER_RETRY_AFTER_MAX_SECONDS = env.float("PROVIDER_RETRY_AFTER_MAX_SECONDS",
 
 # ---------------------------------------------------------------- API
 API_DOCS_ENABLED = env.bool("API_DOCS_ENABLED", default=not IS_PRODUCTION)
+
+# ---------------------------------------------------------------- logs
+LOG_LEVEL = env("LOG_LEVEL", default="INFO").upper()  # DEBUG | INFO | WARNING | ERROR | CRITICAL
+LOG_FORMAT = env("LOG_FORMAT", default="json" if IS_PRODUCTION else "console")  # console | json
+LOG_FILE = env("LOG_FILE", default="")  # also there, as JSON; a new file every 10 MB, three old ones kept
+LOGGING = logs.logging_config(level=LOG_LEVEL, log_format=LOG_FORMAT, file=Path(LOG_FILE) if LOG_FILE else None)
+logs.configure_structlog()
+DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = logging.DEBUG  # one line a request, when it is over
+DJANGO_STRUCTLOG_STATUS_4XX_LOG_LEVEL = logging.INFO  # the client's mistake, not ours
+DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False  # it would believe any X-Forwarded-For
+REST_FRAMEWORK = {
+    # The first one says how to come in, so a stranger gets 401 and not 403.
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "accounts.api_authentication.BearerAuthentication",
+        "accounts.api_authentication.SessionAuthentication",
+    ],
+}
