@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from django.apps import apps
 from django.core.cache import cache
 from django.test import Client
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
@@ -15,6 +16,7 @@ from rest_framework.test import APIClient
 
 from accounts.models import User
 from chats.catalog.models import AIModel, Price, Provider
+from chats.llm.tests.fake_provider import FakeProvider
 from chats.models import Reply
 from config.tests import servers, sockets
 from config.tests.live import REPLIES_END_SECONDS, LiveServer, wait_until
@@ -109,28 +111,27 @@ def session_of() -> Callable[[User], str]:
 @pytest.fixture
 def demo_model(db: None) -> AIModel:
     """The model that a migration installs; a test that emptied the tables has taken it away, then it comes again."""
-    demo = AIModel.objects.filter(provider__kind=Provider.Kind.DEMO)
-    if not demo.exists():
-        provider = Provider.objects.create(name="Demo", kind=Provider.Kind.DEMO)
-        AIModel.objects.create(provider=provider, name="Parley Demo", model_id="demo", enabled=True)
-    return demo.select_related("provider").get()
+    importlib.import_module("chats.catalog.migrations.0002_demo_model").install(apps, None)
+    return AIModel.objects.select_related("provider").get(provider__kind=Provider.Kind.DEMO)
 
 
 @pytest.fixture(scope="session")
-def _fake_provider():
-    with importlib.import_module("chats.llm.tests.fake_provider").FakeProvider() as provider:
-        yield provider
+def _fake_provider() -> Iterator[FakeProvider]:
+    provider = FakeProvider()
+    provider.start()
+    yield provider
+    provider.stop()
 
 
 @pytest.fixture
-def fake_provider(_fake_provider):
+def fake_provider(_fake_provider: FakeProvider) -> FakeProvider:
     """A server that speaks the real wire, and misbehaves on order."""
     _fake_provider.reset()
     return _fake_provider
 
 
 @pytest.fixture
-def openai_model(db: None, fake_provider) -> AIModel:
+def openai_model(db: None, fake_provider: FakeProvider) -> AIModel:
     """A model of the fake provider, at 1.25 USD in and 10 USD out per million tokens."""
     provider = Provider.objects.create(name="Fake provider", base_url=fake_provider.base_url, api_key="sk-fake")
     model = AIModel.objects.create(provider=provider, name="Fake model", model_id="fake-1", enabled=True, order=50)

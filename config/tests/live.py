@@ -6,6 +6,7 @@ import threading
 import time
 
 import uvicorn
+from django.conf import settings
 
 REPLIES_END_SECONDS = 10
 START_SECONDS = 20
@@ -35,7 +36,17 @@ class LiveServer:
         self.ws_url = f"ws://{address}"
         # Loaded on use: the application reads settings that a test run changes first.
         application = importlib.import_module("config.asgi").application
-        config = uvicorn.Config(application, lifespan="on", log_config=None, timeout_graceful_shutdown=5)
+        config = uvicorn.Config(
+            application,
+            ws="websockets-sansio",
+            ws_max_size=settings.SOCKET_MESSAGE_MAX_BYTES,
+            ws_per_message_deflate=False,
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=3,
+        )
         self._server = _AnnouncingServer(config)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, name="live-server", daemon=True
