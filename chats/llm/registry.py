@@ -1,0 +1,65 @@
+"""Kinds of providers: each a module, loaded on first use. The rest of the house calls only what is here."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from functools import cache
+from importlib import import_module
+from typing import Protocol, cast
+
+from chats.llm.errors import ProviderRejected
+from chats.llm.http import close_sessions
+from chats.llm.values import ChatRequest, Limits, StreamEvent, Target, TextDelta, Usage, UsageReported
+
+__all__ = ["KINDS", "close_sessions", "complete", "list_models", "open_stream"]
+
+KINDS = {
+    "openai": "chats.llm.openai",
+    "demo": "chats.llm.demo",
+}
+
+
+class Kind(Protocol):
+    """What a module of KINDS has."""
+
+    def open_stream(
+        self, target: Target, request: ChatRequest, limits: Limits
+    ) -> AsyncGenerator[StreamEvent, None]: ...
+
+    async def list_models(self, target: Target, limits: Limits) -> list[str]: ...
+
+
+@cache
+def _module(kind: str) -> Kind:
+    if kind not in KINDS:
+        raise ProviderRejected(f"There is no provider of the kind «{kind}» here. Staff must choose another kind.")
+    return cast(Kind, import_module(KINDS[kind]))
+
+
+def open_stream(target: Target, request: ChatRequest, limits: Limits) -> AsyncGenerator[StreamEvent, None]:
+    """The events of one answer as they come: deltas, then at most one UsageReported, then Finished.
+
+    Without Finished the provider ended without a finish reason. Raises only ProviderError, UsageReported before it if
+    the provider had said it. `aclose()`, or cancelling the task that reads, closes the connection at once. A loop of
+    one's own must `await close_sessions()` before it ends.
+    """
+    return _module(target.kind).open_stream(target, request, limits)
+
+
+async def list_models(target: Target, limits: Limits) -> list[str]:
+    """The ids of the models this provider offers, sorted. Raises ProviderError. Leaves no session behind."""
+    return await _module(target.kind).list_models(target, limits)
+
+
+async def complete(target: Target, request: ChatRequest, limits: Limits, *, max_chars: int) -> tuple[str, Usage | None]:
+    """The first `max_chars` characters of the answer, and its usage if the provider came to tell it. Raises ProviderError."""
+    text, usage = "", None
+    async with aclosing(open_stream(target, request, limits)) as events:
+        async for event in events:
+            match event:
+                case TextDelta(piece):
+                    text += piece
+                case UsageReported():
+                    usage = event.usage
+            if len(text) >= max_chars:
+                break
+    return text[:max_chars], usage
