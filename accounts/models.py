@@ -14,6 +14,11 @@ from uuid_utils.compat import uuid7
 
 
 class UserManager(BaseUserManager["User"]):
+    @classmethod
+    def normalize_email(cls, email: str | None) -> str:
+        """Addresses are kept in lower case: nobody tells two people apart by capitals."""
+        return (email or "").strip().lower()
+
     def get_by_natural_key(self, email: str | None) -> "User":
         """The user of this address, however it is capitalised. Raises User.DoesNotExist."""
         return self.get(email__iexact=email)
@@ -117,7 +122,7 @@ class ApiKey(models.Model):
     name = models.CharField(max_length=200)
     hint = models.CharField(max_length=16, editable=False, help_text="The first characters, to recognise it by.")
     digest = models.CharField(max_length=64, unique=True, editable=False)
-    client_id = models.CharField(max_length=64, null=True, blank=True, editable=False)
+    client_id = models.CharField(max_length=64, null=True, blank=True, editable=False)  # noqa: DJ001 - NULL may repeat under the unique constraint, "" may not
     created_at = models.DateTimeField(auto_now_add=True)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)

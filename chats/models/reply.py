@@ -63,9 +63,12 @@ class Reply(models.Model):
         Price, on_delete=models.SET_NULL, null=True, related_name="+", help_text="In force when it started."
     )
     status = models.CharField(max_length=20, choices=Status.choices, default=Status.QUEUED)
-    client_id = models.CharField(max_length=64, null=True, blank=True)
+    client_id = models.CharField(max_length=64, null=True, blank=True)  # noqa: DJ001 - NULL may repeat under the unique constraint, "" may not
     request_digest = models.CharField(
-        max_length=64, blank=True, default="", help_text="Of the request's body: the same client_id with another is a conflict."
+        max_length=64,
+        blank=True,
+        default="",
+        help_text="Of the request's body: the same client_id with another is a conflict.",
     )
     attempt = models.PositiveSmallIntegerField(default=0)
     worker = models.CharField(max_length=64, blank=True, default="")

@@ -1,6 +1,6 @@
 """The socket of one chat: send, follow, stop. Its messages are documented in docs/websocket.md.
 
-A handler only starts followers and returns: Channels serves one message of a socket at a time, and a stop must not wait.
+A handler starts followers and returns: Channels serves one message of a socket at a time, and a stop must not wait.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ class ChatConsumer(AsyncConsumer):
     end_listening: Callable[[], None] | None = None
 
     # ------------------------------------------------------------ the connection
-    async def websocket_connect(self, message: dict[str, Any]) -> None:
+    async def websocket_connect(self, _: dict[str, Any]) -> None:
         self.chat_id: UUID = self.scope["url_route"]["kwargs"]["chat_id"]
         self.followed: dict[UUID, asyncio.Task[None]] = {}
         self.tokens, self.refilled_at = float(settings.SOCKET_MESSAGES_BURST), time.monotonic()
@@ -64,7 +64,7 @@ class ChatConsumer(AsyncConsumer):
         self.end_listening = doorbell.listen("chat", self._on_ring)
         self.telling = asyncio.create_task(self._tell_changes())
 
-    async def websocket_disconnect(self, message: dict[str, Any]) -> None:
+    async def websocket_disconnect(self, _: dict[str, Any]) -> None:
         self._release()
         raise StopConsumer
 

@@ -130,14 +130,12 @@ def unfinished_ids(*, stale_before: datetime) -> list[UUID]:
     return list(Reply.objects.claimable(stale_before).order_by("created_at").values_list("pk", flat=True)[:500])
 
 
-def is_stop_requested(job: Job) -> bool:
-    """Whether someone asked to stop, or the row is no longer this worker's (deleted, taken over)."""
-    asked = (
-        Reply.objects.held_by(job.worker, job.attempt)
-        .filter(pk=job.reply_id)
-        .values_list("stop_requested_at", flat=True)
-    )
-    return list(asked) != [None]
+def to_be_stopped(jobs: Sequence[Job]) -> set[UUID]:
+    """Those of a worker's replies that someone asked to stop, or that are its own no longer (deleted, taken over)."""
+    ids = [job.reply_id for job in jobs]
+    wanted = Reply.objects.filter(pk__in=ids, status=Reply.Status.RUNNING, stop_requested_at__isnull=True)
+    going_on = set(wanted.values_list("pk", "worker", "attempt"))
+    return {job.reply_id for job in jobs if (job.reply_id, job.worker, job.attempt) not in going_on}
 
 
 def beat(worker: str, reply_ids: Sequence[UUID]) -> None:

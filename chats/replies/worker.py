@@ -5,6 +5,7 @@ import os
 import secrets
 import socket
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -59,20 +60,23 @@ class Worker:
 
     async def _look(self, reply_id: UUID) -> None:
         """Someone changed this reply: it is new, or to be stopped."""
-        run = self.runs.get(reply_id)
-        if run is not None:
-            if await in_database(rows.is_stop_requested, run.job):
-                run.stop()
+        if run := self.runs.get(reply_id):
+            await self._heed_stops([run])
         elif not self._is_leaving:
             await self._take_up(reply_id, stale_before=rows.stale_moment())
 
-    async def _take_up(self, reply_id: UUID, *, stale_before: Any) -> None:
+    async def _take_up(self, reply_id: UUID, *, stale_before: datetime) -> None:
         job = await in_database(rows.claim, reply_id, self.name, stale_before=stale_before)
         if job is not None:
             run = self.runs[job.reply_id] = Run(job, LOGS.open(job.reply_id, last_seq=job.last_seq))
             self._spawn(self._run(run), name=f"reply:{job.reply_id}")
             # A stop that came between the claim and this line rang while nobody knew the run.
-            if await in_database(rows.is_stop_requested, job):
+            await self._heed_stops([run])
+
+    async def _heed_stops(self, runs: list[Run]) -> None:
+        ended = await in_database(rows.to_be_stopped, [run.job for run in runs])
+        for run in runs:
+            if run.job.reply_id in ended:
                 run.stop()
 
     async def _run(self, run: Run) -> None:
@@ -85,19 +89,21 @@ class Worker:
             self._spawn(improve_title(run.job.reply_id))
 
     async def _keep_durable(self) -> None:
-        """At most a second after anyone has seen a text, it is in its row."""
+        """At most a second after anyone has seen a text, it is in its row; and a stop whose ring was lost is heeded."""
         while True:
             await asyncio.sleep(settings.REPLY_SNAPSHOT_SECONDS)
-            fresh = [run for run in self.runs.values() if run.log.seq != run.saved_seq]
-            if not fresh:
-                continue
-            shots = [run.snapshot() for run in fresh]
             try:
-                await in_database(rows.save_snapshots, shots)
+                await self._save_fresh([run for run in self.runs.values() if run.log.seq != run.saved_seq])
+                if self.runs:
+                    await self._heed_stops(list(self.runs.values()))
             except DatabaseError as error:
                 logger.warning("snapshot_retry", error=str(error))
-                continue
-            for run, shot in zip(fresh, shots, strict=True):
+
+    async def _save_fresh(self, runs: list[Run]) -> None:
+        if runs:
+            shots = [run.snapshot() for run in runs]
+            await in_database(rows.save_snapshots, shots)
+            for run, shot in zip(runs, shots, strict=True):
                 run.saved_seq = shot.seq
 
     async def _keep_alive(self) -> None:

@@ -39,7 +39,7 @@ class Command(BaseCommand):
         parser.add_argument("--port", type=int, default=8000)
         parser.add_argument("--no-migrate", action="store_true", help="Leave the database's schema as it is.")
 
-    def handle(self, *args: Any, host: str, port: int, no_migrate: bool, **options: Any) -> None:
+    def handle(self, *_: Any, host: str, port: int, no_migrate: bool, **__: Any) -> None:
         lock = self._only_server() if settings.IS_SQLITE else None
         if not no_migrate:
             self._migrate()
@@ -78,7 +78,7 @@ class Command(BaseCommand):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise CommandError(
-                f"Another Parley is already serving from {settings.DATA_DIR}. Stop it, or set DATA_DIR to another folder."
+                f"Another Parley already serves from {settings.DATA_DIR}. Stop it, or set DATA_DIR to another folder."
             ) from error
         return lock
 
