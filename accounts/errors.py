@@ -50,3 +50,24 @@ class TooMany(DomainError):
     def __init__(self, message: str = "", *, retry_after_seconds: int = 1) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+
+
+class Unauthenticated(DomainError):
+    """Whatever was wrong with the credential: the answer never says what."""
+
+    code = "unauthenticated"
+    message = "Sign in, or send a valid key as «Authorization: Bearer …»."
+
+
+class NoAccount(Unauthenticated):
+    """The token is right, but its person is unknown here and may not come in alone."""
+
+    code = "no_account"
+    message = "You have no account here. Ask an administrator to add you."
+
+
+class IssuerUnavailable(DomainError):
+    """The keys of the configured OIDC issuer can't be had, so no token can be checked now. A retry makes sense."""
+
+    code = "issuer_unavailable"
+    message = "The sign-in service can't be reached right now. Try again in a minute."
