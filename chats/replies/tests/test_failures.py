@@ -1,0 +1,116 @@
+"""Whatever a provider does, the reply ends in the right status with a clear cause, and the person's text stays."""
+
+import pytest
+
+from chats.catalog.models import AIModel
+from chats.errors import ModelUnavailable
+from chats.llm.tests.fake_provider import Script
+from chats.models import Message, Reply
+from chats.replies.services import retry_reply
+from chats.usage.models import UsageRecord
+
+NO_WAIT = {"Retry-After": "0"}
+CASES = {
+    "a wrong key": (Script(status=401, body={"error": {"message": "bad key"}}), "failed", "provider_refused", 1),
+    "an unknown model": (Script(status=404, body={"error": {"message": "no model"}}), "failed", "provider_rejected", 1),
+    "too many requests": (Script(status=429, headers=NO_WAIT, body={}), "failed", "provider_busy", 3),
+    "a failing server": (Script(status=500, headers=NO_WAIT, body={}), "failed", "provider_broken", 3),
+    "a page instead of an answer": (
+        Script(body=b"<html>Welcome</html>", headers={"Content-Type": "text/html"}),
+        "failed",
+        "provider_nonsense",
+        1,
+    ),
+    "garbage in the stream": (Script(text="one two three four", garbage_after=2), "failed", "provider_nonsense", 1),
+    "half a stream": (Script(text="one two three four", drop_after=2), "incomplete", "stream_cut", 1),
+    "no finish reason": (Script(text="one two", finish_reason=None), "incomplete", "stream_cut", 1),
+    "the model's limit": (Script(text="one two", finish_reason="length"), "incomplete", "length", 1),
+    "withheld content": (Script(text="one", finish_reason="content_filter"), "incomplete", "content_filter", 1),
+    "silence": (Script(text="one two three", stall_after=2), "failed", "provider_timeout", 1),
+    "comments and no content": (Script(comments_only=True), "failed", "provider_timeout", 1),
+    "no answer at all": (Script(hang=True), "failed", "provider_timeout", 1),
+}
+
+
+@pytest.mark.parametrize(("script", "status", "code", "requests"), CASES.values(), ids=CASES.keys())
+def test_a_failing_provider_ends_the_reply_clearly(say, ended, fake_provider, settings, script, status, code, requests):
+    settings.PROVIDER_FIRST_TOKEN_SECONDS = settings.PROVIDER_SILENCE_SECONDS = 0.3
+    fake_provider.script("fake-1", script)
+
+    started = say("Do not lose this")
+    reply = ended(started)
+
+    assert (reply.status, reply.error_code) == (status, code)
+    assert reply.error_message
+    assert "sk-fake" not in reply.error_message
+    assert Message.objects.get(pk=started.message.pk).content == "Do not lose this"
+    assert len(fake_provider.requests) == requests
+
+
+def test_the_text_before_a_failure_is_kept_and_booked(say, ended, fake_provider):
+    fake_provider.script("fake-1", Script(text="one two three four", drop_after=2))
+    reply = ended(say())
+    assert reply.message.content == "one two"
+    assert UsageRecord.objects.get().is_estimated
+
+
+def test_a_provider_that_is_not_there_is_said_to_be_unreachable(say, ended, openai_model):
+    openai_model.provider.base_url = "http://127.0.0.1:9/v1"
+    openai_model.provider.save()
+    reply = ended(say())
+    assert (reply.status, reply.error_code) == ("failed", "provider_unreachable")
+
+
+def test_retry_answers_the_same_message_beside_the_failed_one(say, ended, fake_provider):
+    fake_provider.script("fake-1", Script(status=401, body={}))
+    failed = say("Hello")
+    ended(failed)
+    fake_provider.script("fake-1", Script())
+
+    again = retry_reply(failed.reply)
+    reply = ended(again)
+
+    assert reply.status == "completed"
+    assert reply.message.content == "Echo: Hello"
+    assert again.message.pk == failed.message.pk
+    assert again.answer.parent_id == failed.answer.parent_id
+    again.chat.refresh_from_db()
+    assert again.chat.current_leaf_id == again.answer.pk
+
+
+def test_a_passing_failure_before_the_first_token_is_tried_again_unseen(say, ended, fake_provider):
+    fake_provider.script("fake-1", Script(status=503, headers=NO_WAIT, body={}))
+    started = say("Hello")
+    assert fake_provider.wait_requests(1)
+    fake_provider.script("fake-1", Script())
+    reply = ended(started)
+    assert reply.status == "completed"
+    assert reply.message.content == "Echo: Hello"
+
+
+def test_an_answer_over_the_size_limit_ends_incomplete_with_what_fits(say, ended, fake_provider, settings):
+    settings.REPLY_MAX_BYTES = 50
+    fake_provider.script("fake-1", Script(text="many words " * 100))
+    reply = ended(say())
+    assert (reply.status, reply.error_code) == ("incomplete", "length")
+    assert 0 < len(reply.message.content) <= 50
+
+
+def test_an_answer_that_takes_too_long_ends_incomplete(say, ended, fake_provider, settings):
+    settings.REPLY_TOTAL_SECONDS = 0.3
+    fake_provider.script("fake-1", Script(text="one two three", stall_after=2))
+    reply = ended(say())
+    assert (reply.status, reply.error_code) == ("incomplete", "time")
+    assert reply.message.content == "one two"
+
+
+def test_a_model_disabled_while_its_reply_waits_is_not_asked(say, ended, fake_provider, openai_model):
+    fake_provider.script("fake-1", Script(text="one two three", stall_after=1))
+    first = say()
+    second = say("And then?", chat=first.chat)
+    AIModel.objects.filter(pk=openai_model.pk).update(enabled=False)
+    Reply.objects.filter(pk=first.reply.pk).update(stop_requested_at="2026-01-01T00:00:00Z")
+
+    reply = ended(second)
+    assert (reply.status, reply.error_code) == ("failed", ModelUnavailable.code)
+    assert len(fake_provider.requests) == 1

@@ -1,0 +1,116 @@
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.db import connection
+
+from chats.errors import Conflict, Invalid, ModelUnavailable, NotFound, TooLarge, TooMany
+from chats.models import Chat, Message, Reply
+from chats.replies.services import retry_reply, start_reply
+from chats.services import create_chat, delete_chat
+
+
+def test_the_same_client_id_gives_the_same_answer_and_one_request(say, ended, fake_provider):
+    first = say("Hello", client_id="once")
+    again = say("Hello", client_id="once")
+    ended(first)
+
+    assert first.created
+    assert not again.created
+    assert (again.reply.pk, again.message.pk, again.answer.pk) == (first.reply.pk, first.message.pk, first.answer.pk)
+    assert Message.objects.count() == 2
+    assert len(fake_provider.requests) == 1
+
+
+def test_sends_with_one_client_id_at_the_same_instant_make_one_message(say, ended, fake_provider, owner):
+    chat = create_chat(owner)
+
+    def send(_):
+        try:
+            return say("Hello", chat=chat, client_id="once")
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(8) as threads:
+        replies = {started.reply.pk for started in threads.map(send, range(8))}
+
+    assert len(replies) == 1
+    ended(say("Hello", chat=chat, client_id="once"))
+    assert Message.objects.count() == 2
+    assert len(fake_provider.requests) == 1
+
+
+def test_another_body_under_the_same_client_id_is_a_conflict(say, ended):
+    first = say("Hello", client_id="once")
+    with pytest.raises(Conflict):
+        say("Goodbye", client_id="once")
+    with pytest.raises(Conflict):
+        say("Hello", client_id="once", chat=first.chat)
+    ended(first)
+    assert Message.objects.count() == 2
+
+
+def test_a_client_id_belongs_to_its_person(say, ended, stranger):
+    mine = say("Hello", client_id="once")
+    theirs = start_reply(stranger, content="Hello", client_id="once")
+    assert theirs.created
+    assert theirs.chat.pk != mine.chat.pk
+    ended(mine)
+    ended(theirs)
+
+
+def test_retrying_with_one_client_id_makes_one_answer(say, ended, fake_provider):
+    first = say("Hello")
+    ended(first)
+    again = retry_reply(first.reply, client_id="r1")
+    same = retry_reply(first.reply, client_id="r1")
+    ended(again)
+    assert same.reply.pk == again.reply.pk
+    assert len(fake_provider.requests) == 2
+
+
+@pytest.mark.parametrize("client_id", ["", "x" * 65, "tab\tbed", "nul\0"])
+def test_an_unusable_client_id_is_refused(owner, demo_model, client_id):
+    with pytest.raises(Invalid):
+        start_reply(owner, content="Hello", client_id=client_id)
+    assert not Message.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"content": "   \n"}, Invalid),
+        ({"content": "x" * 100_001}, TooLarge),
+        ({"content": "Hi", "model": "no such model"}, ModelUnavailable),
+    ],
+)
+def test_what_is_refused_leaves_nothing_behind(owner, demo_model, options, error):
+    with pytest.raises(error):
+        start_reply(owner, **options)
+    assert not Chat.objects.exists()
+    assert not Reply.objects.exists()
+
+
+def test_a_deleted_chat_takes_no_message(owner, demo_model):
+    chat = create_chat(owner)
+    delete_chat(chat)
+    with pytest.raises(NotFound):
+        start_reply(owner, chat=chat, content="Hi")
+
+
+def test_sends_and_running_replies_are_limited(owner, demo_model, settings):
+    settings.RUNNING_REPLIES_PER_USER = 2
+    start_reply(owner, content="One")
+    start_reply(owner, content="Two")
+    with pytest.raises(TooMany):
+        start_reply(owner, content="Three")
+
+    settings.RUNNING_REPLIES_PER_USER = 10
+    settings.SENDS_PER_MINUTE_PER_USER = 3
+    with pytest.raises(TooMany):
+        start_reply(owner, content="Four")
+
+
+def test_a_running_reply_is_not_retried(owner, demo_model):
+    started = start_reply(owner, content="One")
+    with pytest.raises(Conflict):
+        retry_reply(started.reply)
