@@ -1,8 +1,8 @@
 """Where this server may connect to: the one policy for all outgoing HTTP, whatever client carries it.
 
 Pure functions on text and addresses; no I/O, no Django. A client must (1) `check_url` before it connects, (2) resolve
-names through a resolver that calls `check_address` on every address and connect to exactly those, (3) follow no redirect
-without starting again at (1).
+names through a resolver that calls `check_address` on every address, and connect to exactly those, (3) follow no
+redirect without starting again at (1).
 """
 
 import ipaddress

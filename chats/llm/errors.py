@@ -1,10 +1,10 @@
-"""What can go wrong with a provider: few errors, each with a cause a person understands and whether a retry makes sense."""
+"""What can go wrong with a provider: few errors, each with a cause for people and whether a retry makes sense."""
 
 from typing import ClassVar
 
 
 class ProviderError(Exception):
-    """`code` is stable; `message` is one sentence of cause and what to do; `detail` is the provider's own words, cut."""
+    """`code` is stable; `message` says the cause and what to do; `detail` is the provider's own words, cut."""
 
     code: ClassVar[str] = "provider_error"
     is_retryable: ClassVar[bool] = False

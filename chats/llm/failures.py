@@ -1,4 +1,4 @@
-"""What a provider's refusal means: from an HTTP status, or an error object in the middle of a stream, to our few errors."""
+"""What a provider's refusal means: from an HTTP status, or an error object inside a stream, to our few errors."""
 
 import html
 import re
@@ -8,6 +8,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
 from chats.llm.cleaning import clean
+from chats.llm.decoding import decode
 from chats.llm.errors import (
     ProviderBroken,
     ProviderBusy,
@@ -17,7 +18,6 @@ from chats.llm.errors import (
     ProviderRejected,
 )
 from chats.llm.http import host_of
-from chats.llm.decoding import decode
 from chats.llm.values import Target
 
 DETAIL_MAX_LENGTH = 300

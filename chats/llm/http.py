@@ -75,7 +75,7 @@ async def close_sessions() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request to a provider. `deadline` is the event loop's time by which the headers of the answer must be here."""
+    """One request to a provider."""
 
     method: Literal["GET", "POST"]
     target: Target
@@ -83,7 +83,10 @@ class Call:
     body: bytes | None = None
 
     async def send(self, session: aiohttp.ClientSession, *, limits: Limits, deadline: float) -> aiohttp.ClientResponse:
-        """The response, once its headers are here, whatever its status. The caller closes it. Raises ProviderError."""
+        """The response once its headers are here, whatever its status. The caller closes it. Raises ProviderError.
+
+        `deadline` is the event loop's time by which the headers must be here.
+        """
         url, headers = address_of(self.target, self.path), _headers_of(self.target)
         timeout = aiohttp.ClientTimeout(connect=limits.connect_seconds)
         try:
@@ -123,7 +126,7 @@ def host_of(target: Target) -> str:
 
 
 def address_of(target: Target, path: str) -> URL:
-    """The URL of `path` below the target's base URL, whose query (as Azure has one) is kept. Raises ProviderRejected."""
+    """The URL of `path` below the target's base URL, whose query (Azure has one) is kept. Raises ProviderRejected."""
     try:
         parts = POLICY.check_url(target.base_url)
     except AddressDenied as error:

@@ -250,7 +250,7 @@ def _model_ids(body: bytes) -> list[str] | None:
     except ValueError:
         return None
     if isinstance(value, dict):
-        value = value.get("data") or value.get("models") or value.get("data")
+        value = value.get("data", value.get("models"))
     if not isinstance(value, list):
         return None
     ids = {clean(text).strip() for entry in value if (text := _model_id(entry))}

@@ -51,7 +51,7 @@ async def list_models(target: Target, limits: Limits) -> list[str]:
 
 
 async def complete(target: Target, request: ChatRequest, limits: Limits, *, max_chars: int) -> tuple[str, Usage | None]:
-    """The first `max_chars` characters of the answer, and its usage if the provider came to tell it. Raises ProviderError."""
+    """The answer, at most `max_chars` of it, and the usage if the provider came to tell it. Raises ProviderError."""
     text, usage = "", None
     async with aclosing(open_stream(target, request, limits)) as events:
         async for event in events:

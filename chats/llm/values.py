@@ -14,7 +14,9 @@ FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 class ChatMessage:
     role: Role
     content: str
-    tool_calls: Sequence[Mapping[str, Any]] = ()  # as OpenAI has them: {"id", "type", "function": {"name", "arguments"}}
+    tool_calls: Sequence[
+        Mapping[str, Any]
+    ] = ()  # as OpenAI has them: {"id", "type", "function": {"name", "arguments"}}
     tool_call_id: str = ""
 
 

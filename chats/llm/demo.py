@@ -1,0 +1,153 @@
+"""A provider without a network or a key, so that everything can be tried at once. It answers from a script and says so.
+
+Deterministic: the same conversation gives the same answer, the same tokens and the same usage.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Iterator
+
+from chats.llm import demo_texts
+from chats.llm.cleaning import clean
+from chats.llm.errors import ProviderBroken, ProviderTimeout
+from chats.llm.values import (
+    ChatRequest,
+    Finished,
+    Limits,
+    StreamEvent,
+    Target,
+    TextDelta,
+    Usage,
+    UsageReported,
+)
+
+MODEL_IDS = ["parley-demo"]
+TOKENS_PER_SECOND = 50.0  # about twice as fast as people read
+SLOW_SECONDS = 12.0
+QUOTE_MAX_LENGTH = 600
+
+_TOKENS = re.compile(r"\s*\w{1,6}|\s*[^\w\s]|\s+")
+_WORDS = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
+_QUOTE = re.compile(r"\s*(?:please\s+)?(?:quote|repeat|say|echo)\b[\s:,]*(?P<text>\S.*)", re.DOTALL | re.IGNORECASE)
+_FILLERS = frozenset(
+    [
+        "a",
+        "an",
+        "the",
+        "please",
+        "show",
+        "give",
+        "me",
+        "us",
+        "some",
+        "try",
+        "do",
+        "demo",
+        "now",
+        "again",
+        "with",
+        "send",
+        "i",
+        "want",
+    ]
+)
+_COMMANDS = {
+    "long answer": demo_texts.LONG,
+    "markdown": demo_texts.MARKDOWN,
+    "failure": demo_texts.FAILURE,
+    "slow": demo_texts.SLOW,
+    "help": demo_texts.HELP,
+}
+# What a message without a command is about, by the words in it; the first row that shares a word gives the answer.
+_TOPICS: tuple[tuple[frozenset[str], str], ...] = (
+    (frozenset({"api", "curl", "websocket"}), demo_texts.API),
+    (frozenset({"admin", "staff", "add", "provider", "providers", "price", "prices"}), demo_texts.STAFF),
+    (frozenset({"parley", "who", "yourself"}), demo_texts.PARLEY),
+    (frozenset({"model", "models", "openai", "ollama", "vllm"}), demo_texts.STAFF),
+    (
+        frozenset(
+            ["hello", "hi", "hey", "hallo", "hola", "bonjour", "salut", "ciao", "greetings", "morning", "evening"]
+        ),
+        demo_texts.GREETING,
+    ),
+    (frozenset({"you", "demo", "help"}), demo_texts.PARLEY),
+    (frozenset({"thanks", "thank", "merci", "danke", "gracias"}), demo_texts.THANKS),
+)
+
+
+async def open_stream(target: Target, request: ChatRequest, limits: Limits) -> AsyncGenerator[StreamEvent, None]:
+    """The scripted answer, a token at a time. The settings tokens_per_second (0: at once) and slow_seconds steer it."""
+    said = _last_words(request)
+    command = command_in(said)
+    if command == "slow":
+        await _keep_waiting(_number(request, "slow_seconds", SLOW_SECONDS), limits)
+    tokens = tokens_of(answer_to(said))
+    shown = tokens[: len(tokens) // 2] if command == "failure" else tokens[: request.max_output_tokens]
+    pace = _number(request, "tokens_per_second", TOKENS_PER_SECOND)
+    started, now = asyncio.get_running_loop().time(), asyncio.get_running_loop().time
+    for count, token in enumerate(shown):
+        await asyncio.sleep(max(0.0, started + count / pace - now()) if pace else 0)
+        yield TextDelta(token)
+    yield UsageReported(Usage(input_tokens=_input_tokens(request), output_tokens=len(shown)))
+    if command == "failure":
+        raise ProviderBroken("This is the failure you asked for: the demo broke off in mid-answer. Try again to go on.")
+    yield Finished("stop" if len(shown) == len(tokens) else "length")
+
+
+async def list_models(target: Target, limits: Limits) -> list[str]:
+    return list(MODEL_IDS)
+
+
+def command_in(said: str) -> str:
+    """The command that `said` is, politeness aside: «Please show me the markdown!» is "markdown". Else ""."""
+    asked = " ".join(word for word in _words(said) if word not in _FILLERS)
+    return asked if asked in _COMMANDS else ""
+
+
+def answer_to(said: str) -> str:
+    """The whole answer, as Markdown."""
+    if command := command_in(said):
+        return _COMMANDS[command]
+    if quote := _QUOTE.fullmatch(said):
+        return demo_texts.QUOTE.format(quote=_quoted(quote["text"]))
+    words = frozenset(_words(said))
+    # A long message is about something of its own: a chance word must not decide the answer.
+    topics = (text for keys, text in _TOPICS if words & keys and len(words) <= 12)
+    return next(topics, demo_texts.UNKNOWN.format(quote=_quoted(said)))
+
+
+def tokens_of(text: str) -> list[str]:
+    """`text` in pieces of about the size of a model's tokens; together they are `text` again."""
+    return _TOKENS.findall(text)
+
+
+def _words(text: str) -> Iterator[str]:
+    return (word.lower() for word in _WORDS.findall(text))
+
+
+def _quoted(text: str) -> str:
+    """`text`, cut, as a Markdown quote."""
+    text = clean(text.strip()) or "(nothing)"
+    cut = text if len(text) <= QUOTE_MAX_LENGTH else text[: QUOTE_MAX_LENGTH - 1] + "…"
+    return "\n".join(f"> {line}".rstrip() for line in cut.splitlines())
+
+
+def _last_words(request: ChatRequest) -> str:
+    return next((m.content for m in reversed(request.messages) if m.role == "user"), "")
+
+
+def _input_tokens(request: ChatRequest) -> int:
+    return max(1, sum(len(tokens_of(message.content)) for message in request.messages))
+
+
+def _number(request: ChatRequest, name: str, default: float) -> float:
+    value = request.settings.get(name)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and 0 <= value <= 1_000_000 else default
+
+
+async def _keep_waiting(seconds: float, limits: Limits) -> None:
+    await asyncio.sleep(min(seconds, limits.first_token_seconds))
+    if seconds > limits.first_token_seconds:
+        limit = f"{limits.first_token_seconds:g} seconds"
+        raise ProviderTimeout(f"The demo sent no text within {limit}, as you asked it to. Try again.")
