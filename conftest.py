@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from rest_framework.test import APIClient
 
 from accounts.models import User
+from accounts.services import create_api_key, create_user
 from chats.catalog.models import AIModel, Price, Provider
 from chats.llm.tests.fake_provider import FakeProvider
 from chats.models import Reply
@@ -51,22 +52,22 @@ def _empty_cache() -> None:
 
 @pytest.fixture
 def owner(db: None) -> User:
-    return User.objects.create_user("owner@example.org", PASSWORD, name="Olive Owner")
+    return create_user("owner@example.org", password=PASSWORD, name="Olive Owner")
 
 
 @pytest.fixture
 def stranger(db: None) -> User:
-    return User.objects.create_user("stranger@example.org", PASSWORD, name="Sam Stranger")
+    return create_user("stranger@example.org", password=PASSWORD, name="Sam Stranger")
 
 
 @pytest.fixture
 def staff(db: None) -> User:
-    return User.objects.create_user("staff@example.org", PASSWORD, name="Stella Staff", is_staff=True)
+    return create_user("staff@example.org", password=PASSWORD, name="Stella Staff", is_staff=True)
 
 
 @pytest.fixture
 def superuser(db: None) -> User:
-    return User.objects.create_superuser("superuser@example.org", PASSWORD, name="Uma Superuser")
+    return create_user("superuser@example.org", password=PASSWORD, name="Uma Superuser", is_superuser=True)
 
 
 @pytest.fixture
@@ -83,11 +84,12 @@ def client_of() -> Callable[[User], Client]:
 
 @pytest.fixture
 def api_of() -> Callable[[User], APIClient]:
-    """`api_of(user)`: that person's program."""
+    """`api_of(user)`: that person's program, which shows an API key."""
 
     def make(user: User) -> APIClient:
+        _, secret = create_api_key(user, name="Of the cast")
         client = APIClient()
-        client.force_authenticate(user)
+        client.credentials(HTTP_AUTHORIZATION=f"Bearer {secret}")
         return client
 
     return make
