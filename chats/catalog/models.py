@@ -15,6 +15,10 @@ from uuid_utils.compat import uuid7
 
 from chats.catalog.addresses import clean_base_url
 from chats.catalog.encryption import EncryptedTextField
+from chats.cleaning import check_json
+from chats.errors import Invalid
+
+SETTINGS_MAX_BYTES = 16_000
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -70,6 +74,10 @@ class Provider(models.Model):
         elif self.kind == self.Kind.OPENAI:
             raise ValidationError({"base_url": "An OpenAI-compatible server needs its address."})
 
+    def has_unreadable_key(self) -> bool:
+        """Whether a key is stored that none of the present ENCRYPTION_KEYS can read."""
+        return not self.api_key and Provider.objects.filter(pk=self.pk).exclude(api_key="").exists()
+
     def _clean_base_url(self) -> None:
         try:
             self.base_url = clean_base_url(self.base_url)
@@ -106,6 +114,9 @@ class AIModelQuerySet(models.QuerySet["AIModel"]):
 
 
 class AIModel(models.Model):
+    # `n` would be paid for several answers and show one.
+    SETTINGS_OF_PARLEY: ClassVar[set[str]] = {"messages", "model", "n", "stream", "stream_options", "tools"}
+
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="models")
     name = models.CharField(max_length=200, help_text="As people see it in the picker.")
@@ -162,8 +173,15 @@ class AIModel(models.Model):
         return self.prices.in_force(when).first()
 
     def clean(self) -> None:
+        self.default_settings = self.default_settings or {}
         if not isinstance(self.default_settings, dict):
             raise ValidationError({"default_settings": "Must be a JSON object."})
+        if taken := self.SETTINGS_OF_PARLEY & self.default_settings.keys():
+            raise ValidationError({"default_settings": f"Parley sets these itself: {', '.join(sorted(taken))}."})
+        try:
+            check_json(self.default_settings, field="default_settings", max_bytes=SETTINGS_MAX_BYTES)
+        except Invalid as error:
+            raise ValidationError(error.fields) from None
 
 
 class PriceQuerySet(models.QuerySet["Price"]):

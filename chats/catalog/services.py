@@ -12,9 +12,10 @@ from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.db import IntegrityError, models, transaction
 from django.utils import timezone
 
+from chats.catalog.addresses import is_allowed
 from chats.catalog.models import AIModel, Price, Provider
 from chats.cleaning import clean_text
-from chats.errors import Invalid, ModelUnavailable
+from chats.errors import Conflict, Invalid, ModelUnavailable
 from chats.llm.values import Target
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def usable_model(user: "User", reference: str | None) -> AIModel:
             raise ModelUnavailable
         models_of_user = models_of_user.named(reference)
     model = models_of_user.first()
-    if model is None:
+    if model is None or not is_allowed(model.provider.base_url):
         raise ModelUnavailable
     return model
 
@@ -126,6 +127,41 @@ def save_provider(
     return _store(provider, update_fields=None if provider._state.adding else [*changed, "updated_at"])
 
 
+def delete_model(model: AIModel) -> None:
+    """Delete a model that was never used, with its prices. Raises Conflict when it was."""
+    with transaction.atomic():
+        check_unused(model)
+        model.delete()
+
+
+def check_unused(model: AIModel) -> None:
+    """Raises Conflict when a chat, an answer or the ledger names `model`."""
+    # The rooms above name a model by keys that survive its deletion. They are found through Django's registry,
+    # because this room can't import them.
+    naming = (
+        relation
+        for relation in AIModel._meta.get_fields(include_hidden=True)
+        if isinstance(relation, models.ManyToOneRel) and relation.on_delete is models.SET_NULL
+    )
+    if any(rel.related_model._base_manager.filter(**{rel.field.name: model}).exists() for rel in naming):
+        raise Conflict(
+            f"«{model}» has been used, so its history keeps it. Disable it instead: nobody can choose it then."
+        )
+
+
+def delete_provider(provider: Provider) -> None:
+    """Delete a provider without models. Raises Conflict when it has some."""
+    with transaction.atomic():
+        check_empty(provider)
+        provider.delete()
+
+
+def check_empty(provider: Provider) -> None:
+    """Raises Conflict when `provider` has models."""
+    if provider.models.exists():
+        raise Conflict(f"«{provider}» still has models. Disable it instead, or delete its models first.")
+
+
 def _change(row: models.Model, **values: Any) -> list[str]:
     """Set the values that are not None on `row`; returns their names."""
     given = {name: value for name, value in values.items() if value is not None}
@@ -136,12 +172,13 @@ def _change(row: models.Model, **values: Any) -> list[str]:
 
 def _ensure_price(model: AIModel, wanted: PriceValues | None) -> Price | None:
     current = model.price_at(timezone.now())
-    if wanted is None or (current is not None and _values_of(current) == wanted):
+    if wanted is None or (current is not None and values_of(current) == wanted):
         return current
     return set_price(model, **asdict(wanted))
 
 
-def _values_of(price: Price) -> PriceValues:
+def values_of(price: Price) -> PriceValues:
+    """What `price` says, without when and why."""
     return PriceValues(**{field.name: getattr(price, field.name) for field in fields(PriceValues)})
 
 

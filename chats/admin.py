@@ -1,0 +1,71 @@
+"""Conversations as staff may look at them: who, when and how much. What was said is on a row's own page only."""
+
+from uuid import UUID
+
+from django.contrib import admin
+from django.db.models import Model, Q, QuerySet
+from django.db.models.functions import Length
+from django.http import HttpRequest
+
+from chats.catalog.desk import ReadOnlyAdmin
+from chats.models import Chat, Message, Reply
+
+
+class ConversationAdmin(ReadOnlyAdmin):
+    """Found by ids and by whose it is, never by what was said."""
+
+    id_fields: tuple[str, ...] = ("id", "chat_id")
+    owner_field = "chat__user__email"
+    search_fields = ["id"]  # only shows the box; get_search_results says what is searched
+    search_help_text = "The whole id of a chat or of the row, or a part of its owner's email address."
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Model], search_term: str
+    ) -> tuple[QuerySet[Model], bool]:
+        if not search_term:
+            return queryset, False
+        try:
+            wanted = Q(*((name, UUID(search_term)) for name in self.id_fields), _connector=Q.OR)
+        except ValueError:
+            wanted = Q((f"{self.owner_field}__icontains", search_term))
+        return queryset.filter(wanted), False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        # Not from here. But who may delete a person deletes with them what is theirs.
+        return request.resolver_match is not None and request.resolver_match.url_name.startswith("accounts_user_")
+
+
+@admin.register(Chat)
+class ChatAdmin(ConversationAdmin):
+    list_display = ["id", "user", "space", "model", "pinned", "archived", "created_at", "updated_at", "deleted_at"]
+    list_filter = ["archived", ("deleted_at", admin.EmptyFieldListFilter), "created_at", "model"]
+    list_select_related = ["user", "model"]
+    id_fields = ("id",)
+    owner_field = "user__email"
+
+
+@admin.register(Message)
+class MessageAdmin(ConversationAdmin):
+    list_display = ["id", "role", "owner", "chat_id", "characters", "model", "is_imported", "created_at"]
+    list_filter = ["role", "is_imported", "created_at", "model"]
+    list_select_related = ["chat__user", "model"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Message]:
+        texts = ("content", "reasoning", "tool_calls", "tool_results", "sources", "attachments", "extra_data")
+        return super().get_queryset(request).annotate(characters=Length("content")).defer(*texts)
+
+    @admin.display(ordering="characters")
+    def characters(self, message: Message) -> int:
+        return message.characters
+
+    @admin.display
+    def owner(self, message: Message) -> str:
+        return message.chat.user.email
+
+
+@admin.register(Reply)
+class ReplyAdmin(ConversationAdmin):
+    list_display = ["id", "status", "user", "chat_id", "model", "attempt", "error_code", "created_at", "finished_at"]
+    list_filter = ["status", "error_code", "created_at", "model"]
+    list_select_related = ["user", "model"]
+    owner_field = "user__email"

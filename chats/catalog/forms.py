@@ -1,0 +1,45 @@
+"""Forms of the admin desk."""
+
+from typing import Any
+
+from django import forms
+
+from chats.catalog.models import Provider
+
+
+class SecretField(forms.CharField):
+    """Text that goes in and never comes out again. Left blank it means: as before."""
+
+    widget = forms.PasswordInput(render_value=False, attrs={"autocomplete": "new-password", "class": "vTextField"})
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return bool(data)
+
+
+class ProviderForm(forms.ModelForm):
+    api_key = SecretField(
+        label="API key",
+        required=False,
+        max_length=1_000,
+        help_text="Stored encrypted and never shown again. Leave it blank to keep the present one; "
+        "servers of your own often need none.",
+    )
+    clear_key = forms.BooleanField(label="Clear key", required=False, help_text="Forget the present key.")
+
+    class Meta:
+        model = Provider
+        fields = ["name", "kind", "base_url", "api_key", "enabled"]
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean()
+        if cleaned.get("clear_key") and cleaned.get("api_key"):
+            raise forms.ValidationError({"clear_key": "Either enter a new key or clear the present one."})
+        if not cleaned.get("clear_key"):
+            cleaned["api_key"] = cleaned.get("api_key") or self.instance.api_key
+        return cleaned
+
+    @property
+    def changed_fields(self) -> list[str]:
+        """Names of the model's fields that this form changes."""
+        changed = {"api_key" if name == "clear_key" else name for name in self.changed_data}
+        return sorted(changed)

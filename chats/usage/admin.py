@@ -1,0 +1,57 @@
+"""The ledger as staff read it: every provider call, what it used and what it cost, exactly."""
+
+from decimal import Decimal
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Count, Q, QuerySet, Sum
+from django.http import HttpRequest, HttpResponse
+
+from chats.catalog.desk import ReadOnlyAdmin
+from chats.usage.models import UsageRecord
+
+
+@admin.register(UsageRecord)
+class UsageRecordAdmin(ReadOnlyAdmin):
+    list_display = [
+        "created_at",
+        "user_email",
+        "provider_name",
+        "model_name",
+        "purpose",
+        "input_tokens",
+        "cached_input_tokens",
+        "output_tokens",
+        "cost_usd",
+        "is_estimated",
+    ]
+    list_filter = ["created_at", "purpose", "is_estimated", ("cost", admin.EmptyFieldListFilter), "model"]
+    search_fields = ["user_email", "model_name", "provider_name"]
+
+    @admin.display(description="cost, USD", ordering="cost")
+    def cost_usd(self, record: UsageRecord) -> str:
+        return "unknown" if record.cost is None else plain(record.cost)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        response = super().changelist_view(request, extra_context)
+        shown = getattr(response, "context_data", {}).get("cl")
+        if shown is not None:
+            response.context_data["total"] = total_of(shown.queryset)
+        return response
+
+
+def total_of(records: QuerySet[UsageRecord]) -> dict[str, Any]:
+    """Tokens and USD of all `records`, and how many of them have no known cost."""
+    total = records.order_by().aggregate(
+        calls=Count("pk"),
+        input_tokens=Sum("input_tokens", default=0),
+        output_tokens=Sum("output_tokens", default=0),
+        cost=Sum("cost", default=Decimal(0)),
+        unknown=Count("pk", filter=Q(cost=None)),
+    )
+    return {**total, "cost": plain(total["cost"])}
+
+
+def plain(usd: Decimal) -> str:
+    """Every digit, and no more: 0.00123, never 1.23E-3."""
+    return f"{usd.normalize():f}"
