@@ -19,6 +19,8 @@ from chats.cleaning import check_json
 from chats.errors import Invalid
 
 SETTINGS_MAX_BYTES = 16_000
+# SQLite would take more than PostgreSQL's integer holds.
+FITS_COLUMN = MaxValueValidator(2_147_483_647)
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -123,9 +125,15 @@ class AIModel(models.Model):
     model_id = models.CharField("model id", max_length=200, help_text="As the provider calls it.")
     description = models.CharField(max_length=300, blank=True, help_text="What it is good at; shown in the picker.")
     enabled = models.BooleanField(default=False, help_text="Off: hidden and refused everywhere, at once.")
-    order = models.PositiveIntegerField(default=100, help_text="Lower comes first; the first is the default.")
-    context_window = models.PositiveIntegerField(null=True, blank=True, help_text="Tokens it can read at once.")
-    max_output_tokens = models.PositiveIntegerField(null=True, blank=True, help_text="Most tokens in one answer.")
+    order = models.PositiveIntegerField(
+        default=100, validators=[FITS_COLUMN], help_text="Lower comes first; the first is the default."
+    )
+    context_window = models.PositiveIntegerField(
+        null=True, blank=True, validators=[FITS_COLUMN], help_text="Tokens it can read at once."
+    )
+    max_output_tokens = models.PositiveIntegerField(
+        null=True, blank=True, validators=[FITS_COLUMN], help_text="Most tokens in one answer."
+    )
     supports_vision = models.BooleanField("vision", default=False)
     supports_tools = models.BooleanField("tools", default=False)
     supports_reasoning = models.BooleanField("reasoning", default=False)

@@ -1,0 +1,49 @@
+"""The migration that installs the demo."""
+
+from io import StringIO
+
+import pytest
+from django.core.management import call_command
+from django.utils import timezone
+
+from chats.catalog.models import AIModel, Provider
+
+
+@pytest.fixture
+def migrate(transactional_db: None):
+    """`migrate(name)`: the catalog as of that migration. Afterwards all is as it was."""
+
+    def run(name: str) -> None:
+        call_command("migrate", "catalog", name, stdout=StringIO())
+
+    yield run
+    call_command("migrate", stdout=StringIO())
+
+
+def test_a_fresh_database_has_an_enabled_free_demo(demo_model: AIModel) -> None:
+    assert (demo_model.name, demo_model.model_id, demo_model.enabled) == ("Parley demo", "parley-demo", True)
+    assert (demo_model.provider.name, demo_model.provider.kind) == ("Demo", "demo")
+    assert demo_model.order >= 1000
+    price = demo_model.price_at(timezone.now())
+    assert (price.input_per_million, price.output_per_million, price.per_request) == (0, 0, 0)
+
+
+def test_it_goes_back_and_forth(migrate) -> None:
+    migrate("0001")
+    assert not AIModel.objects.filter(model_id="parley-demo").exists()
+    assert not Provider.objects.filter(kind="demo").exists()
+    migrate("0002")
+    assert AIModel.objects.filter(model_id="parley-demo").count() == 1
+
+
+def test_what_staff_have_made_of_it_stays(migrate) -> None:
+    migrate("0001")
+    provider = Provider.objects.create(name="Demo", kind="demo")
+    AIModel.objects.create(provider=provider, name="Ours", model_id="parley-demo", order=5)
+    AIModel.objects.create(provider=provider, name="Another", model_id="another")
+    migrate("0002")
+    assert AIModel.objects.get(model_id="parley-demo").name == "Ours"
+    migrate("0001")
+    assert list(provider.models.values_list("name", flat=True)) == ["Another"]
+    provider.models.all().delete()
+    provider.delete()
