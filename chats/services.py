@@ -87,7 +87,7 @@ def restore_chat(user: User, chat_id: UUID) -> Chat:
     since = timezone.now() - timedelta(seconds=settings.CHAT_UNDO_SECONDS)
     with transaction.atomic(durable=True):
         mine = Chat.objects.visible_to(user) | Chat.objects.deleted_since(user, since)
-        chat = mine.select_for_update().filter(pk=chat_id).first()
+        chat = mine.select_for_update(no_key=True).filter(pk=chat_id).first()
         if chat is None:
             raise NotFound("This chat can't be brought back any more.")
         _write(chat, {"deleted_at": None})
@@ -97,7 +97,8 @@ def restore_chat(user: User, chat_id: UUID) -> Chat:
 
 def lock_chat(chat: Chat) -> Chat:
     """The chat as it stands, ours until the end of the transaction. Raises NotFound when it is deleted."""
-    locked = Chat.objects.select_for_update().filter(pk=chat.pk, deleted_at__isnull=True).first()
+    # NO KEY: rows that only refer to the chat, such as the ledger's, need not wait for it.
+    locked = Chat.objects.select_for_update(no_key=True).filter(pk=chat.pk, deleted_at__isnull=True).first()
     if locked is None:
         raise NotFound("This chat was deleted.")
     return locked

@@ -164,6 +164,8 @@ def release(snapshot: Snapshot) -> None:
 def finish(job: Job, ending: Ending) -> dict[str, Any] | None:
     """Store the end of a run, book it, and return the body of its last event; None if the reply is no longer ours."""
     with transaction.atomic():
+        # The chat first, as every verb does: two transactions that lock in another order wait for each other for ever.
+        Chat.objects.select_for_update(no_key=True).filter(pk=job.chat_id).first()
         held = Reply.objects.held_by(job.worker, job.attempt).filter(pk=job.reply_id)
         reply = held.select_for_update(of=("self",)).select_related("model__provider", "price", "user").first()
         if reply is None:
