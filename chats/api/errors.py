@@ -153,6 +153,11 @@ def handle_exception(error: Exception, _context: Mapping[str, Any]) -> Response 
     return problem and Response(problem.body, status=problem.status, headers=problem.headers)
 
 
+def body_of(error: DomainError) -> dict[str, Any]:
+    """The body alone, for an answer whose status is already sent."""
+    return _problem_of_domain(error).body
+
+
 def answer(problem: Problem) -> HttpResponse:
     """`problem` outside of a DRF view."""
     headers = common_headers() | problem.headers

@@ -1,0 +1,76 @@
+"""What all resources share: limits, headers and lookups through the gate."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+from uuid import UUID
+
+from django.db.models import Model, QuerySet
+from django.http.response import HttpResponseBase
+from rest_framework.request import Request
+from rest_framework.serializers import Serializer
+from rest_framework.viewsets import ViewSet
+
+from accounts.models import User
+from chats.api import errors
+from chats.api.throttles import count_request
+from chats.catalog.services import usable_model
+from chats.cleaning import clean_text
+from chats.errors import Invalid, NotFound
+
+Row = TypeVar("Row", bound=Model)
+
+
+class Resource(ViewSet):
+    """A resource for people who are known; `request.user` is a User."""
+
+    def perform_authentication(self, request: Request) -> None:
+        count_request(request)
+
+    def finalize_response(self, request: Request, response: HttpResponseBase, *args: Any, **kwargs: Any) -> Any:
+        for name, value in errors.common_headers().items():
+            response.headers.setdefault(name, value)
+        return super().finalize_response(request, response, *args, **kwargs)
+
+
+def person(request: Request) -> User:
+    """Who is asking."""
+    assert isinstance(request.user, User)
+    return request.user
+
+
+def found(rows: QuerySet[Row, Any], pk: UUID) -> Any:
+    """The row of this id among those the person may see. Raises NotFound: foreign and missing look alike."""
+    row = rows.filter(pk=pk).first()
+    if row is None:
+        raise NotFound
+    return row
+
+
+def checked(form: type[Serializer[Any]], request: Request, *, partial: bool = False) -> dict[str, Any]:
+    """The fields of the body that this verb takes; others are ignored. Raises a validation error."""
+    serializer = form(data=request.data, partial=partial)
+    serializer.is_valid(raise_exception=True)
+    return dict(serializer.validated_data)
+
+
+def with_model(user: User, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """`fields` with the model that `model` names, if it names one. Raises ModelUnavailable."""
+    reference = fields.get("model")
+    return {**fields, "model": usable_model(user, reference)} if reference is not None else dict(fields)
+
+
+def text_parameter(request: Request, name: str, *, max_length: int = 200) -> str:
+    text = clean_text(request.query_params.get(name, ""))
+    if len(text) > max_length:
+        raise Invalid(fields={name: [f"At most {max_length} characters are allowed."]})
+    return text
+
+
+def flag_parameter(request: Request, name: str) -> bool | None:
+    """A yes or no of the query string; None when it is not there."""
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    if text.lower() not in {"true", "false", "1", "0"}:
+        raise Invalid(fields={name: ["Use true or false."]})
+    return text.lower() in {"true", "1"}

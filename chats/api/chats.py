@@ -1,0 +1,154 @@
+"""/api/v1/chats/: the conversations of the person who asks."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.db.models import QuerySet
+from django.urls import reverse
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.models import User
+from chats import cleaning, services
+from chats.api import fields as f
+from chats.api import shapes
+from chats.api.base import Resource, checked, flag_parameter, found, person, text_parameter, with_model
+from chats.api.documentation import PAGING
+from chats.api.pagination import page_of
+from chats.api.present import messages_json
+from chats.models import Chat, Message
+from chats.replies.present import MESSAGE_FIELDS
+
+CHAT_FIELDS = (
+    "id",
+    "title",
+    "space",
+    "notebooks",
+    "system_prompt",
+    "model",
+    "extra_data",
+    "pinned",
+    "archived",
+    "current_leaf",
+    "created_at",
+    "updated_at",
+)
+FILTERS = [
+    OpenApiParameter("space", str, description="Only chats of this space."),
+    OpenApiParameter("tag", str, description="Only chats with this tag."),
+    OpenApiParameter("q", str, description="Only chats whose title has these words."),
+    OpenApiParameter("archived", bool, description="Only archived chats, or only the others."),
+    OpenApiParameter("pinned", bool, description="Only pinned chats, or only the others."),
+]
+EXAMPLE = OpenApiExample(
+    "A chat of a project",
+    value={"title": "Release notes", "space": "work", "tags": ["draft"], "notebooks": ["roadmap"]},
+    request_only=True,
+)
+
+
+class ChatForm(serializers.Serializer[Any]):
+    """Every field may be left out, and then keeps its value or default; null stands for the default."""
+
+    title = f.Text(required=False, allow_blank=True, allow_null=True, max_length=cleaning.TITLE_MAX_LENGTH)
+    space = f.Text(required=False, allow_blank=True, allow_null=True, max_length=cleaning.SPACE_MAX_LENGTH)
+    tags = serializers.ListField(
+        child=f.Text(max_length=cleaning.TAG_MAX_LENGTH), required=False, allow_null=True, max_length=cleaning.TAGS_MAX
+    )
+    notebooks = serializers.ListField(
+        child=f.Text(max_length=cleaning.NOTEBOOK_MAX_LENGTH),
+        required=False,
+        allow_null=True,
+        max_length=cleaning.NOTEBOOKS_MAX,
+    )
+    system_prompt = f.Text(required=False, allow_blank=True, allow_null=True)
+    model = f.Text(required=False, allow_null=True, help_text="Id, name, or the provider's id of a model you may use.")
+    extra_data = serializers.DictField(required=False, allow_null=True, help_text="Yours to fill, 16 kB at most.")
+    pinned = f.Flag(required=False)
+    archived = f.Flag(required=False)
+
+
+EMPTY = {"title": "", "space": "", "tags": [], "notebooks": [], "system_prompt": "", "extra_data": {}}
+
+
+class ChatResource(Resource):
+    @extend_schema(operation_id="chats_list", parameters=[*FILTERS, *PAGING], responses=shapes.ChatList)
+    def list(self, request: Request) -> Response:
+        """Your chats, the one with the newest message first."""
+        present = partial(chats_json, person(request))
+        return Response(page_of(request, _filtered(request).values(*CHAT_FIELDS), present))
+
+    @extend_schema(request=ChatForm, responses={201: shapes.ChatShape}, examples=[EXAMPLE])
+    def create(self, request: Request) -> Response:
+        """Make a chat. To ask something at the same time, see `POST /api/v1/chat/`."""
+        chat = services.create_chat(person(request), **_written(request))
+        return Response(chat_json(chat), status=201)
+
+    @extend_schema(parameters=PAGING, responses=shapes.ChatDetail)
+    def retrieve(self, request: Request, chat_id: UUID) -> Response:
+        """One chat with the first page of its messages."""
+        chat = found(Chat.objects.visible_to(person(request)), chat_id)
+        rows = Message.objects.visible_to(person(request)).filter(chat=chat)
+        elsewhere = reverse("api:chats-messages", args=[chat_id])
+        messages = page_of(request, rows.values(*MESSAGE_FIELDS), messages_json, path=elsewhere)
+        return Response({**chat_json(chat), "messages": messages})
+
+    @extend_schema(request=ChatForm, responses=shapes.ChatShape, examples=[EXAMPLE])
+    def update(self, request: Request, chat_id: UUID) -> Response:
+        """Change a chat. Fields that are left out keep their value, as with PATCH."""
+        return self.partial_update(request, chat_id)
+
+    @extend_schema(request=ChatForm, responses=shapes.ChatShape, examples=[EXAMPLE])
+    def partial_update(self, request: Request, chat_id: UUID) -> Response:
+        """Change some fields of a chat."""
+        chat = found(Chat.objects.editable_by(person(request)), chat_id)
+        return Response(chat_json(services.update_chat(chat, **_written(request))))
+
+    @extend_schema(responses={204: None})
+    def destroy(self, request: Request, chat_id: UUID) -> Response:
+        """Delete a chat and end its running replies. It can be restored for an hour, or as long as the operator set."""
+        services.delete_chat(found(Chat.objects.editable_by(person(request)), chat_id))
+        return Response(status=204)
+
+    @extend_schema(request=None, responses=shapes.ChatShape)
+    def restore(self, request: Request, chat_id: UUID) -> Response:
+        """Bring a deleted chat back."""
+        return Response(chat_json(services.restore_chat(person(request), chat_id)))
+
+
+def chat_json(chat: Chat) -> dict[str, Any]:
+    """One chat, just written or read."""
+    row = {name: getattr(chat, f"{name}_id" if name in {"model", "current_leaf"} else name) for name in CHAT_FIELDS}
+    return row | {"tags": [tag.tag for tag in chat.tags.all()]}
+
+
+def chats_json(user: User, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of `.values(*CHAT_FIELDS)` with their tags, fetched together."""
+    tags: dict[UUID, list[str]] = {row["id"]: [] for row in rows}
+    if tags:
+        tagged = Chat.objects.visible_to(user).filter(pk__in=tags, tags__isnull=False)
+        for chat_id, tag in tagged.order_by("tags__tag").values_list("pk", "tags__tag"):
+            tags[chat_id].append(tag)
+    return [{**row, "tags": tags[row["id"]]} for row in rows]
+
+
+def _filtered(request: Request) -> QuerySet[Chat]:
+    rows = Chat.objects.visible_to(person(request))
+    if space := text_parameter(request, "space"):
+        rows = rows.filter(space=space)
+    if tag := text_parameter(request, "tag"):
+        rows = rows.tagged(tag)
+    if words := text_parameter(request, "q"):
+        rows = rows.matching(words)
+    flags = {name: flag_parameter(request, name) for name in ("archived", "pinned")}
+    return rows.filter(**{name: value for name, value in flags.items() if value is not None})
+
+
+def _written(request: Request) -> dict[str, Any]:
+    """The fields to write. Raises a validation error, or ModelUnavailable."""
+    given = with_model(person(request), checked(ChatForm, request))
+    return {name: EMPTY[name] if value is None and name in EMPTY else value for name, value in given.items()}

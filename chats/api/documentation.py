@@ -1,0 +1,35 @@
+"""Words of the schema that several resources share."""
+
+from typing import Final
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
+
+PAGING: Final = [
+    OpenApiParameter(
+        "page",
+        {"type": "integer", "minimum": 1, "maximum": 10_000, "default": 1},
+        description="A page beyond the end is empty.",
+    ),
+    OpenApiParameter(
+        "page_size", {"type": "integer", "minimum": 1, "default": 30}, description="Rows on a page; at most 100 come."
+    ),
+]
+
+EVENTS: Final = {
+    (200, "text/event-stream"): OpenApiResponse(
+        OpenApiTypes.STR,
+        description=(
+            "Server-Sent Events: `id` is the number of the event in its reply, `data` the JSON event with `seq`, "
+            "`reply` and `type`: `reply.started`, `reply.snapshot` {text}, `text.delta` {text}, `reasoning.delta` {text}, "
+            "`reply.restarted` {text}, `reply.finished` {status, error?, message, usage, cost}. The text of a reply is "
+            "that of the last snapshot or restart with the deltas after it."
+        ),
+        examples=[
+            OpenApiExample(
+                "Two events",
+                value='id: 2\ndata: {"seq":2,"reply":"…","type":"text.delta","text":"Hello"}\n\nid: 3\ndata: {…}\n\n',
+            )
+        ],
+    )
+}

@@ -1,0 +1,163 @@
+"""/api/v1/messages/ and /api/v1/chats/{id}/messages/: what was said. Posting to a chat asks its model, by default."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from django.http import StreamingHttpResponse
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.models import User
+from chats import services
+from chats.api import fields as f
+from chats.api import shapes
+from chats.api.base import Resource, checked, found, person, with_model
+from chats.api.documentation import EVENTS, PAGING
+from chats.api.pagination import page_of
+from chats.api.present import messages_json, written_json
+from chats.api.streams import event_stream, wants_stream
+from chats.errors import Invalid
+from chats.models import Chat, Message
+from chats.replies.present import MESSAGE_FIELDS, reply_json
+from chats.replies.services import StartedReply, start_reply
+
+MODEL_HELP = "Id, name, or the provider's id of a model you may use. Left out: the chat's, else your first."
+CLIENT_ID_HELP = "Yours, once per send: the same again makes nothing new and gives the same answer."
+
+
+class MessageForm(serializers.Serializer[Any]):
+    role = f.Role()
+    content = f.Text(allow_blank=True)
+    tool_calls = f.Objects(required=False)
+    tool_results = f.Objects(required=False)
+    sources = f.Objects(required=False)
+    extra_data = serializers.DictField(required=False, help_text="Yours to fill, 16 kB at most.")
+    model = f.Text(required=False, allow_null=True, help_text="The model that wrote it, if one did.")
+
+
+class MessageChangeForm(MessageForm):
+    """The role may be left out, and so may everything but the content."""
+
+    role = f.Role(required=False)
+
+
+class ImportForm(MessageForm):
+    chat = f.Id()
+    parent = f.Id(required=False, allow_null=True, help_text="Left out: the end of the current branch.")
+
+
+class SendForm(MessageForm):
+    role = f.Role(default="user", help_text="Other than user only with `reply: false`.")
+    parent = f.Id(required=False, allow_null=True, help_text="Only with `reply: false`.")
+    model = f.Text(required=False, allow_null=True, help_text=MODEL_HELP)
+    client_id = f.Text(required=False, allow_null=True, help_text=CLIENT_ID_HELP)
+    reply = f.Flag(default=True, help_text="false only stores the message; no model is asked.")
+
+
+class ChatMessageResource(Resource):
+    @extend_schema(operation_id="chats_messages_list", parameters=PAGING, responses=shapes.MessageList)
+    def list(self, request: Request, chat_id: UUID) -> Response:
+        """The messages of a chat, all branches, oldest first."""
+        return _messages_of(request, chat_id)
+
+    @extend_schema(
+        operation_id="chats_messages_send",
+        request=SendForm,
+        responses={201: shapes.StartedReply, 200: shapes.StartedReply, **EVENTS},
+        examples=[OpenApiExample("A question", value={"content": "What is a leap second?"}, request_only=True)],
+    )
+    def create(self, request: Request, chat_id: UUID) -> Response | StreamingHttpResponse:
+        """Say something and start the answer to it.
+
+        201 as soon as both are stored; 200 when the same `client_id` was sent before. Follow the reply at
+        `/api/v1/replies/{id}/events/`, or send `Accept: text/event-stream` and get its events here.
+        """
+        chat = found(Chat.objects.editable_by(person(request)), chat_id)
+        said = checked(SendForm, request)
+        if not said.pop("reply"):
+            said.pop("client_id", None)
+            message = _append(person(request), chat, said)
+            return Response({"message": written_json(message), "reply": None}, status=201)
+        _check_sendable(said)
+        started = start_reply(
+            person(request),
+            chat=chat,
+            content=said["content"],
+            model=said.get("model"),
+            client_id=said.get("client_id"),
+        )
+        return event_stream(request, started.reply.pk) if wants_stream(request) else started_answer(started)
+
+
+class MessageResource(Resource):
+    @extend_schema(
+        operation_id="messages_list",
+        parameters=[OpenApiParameter("chat", UUID, required=True, description="Whose messages."), *PAGING],
+        responses=shapes.MessageList,
+    )
+    def list(self, request: Request) -> Response:
+        """The messages of the chat named by `?chat=`, all branches, oldest first."""
+        chat_id = serializers.UUIDField().run_validation(request.query_params.get("chat", ""))
+        return _messages_of(request, chat_id)
+
+    @extend_schema(request=ImportForm, responses={201: shapes.MessageShape})
+    def create(self, request: Request) -> Response:
+        """Add to the history of a chat without asking a model."""
+        said = checked(ImportForm, request)
+        chat = found(Chat.objects.editable_by(person(request)), said.pop("chat"))
+        return Response(written_json(_append(person(request), chat, said)), status=201)
+
+    @extend_schema(responses=shapes.MessageShape)
+    def retrieve(self, request: Request, message_id: UUID) -> Response:
+        """One message."""
+        return Response(written_json(found(Message.objects.visible_to(person(request)), message_id)))
+
+    @extend_schema(request=MessageChangeForm, responses=shapes.MessageShape)
+    def update(self, request: Request, message_id: UUID) -> Response:
+        """Change a message in place; refused with 409 while its reply is running. PUT needs the content."""
+        return self._change(request, message_id, partial=False)
+
+    @extend_schema(request=MessageChangeForm, responses=shapes.MessageShape)
+    def partial_update(self, request: Request, message_id: UUID) -> Response:
+        """Change some fields of a message in place; refused with 409 while its reply is running."""
+        return self._change(request, message_id, partial=True)
+
+    @extend_schema(responses={204: None})
+    def destroy(self, request: Request, message_id: UUID) -> Response:
+        """Delete a message. What followed it moves up; a reply that writes or answers it ends."""
+        services.delete_message(found(Message.objects.editable_by(person(request)), message_id))
+        return Response(status=204)
+
+    def _change(self, request: Request, message_id: UUID, *, partial: bool) -> Response:
+        message = found(Message.objects.editable_by(person(request)), message_id)
+        changes = with_model(person(request), checked(MessageChangeForm, request, partial=partial))
+        return Response(written_json(services.change_message(message, **changes)))
+
+
+def started_answer(started: StartedReply) -> Response:
+    """What was said and the reply to it: 201, or 200 when this was a repetition."""
+    body = {"message": written_json(started.message), "reply": reply_json(started.reply)}
+    return Response(body, status=201 if started.created else 200)
+
+
+def _messages_of(request: Request, chat_id: UUID) -> Response:
+    chat = found(Chat.objects.visible_to(person(request)), chat_id)
+    rows = Message.objects.visible_to(person(request)).filter(chat=chat)
+    return Response(page_of(request, rows.values(*MESSAGE_FIELDS), messages_json))
+
+
+def _append(user: User, chat: Chat, said: Mapping[str, Any]) -> Message:
+    fields = with_model(user, said)
+    parent_id = fields.pop("parent", None)
+    parent = found(Message.objects.visible_to(user), parent_id) if parent_id else None
+    return services.append_message(chat, parent=parent, **fields)
+
+
+def _check_sendable(said: Mapping[str, Any]) -> None:
+    if said["role"] != Message.Role.USER:
+        raise Invalid(fields={"role": ["A model answers only what a user says. Send `reply: false` to store this."]})
+    if said.get("parent"):
+        raise Invalid(fields={"parent": ["An answer continues the current branch. Send `reply: false` to store this."]})

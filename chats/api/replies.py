@@ -1,0 +1,108 @@
+"""/api/v1/replies/ and /api/v1/chat/: answers of models, live and finished."""
+
+from typing import Any
+from uuid import UUID
+
+from django.http import StreamingHttpResponse
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from chats import cleaning
+from chats.api import fields as f
+from chats.api import shapes
+from chats.api.base import Resource, checked, found, person
+from chats.api.documentation import EVENTS
+from chats.api.messages import CLIENT_ID_HELP, MODEL_HELP, started_answer
+from chats.api.pagination import as_number, number_parameter
+from chats.api.streams import answer_when_finished, event_stream, wants_stream
+from chats.models import Chat, Reply
+from chats.replies.present import reply_json
+from chats.replies.services import retry_reply, start_reply, stop_reply
+
+SEQ_MAX = 2**53
+PASSAGES_MAX = 10
+
+
+class RetryForm(serializers.Serializer[Any]):
+    model = f.Text(required=False, allow_null=True, help_text="Another model; left out: the same again.")
+    client_id = f.Text(required=False, allow_null=True, help_text=CLIENT_ID_HELP)
+
+
+class AskForm(serializers.Serializer[Any]):
+    message = f.Text()
+    chat = f.Id(required=False, allow_null=True, help_text="Left out: a new chat is made.")
+    space = f.Text(required=False, max_length=cleaning.SPACE_MAX_LENGTH, help_text="Of the new chat.")
+    model = f.Text(required=False, allow_null=True, help_text=MODEL_HELP)
+    client_id = f.Text(required=False, allow_null=True, help_text=CLIENT_ID_HELP)
+    use_rag = f.Flag(required=False, help_text="Answer from your documents. There are none yet.")
+    limit = f.Count(required=False, min_value=1, max_value=PASSAGES_MAX, help_text="Most passages to answer from.")
+    stream = f.Flag(default=False, help_text="true: the events of the reply instead of one answer at its end.")
+
+
+class ReplyResource(Resource):
+    @extend_schema(responses=shapes.ReplyShape)
+    def retrieve(self, request: Request, reply_id: UUID) -> Response:
+        """One reply: how it stands, what it used and cost."""
+        return Response(reply_json(found(Reply.objects.visible_to(person(request)), reply_id)))
+
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("after", int, description="Only events with a greater number."),
+            OpenApiParameter(
+                "Last-Event-ID", int, OpenApiParameter.HEADER, description="The same, as browsers say it."
+            ),
+        ],
+        responses=EVENTS,
+    )
+    def events(self, request: Request, reply_id: UUID) -> StreamingHttpResponse:
+        """The events of a reply as Server-Sent Events, from any point, live until `reply.finished`.
+
+        A reader behind the live log gets `reply.snapshot` first: its text replaces what he has.
+        """
+        after = number_parameter(request, "after", default=0, lowest=0, highest=SEQ_MAX)
+        if last := request.headers.get("Last-Event-ID"):
+            after = as_number(last, "Last-Event-ID", lowest=0, highest=SEQ_MAX)
+        reply = found(Reply.objects.visible_to(person(request)), reply_id)
+        return event_stream(request, reply.pk, after=after)
+
+    @extend_schema(request=None, responses=shapes.ReplyShape)
+    def stop(self, request: Request, reply_id: UUID) -> Response:
+        """Stop a reply. Its text so far is kept; stopping twice, or after the end, changes nothing."""
+        reply = found(Reply.objects.editable_by(person(request)), reply_id)
+        return Response(reply_json(stop_reply(reply)))
+
+    @extend_schema(request=RetryForm, responses={201: shapes.StartedReply, 200: shapes.StartedReply})
+    def retry(self, request: Request, reply_id: UUID) -> Response:
+        """Answer the same message again, beside the earlier answer."""
+        reply = found(Reply.objects.editable_by(person(request)).select_related("user", "chat"), reply_id)
+        return started_answer(retry_reply(reply, **checked(RetryForm, request)))
+
+
+class AskResource(Resource):
+    @extend_schema(
+        operation_id="chat_ask",
+        request=AskForm,
+        responses={200: shapes.Answered, **EVENTS},
+        examples=[OpenApiExample("A question", value={"message": "What is GraphRAG?"}, request_only=True)],
+    )
+    def create(self, request: Request) -> StreamingHttpResponse:
+        """Ask in one call: makes a chat if none is named, waits for the answer and gives both.
+
+        The answer of a reply that failed or was stopped is also 200: look at `reply.status` and `reply.error`.
+        """
+        asked = checked(AskForm, request)
+        chat_id = asked.get("chat")
+        chat = found(Chat.objects.editable_by(person(request)), chat_id) if chat_id else None
+        started = start_reply(
+            person(request),
+            content=asked["message"],
+            chat=chat,
+            model=asked.get("model"),
+            client_id=asked.get("client_id"),
+            **({"space": asked["space"]} if "space" in asked and chat is None else {}),
+        )
+        if asked["stream"] or wants_stream(request):
+            return event_stream(request, started.reply.pk)
+        return answer_when_finished(request, started.reply.pk)

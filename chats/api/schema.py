@@ -1,0 +1,87 @@
+"""What drf-spectacular can't see by itself: how one signs in, and how every endpoint may fail."""
+
+from typing import Any
+
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.openapi import AutoSchema
+
+ERROR_SCHEMA = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["code", "message", "request_id"],
+            "properties": {
+                "code": {"type": "string", "description": "Stable, for programs."},
+                "message": {"type": "string", "description": "For people: what happened and what to do next."},
+                "fields": {
+                    "type": "object",
+                    "additionalProperties": {"type": "array", "items": {"type": "string"}},
+                    "description": "What to correct, by field.",
+                },
+                "request_id": {
+                    "type": "string",
+                    "description": "Also in the header X-Request-ID and in the server's log.",
+                },
+            },
+        }
+    },
+}
+FAILURES = {
+    400: "Something in the request is not valid, or the model is not available.",
+    401: "No credential, or not a valid one.",
+    403: "A browser's session came without its CSRF token.",
+    404: "There is nothing here, or it is not yours.",
+    409: "It collides with what is there: a reply that runs, or another body under the same client_id.",
+    413: "The body, or a text in it, is larger than allowed.",
+    415: "The body is not application/json.",
+    429: "Too many requests; Retry-After says how long to wait.",
+    503: "The server is too busy; Retry-After says how long to wait.",
+}
+READING = {400, 401, 429, 503}
+WRITING = READING | {403, 409, 413, 415}
+
+
+class Bearer(OpenApiAuthenticationExtension):
+    target_class = "accounts.api_authentication.BearerAuthentication"
+    name = "bearer"
+
+    def get_security_definition(self, _auto_schema: AutoSchema) -> dict[str, Any]:
+        return {"type": "http", "scheme": "bearer", "description": "An API key, or an OIDC access token."}
+
+
+class Session(OpenApiAuthenticationExtension):
+    target_class = "accounts.api_authentication.SessionAuthentication"
+    name = "session"
+
+    def get_security_definition(self, _auto_schema: AutoSchema) -> dict[str, Any]:
+        return {"type": "apiKey", "in": "cookie", "name": "sessionid", "description": "The site's own pages."}
+
+
+def without_twins(endpoints: list[tuple[Any, ...]], **_: Any) -> list[tuple[Any, ...]]:
+    """Preprocessing hook: health answers without its slash as well, which needs no second entry."""
+    return [endpoint for endpoint in endpoints if endpoint[0].endswith("/")]
+
+
+def add_failures(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """Postprocessing hook: every operation names the ways it can fail, in the one shape of an error."""
+    components = result.setdefault("components", {})
+    components.setdefault("schemas", {})["Error"] = ERROR_SCHEMA
+    for path, operations in result["paths"].items():
+        for method, operation in operations.items():
+            for status in sorted(_failures_of(path, method, is_open="security" not in operation)):
+                operation["responses"].setdefault(str(status), _failure(status))
+    return result
+
+
+def _failures_of(path: str, method: str, *, is_open: bool) -> set[int]:
+    if is_open:
+        return set()
+    statuses = READING if method == "get" else WRITING
+    return statuses | {404} if "{" in path or method == "post" else statuses
+
+
+def _failure(status: int) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/Error"}
+    return {"description": FAILURES[status], "content": {"application/json": {"schema": schema}}}

@@ -1,0 +1,187 @@
+"""What answers look like, for the schema. Rows become JSON without these: see `present` of each resource."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from chats.models import Message, Reply
+
+
+class Price(serializers.Serializer[Any]):
+    """USD per million tokens."""
+
+    input_per_million = serializers.CharField()
+    cached_input_per_million = serializers.CharField(allow_null=True)
+    cache_write_per_million = serializers.CharField(allow_null=True)
+    output_per_million = serializers.CharField()
+    per_request = serializers.CharField()
+    currency = serializers.CharField(help_text="Always USD.")
+
+
+class Abilities(serializers.Serializer[Any]):
+    vision = serializers.BooleanField()
+    tools = serializers.BooleanField()
+    reasoning = serializers.BooleanField()
+
+
+class Model(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    provider = serializers.CharField()
+    model_id = serializers.CharField(help_text="As the provider calls it.")
+    description = serializers.CharField()
+    context_window = serializers.IntegerField(allow_null=True, help_text="Tokens.")
+    max_output_tokens = serializers.IntegerField(allow_null=True)
+    abilities = Abilities()
+    is_enabled = serializers.BooleanField()
+    is_default = serializers.BooleanField(help_text="Answers when no model is named.")
+    price = Price(allow_null=True, help_text="null: unknown, which never means free.")
+    price_per_million_tokens = serializers.CharField(
+        allow_null=True, help_text="USD, when input and output cost the same; else null."
+    )
+
+
+class MessageShape(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    chat = serializers.UUIDField()
+    parent = serializers.UUIDField(allow_null=True, help_text="The message before it; a chat is a tree.")
+    reply = serializers.UUIDField(allow_null=True, help_text="The reply that wrote it.")
+    role = serializers.ChoiceField(choices=Message.Role.values)
+    content = serializers.CharField(allow_blank=True)
+    reasoning = serializers.CharField(allow_blank=True)
+    tool_calls = serializers.ListField(child=serializers.DictField())
+    tool_results = serializers.ListField(child=serializers.DictField())
+    sources = serializers.ListField(child=serializers.DictField())
+    attachments = serializers.ListField(child=serializers.DictField())
+    extra_data = serializers.DictField()
+    model = serializers.UUIDField(allow_null=True)
+    is_imported = serializers.BooleanField(help_text="Written through the API; no model was asked.")
+    created_at = serializers.DateTimeField()
+    updated_at = serializers.DateTimeField()
+
+
+class ReplyError(serializers.Serializer[Any]):
+    code = serializers.CharField()
+    message = serializers.CharField()
+
+
+class Tokens(serializers.Serializer[Any]):
+    input_tokens = serializers.IntegerField(help_text="Cached ones included.")
+    cached_input_tokens = serializers.IntegerField()
+    cache_write_tokens = serializers.IntegerField()
+    output_tokens = serializers.IntegerField(help_text="Reasoning included.")
+    reasoning_tokens = serializers.IntegerField()
+    is_estimated = serializers.BooleanField(help_text="The provider sent no usage; tokens were counted here.")
+
+
+class ReplyShape(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    chat = serializers.UUIDField()
+    prompt = serializers.UUIDField(allow_null=True, help_text="The message it answers.")
+    message = serializers.UUIDField(allow_null=True, help_text="The message being written.")
+    model = serializers.UUIDField(allow_null=True)
+    status = serializers.ChoiceField(choices=Reply.Status.values)
+    error = ReplyError(allow_null=True)
+    created_at = serializers.DateTimeField()
+    started_at = serializers.DateTimeField(allow_null=True)
+    finished_at = serializers.DateTimeField(allow_null=True)
+    usage = Tokens(allow_null=True)
+    cost = serializers.CharField(allow_null=True, help_text="USD, exact; null while unknown.")
+
+
+class StartedReply(serializers.Serializer[Any]):
+    message = MessageShape(help_text="The person's message.")
+    reply = ReplyShape(allow_null=True)
+
+
+class Answered(serializers.Serializer[Any]):
+    chat = serializers.UUIDField()
+    reply = ReplyShape()
+    message = MessageShape(help_text="The model's message.")
+
+
+class ChatShape(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    title = serializers.CharField(allow_blank=True)
+    space = serializers.CharField()
+    tags = serializers.ListField(child=serializers.CharField())
+    notebooks = serializers.ListField(child=serializers.CharField())
+    system_prompt = serializers.CharField(allow_blank=True)
+    model = serializers.UUIDField(allow_null=True)
+    extra_data = serializers.DictField()
+    pinned = serializers.BooleanField()
+    archived = serializers.BooleanField()
+    current_leaf = serializers.UUIDField(allow_null=True, help_text="The last message of the branch in view.")
+    created_at = serializers.DateTimeField()
+    updated_at = serializers.DateTimeField(help_text="When it last got a message.")
+
+
+def list_of(shape: type[serializers.Serializer[Any]]) -> type[serializers.Serializer[Any]]:
+    """One page of a list of `shape`."""
+    name = shape.__name__.removesuffix("Shape")
+    members = {
+        "count": serializers.IntegerField(allow_null=True, help_text="Always null: large tables are not counted."),
+        "next": serializers.URLField(allow_null=True),
+        "previous": serializers.URLField(allow_null=True),
+        "results": shape(many=True),
+        "__doc__": "One page.",
+    }
+    return type(f"{name}List", (serializers.Serializer,), members)
+
+
+ChatList, MessageList, ModelList = list_of(ChatShape), list_of(MessageShape), list_of(Model)
+
+
+class ChatDetail(ChatShape):
+    messages = MessageList(help_text="The first page; `next` leads on.")
+
+
+class Me(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    email = serializers.EmailField()
+    name = serializers.CharField(allow_blank=True)
+    is_staff = serializers.BooleanField()
+    preferences = serializers.DictField()
+    created_at = serializers.DateTimeField()
+
+
+class Key(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    hint = serializers.CharField(help_text="The first characters, to recognise it by.")
+    created_at = serializers.DateTimeField()
+    last_used_at = serializers.DateTimeField(allow_null=True)
+    expires_at = serializers.DateTimeField(allow_null=True)
+    revoked_at = serializers.DateTimeField(allow_null=True)
+
+
+class NewKey(Key):
+    secret = serializers.CharField(allow_blank=True, help_text="Shown here and never again.")
+
+
+class Usage(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    chat = serializers.UUIDField(allow_null=True)
+    message = serializers.UUIDField(allow_null=True)
+    reply = serializers.UUIDField(allow_null=True)
+    purpose = serializers.CharField()
+    provider_name = serializers.CharField()
+    model_name = serializers.CharField()
+    input_tokens = serializers.IntegerField(help_text="Cached ones included.")
+    cached_input_tokens = serializers.IntegerField()
+    cache_write_tokens = serializers.IntegerField()
+    output_tokens = serializers.IntegerField(help_text="Reasoning included.")
+    reasoning_tokens = serializers.IntegerField()
+    cost = serializers.CharField(allow_null=True, help_text="USD, exact; null: the price was unknown.")
+    is_estimated = serializers.BooleanField()
+    created_at = serializers.DateTimeField()
+
+
+KeyList, UsageList = list_of(Key), list_of(Usage)
+
+
+class Health(serializers.Serializer[Any]):
+    status = serializers.ChoiceField(choices=["ok"])
+    timestamp = serializers.DateTimeField()
+    version = serializers.CharField()
+    uptime = serializers.FloatField(help_text="Seconds since this process started.")

@@ -1,0 +1,53 @@
+"""Every address below /api/v1/. `chats.api.errors.unknown_address` answers all others, and forgotten slashes."""
+
+from django.urls import path
+
+from chats.api import docs
+from chats.api.chats import ChatResource
+from chats.api.health import HealthView, ReadyView
+from chats.api.keys import KeyResource
+from chats.api.me import MeResource, UsageResource
+from chats.api.messages import ChatMessageResource, MessageResource
+from chats.api.models import ModelResource
+from chats.api.replies import AskResource, ReplyResource
+
+app_name = "api"
+
+_items = {"get": "list", "post": "create"}
+
+urlpatterns = [
+    path("chats/", ChatResource.as_view(_items), name="chats-list"),
+    path(
+        "chats/<uuid:chat_id>/",
+        ChatResource.as_view({"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"}),
+        name="chats-detail",
+    ),
+    path("chats/<uuid:chat_id>/restore/", ChatResource.as_view({"post": "restore"}), name="chats-restore"),
+    path("chats/<uuid:chat_id>/messages/", ChatMessageResource.as_view(_items), name="chats-messages"),
+    path("chat/", AskResource.as_view({"post": "create"}), name="chat-ask"),
+    path("messages/", MessageResource.as_view(_items), name="messages-list"),
+    path(
+        "messages/<uuid:message_id>/",
+        MessageResource.as_view({"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"}),
+        name="messages-detail",
+    ),
+    path("replies/<uuid:reply_id>/", ReplyResource.as_view({"get": "retrieve"}), name="replies-detail"),
+    path("replies/<uuid:reply_id>/events/", ReplyResource.as_view({"get": "events"}), name="replies-events"),
+    path("replies/<uuid:reply_id>/stop/", ReplyResource.as_view({"post": "stop"}), name="replies-stop"),
+    path("replies/<uuid:reply_id>/retry/", ReplyResource.as_view({"post": "retry"}), name="replies-retry"),
+    path("models/", ModelResource.as_view({"get": "list"}), name="models-list"),
+    path("me/", MeResource.as_view({"get": "retrieve", "patch": "partial_update"}), name="me"),
+    path("usage/", UsageResource.as_view({"get": "list"}), name="usage-list"),
+    path("keys/", KeyResource.as_view(_items), name="keys-list"),
+    path("keys/<uuid:key_id>/", KeyResource.as_view({"delete": "destroy"}), name="keys-detail"),
+    path("health/", HealthView.as_view(), name="health"),
+    path("health", HealthView.as_view()),
+    path("health/ready/", ReadyView.as_view(), name="health-ready"),
+    path("health/ready", ReadyView.as_view()),
+    path("openapi.json", docs.openapi, name="openapi"),
+    path("openapi.json/", docs.openapi),
+    path("docs/", docs.swagger, name="docs"),
+    path("docs", docs.swagger),
+    path("redoc/", docs.redoc, name="redoc"),
+    path("redoc", docs.redoc),
+]
