@@ -9,7 +9,6 @@ from allauth.core.exceptions import ImmediateHttpResponse
 from django.conf import settings
 from django.forms import BaseForm
 from django.http import HttpRequest
-from django.urls import reverse
 
 from accounts import entrance, services
 from accounts.errors import TooMany
@@ -56,9 +55,6 @@ class AccountAdapter(DefaultAccountAdapter):
     def is_ajax(self, request: HttpRequest) -> bool:
         # The pages are for people; programs have the API. One way in is enough to guard.
         return False
-
-    def get_password_change_redirect_url(self, request: HttpRequest) -> str:
-        return reverse("accounts:profile")
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
         if email.endswith(f"@{services.PLACEHOLDER_DOMAIN}"):

@@ -10,6 +10,7 @@ from allauth.account.internal.userkit import filter_users_by_email
 from allauth.core import context
 from allauth.core.exceptions import ImmediateHttpResponse
 from django import forms
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.hashers import make_password
 from django.http import HttpRequest, HttpResponse
@@ -34,6 +35,10 @@ class LoginForm(allauth_forms.LoginForm):
         self.fields["password"].widget.attrs = {"autocomplete": "current-password"}
         self.fields["password"].help_text = ""
 
+    @property
+    def is_signup_open(self) -> bool:
+        return bool(settings.SIGNUP_ENABLED)
+
 
 class SignupForm(allauth_forms.SignupForm):
     name = forms.CharField(
@@ -49,6 +54,11 @@ class SignupForm(allauth_forms.SignupForm):
         self.fields["email"].widget.attrs = {"type": "email", "autocomplete": "username", "autofocus": True}
         self.fields["password1"].widget.attrs = {"autocomplete": "new-password"}
         self.fields["password1"].help_text = PASSWORD_HELP
+
+    @property
+    def makes_superuser(self) -> bool:
+        """Whether whoever fills this in will run the place."""
+        return settings.FIRST_USER_IS_SUPERUSER and not User.objects.exists()
 
     def validate_unique_email(self, value: str) -> str:
         # Looked at in `clean`, once all else is right: else a bad password would make it a free oracle.
@@ -98,6 +108,7 @@ class ResetPasswordForm(allauth_forms.ResetPasswordForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["email"].widget.attrs = {"type": "email", "autocomplete": "username", "autofocus": True}
+        self.fields["email"].help_text = "" if settings.IS_MAIL_CONFIGURED else _no_mail_help()
 
     def save(self, request: HttpRequest, **kwargs: Any) -> str:
         email: str = self.cleaned_data["email"]
@@ -150,6 +161,12 @@ class ApiKeyForm(forms.Form):
     )
     # A form that is sent twice makes one key.
     client_id = forms.CharField(max_length=64, widget=forms.HiddenInput, initial=uuid4)
+
+
+def _no_mail_help() -> str:
+    if settings.IS_PRODUCTION:
+        return "This server can't send mail. Ask the people who run it to set a new password for you."
+    return "This server has no mail set up: the link appears in its console."
 
 
 def _ask_new_password(field: forms.Field) -> None:
