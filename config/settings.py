@@ -302,6 +302,30 @@ PROVIDER_RETRY_AFTER_MAX_SECONDS = env.float("PROVIDER_RETRY_AFTER_MAX_SECONDS",
 
 # ---------------------------------------------------------------- API
 API_DOCS_ENABLED = env.bool("API_DOCS_ENABLED", default=not IS_PRODUCTION)
+REST_FRAMEWORK = {
+    # The first one says how to come in, so a stranger gets 401 and not 403.
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "accounts.api_authentication.BearerAuthentication",
+        "accounts.api_authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["chats.api.wire.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["chats.api.wire.JSONParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "chats.api.wire.AlwaysJSON",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "chats.api.errors.handle_exception",
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+    "TEST_REQUEST_RENDERER_CLASSES": ["chats.api.wire.JSONRenderer"],
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Parley",
+    "VERSION": VERSION,
+    "DESCRIPTION": Path(BASE_DIR / "chats/api/description.md").read_text(),
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "PREPROCESSING_HOOKS": ["chats.api.schema.without_twins"],
+    "POSTPROCESSING_HOOKS": ["chats.api.schema.add_failures"],
+}
 
 # ---------------------------------------------------------------- logs
 LOG_LEVEL = env("LOG_LEVEL", default="INFO").upper()  # DEBUG | INFO | WARNING | ERROR | CRITICAL
@@ -312,10 +336,3 @@ logs.configure_structlog()
 DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = logging.DEBUG  # one line a request, when it is over
 DJANGO_STRUCTLOG_STATUS_4XX_LOG_LEVEL = logging.INFO  # the client's mistake, not ours
 DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False  # it would believe any X-Forwarded-For
-REST_FRAMEWORK = {
-    # The first one says how to come in, so a stranger gets 401 and not 403.
-    "DEFAULT_AUTHENTICATION_CLASSES": [
-        "accounts.api_authentication.BearerAuthentication",
-        "accounts.api_authentication.SessionAuthentication",
-    ],
-}
