@@ -27,7 +27,7 @@ SLOW_SECONDS = 12.0
 QUOTE_MAX_LENGTH = 600
 
 _TOKENS = re.compile(r"\s*\w{1,6}|\s*[^\w\s]|\s+")
-_WORDS = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
+_WORDS = re.compile(r"[^\W_]+")
 _QUOTE = re.compile(r"\s*(?:please\s+)?(?:quote|repeat|say|echo)\b[\s:,]*(?P<text>\S.*)", re.DOTALL | re.IGNORECASE)
 _FILLERS = frozenset(
     [
@@ -75,7 +75,7 @@ _TOPICS: tuple[tuple[frozenset[str], str], ...] = (
 )
 
 
-async def open_stream(target: Target, request: ChatRequest, limits: Limits) -> AsyncGenerator[StreamEvent, None]:
+async def open_stream(_target: Target, request: ChatRequest, limits: Limits) -> AsyncGenerator[StreamEvent, None]:
     """The scripted answer, a token at a time. The settings tokens_per_second (0: at once) and slow_seconds steer it."""
     said = _last_words(request)
     command = command_in(said)
@@ -94,7 +94,7 @@ async def open_stream(target: Target, request: ChatRequest, limits: Limits) -> A
     yield Finished("stop" if len(shown) == len(tokens) else "length")
 
 
-async def list_models(target: Target, limits: Limits) -> list[str]:
+async def list_models(_target: Target, _limits: Limits) -> list[str]:
     return list(MODEL_IDS)
 
 
@@ -142,8 +142,9 @@ def _input_tokens(request: ChatRequest) -> int:
 
 def _number(request: ChatRequest, name: str, default: float) -> float:
     value = request.settings.get(name)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and 0 <= value <= 1_000_000 else default
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1_000_000:
+        return float(value)
+    return default
 
 
 async def _keep_waiting(seconds: float, limits: Limits) -> None:

@@ -71,8 +71,8 @@ curl -N -X POST "$PARLEY/api/v1/chats/$CHAT/messages/" \\
 ```
 
 `$PARLEY` is the address of this server, `$CHAT` the `id` from the first answer. The chat also appears in your sidebar \
-here. Its full description is at [/api/v1/docs/](/api/v1/docs/), unless the people who run this server have switched it \
-off. There is a WebSocket as well, the one this page uses.
+here. Everything else is at [/api/v1/docs/](/api/v1/docs/), unless the people who run this server have switched it off.
+There is a WebSocket as well, the one this page uses.
 """
 
 THANKS = """\
@@ -121,8 +121,8 @@ FAILURE = """\
 You asked for a failure, so I will write a few sentences as if nothing were wrong and then break off without warning, \
 the way a provider does when its server dies. Watch what happens to the text: everything that has arrived stays, and \
 below it you find one sentence about the cause and a button to try again. And just as it was getting interesting, \
-the connection to the provider suddenly goes away and nobody will ever know how this sentence was meant to end, because \
-the second half of this text is never sent to anybody, and if you can read it, the demo of a failure has failed.
+the connection to the provider suddenly goes away and nobody will ever know how this sentence was meant to end, \
+because the second half of this text is never sent to anybody, and if you can read it, the demo of a failure has failed.
 """
 
 LONG = """\
@@ -148,8 +148,8 @@ a while says which number it saw last, and receives what came after it, each pie
 
 A model writes in *tokens*, pieces of words. I am sending you about fifty of them a second, which is a little faster \
 than people read. The first one is passed on at once, so that you see quickly that something is happening. The ones \
-after it are gathered for a twentieth of a second, because a screen that changes a thousand times a second helps nobody \
-and warms the room.
+after it are gathered for a twentieth of a second, because a screen that changes a thousand times a second helps \
+nobody and warms the room.
 
 ### Stopping means stopping
 
@@ -159,9 +159,9 @@ question, ask another model, or leave it at that.
 
 ### What it costs is no secret
 
-Every answer is booked with the tokens it used and the price that held when it began. If staff change a price tomorrow, \
-what was billed today stays as it was. And if a price is not known, Parley says so instead of pretending that it was \
-free. I, by the way, really am free: I am a script of a few hundred lines that lives inside the server.
+Every answer is booked with the tokens it used and the price that held when it began. If staff change a price \
+tomorrow, what was billed today stays as it was. And if a price is not known, Parley says so instead of pretending \
+that it was free. I, by the way, really am free: I am a script of a few hundred lines that lives inside the server.
 
 ### When something goes wrong
 

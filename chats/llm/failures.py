@@ -26,6 +26,26 @@ RETRY_AFTER_MAX_SECONDS = 86_400.0
 _SECRET_MIN_LENGTH = 8
 _TAGS = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 
+_BUSY = (ProviderBusy, "It is busy: wait a moment, then try again or choose another model.")
+_LOCKED = (ProviderRefused, "Staff should check the API key and what it may use.")
+_NONSENSE = (ProviderNonsense, "Staff should check the base URL.")
+_MEANINGS: Mapping[int, tuple[type[ProviderError], str]] = {
+    401: _LOCKED,
+    402: (ProviderRefused, "Staff should check the account's credit and quota at the provider."),
+    403: _LOCKED,
+    404: (ProviderRejected, "Staff should check the model id and the base URL."),
+    408: (ProviderBroken, "Try again in a moment."),
+    413: (ProviderRejected, "Shorten the conversation or start a new chat."),
+    429: _BUSY,
+    503: _BUSY,
+    529: _BUSY,
+}
+_MEANINGS_BY_HUNDRED: Mapping[int, tuple[type[ProviderError], str]] = {
+    3: (ProviderRejected, "Redirects are not followed: staff should enter the final address as base URL."),
+    4: (ProviderRejected, "Change the message or the model's settings, or choose another model."),
+    5: (ProviderBroken, "The fault is on its side: try again, or choose another model."),
+}
+
 # Error objects name their kind in words; each stands for the status it would have had before the stream began.
 _STATUS_OF_WORDS = {
     "invalid_api_key": 401,
@@ -70,27 +90,7 @@ def _failure(status: int, *, said: str, detail: str, target: Target, headers: Ma
 
 def _meaning_of(status: int) -> tuple[type[ProviderError], str]:
     """The kind of error, and what to do next."""
-    match status:
-        case 401 | 403:
-            return ProviderRefused, "Staff should check the API key and what it may use."
-        case 402:
-            return ProviderRefused, "Staff should check the account's credit and quota at the provider."
-        case 404:
-            return ProviderRejected, "Staff should check the model id and the base URL."
-        case 413:
-            return ProviderRejected, "Shorten the conversation or start a new chat."
-        case 408:
-            return ProviderBroken, "Try again in a moment."
-        case HTTPStatus.TOO_MANY_REQUESTS | HTTPStatus.SERVICE_UNAVAILABLE | 529:
-            return ProviderBusy, "It is busy: wait a moment, then try again or choose another model."
-        case _ if 300 <= status < 400:
-            return ProviderRejected, "Redirects are not followed: staff should enter the final address as base URL."
-        case _ if 400 <= status < 500:
-            return ProviderRejected, "Change the message or the model's settings, or choose another model."
-        case _ if status >= 500:
-            return ProviderBroken, "The fault is on its side: try again, or choose another model."
-        case _:
-            return ProviderNonsense, "Staff should check the base URL."
+    return _MEANINGS.get(status) or _MEANINGS_BY_HUNDRED.get(status // 100, _NONSENSE)
 
 
 def words_of(body: bytes, *, target: Target) -> str:

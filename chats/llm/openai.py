@@ -104,6 +104,7 @@ class _Reading:
         self._decoder = SseDecoder(limits.line_max_bytes)
         self._now = asyncio.get_running_loop().time
         self._deadline = deadline
+        self._is_json = response.content_type == "application/json"
         self._is_clock_due = False  # content has come: from the next read on, silence is counted anew
         self._is_finishing = False
 
@@ -124,7 +125,7 @@ class _Reading:
 
     async def next_events(self) -> list[StreamEvent]:
         """What the next piece of the body brings, perhaps nothing. Sets `is_over` with the last one."""
-        if self._response.content_type == "application/json":
+        if self._is_json:
             return await self._whole_answer()
         if self._is_clock_due:
             self._is_clock_due = False

@@ -22,10 +22,10 @@ class Kind(Protocol):
     """What a module of KINDS has."""
 
     def open_stream(
-        self, target: Target, request: ChatRequest, limits: Limits
+        self, target: Target, request: ChatRequest, limits: Limits, /
     ) -> AsyncGenerator[StreamEvent, None]: ...
 
-    async def list_models(self, target: Target, limits: Limits) -> list[str]: ...
+    async def list_models(self, target: Target, limits: Limits, /) -> list[str]: ...
 
 
 @cache

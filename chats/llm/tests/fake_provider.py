@@ -314,7 +314,8 @@ class _Answer:
         return self.is_dropped
 
     async def _pass_gate(self, script: Script, n: int) -> None:
-        while script.gate is not None and script.gate_after == n and not script.gate.is_set():
+        # Polled, because the gate belongs to another thread and a thread that waits for it could not be cancelled.
+        while script.gate is not None and script.gate_after == n and not script.gate.is_set():  # noqa: ASYNC110
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _ping_for_ever(self) -> None:
