@@ -64,18 +64,21 @@ class Draft:
         self._pass_on()
 
     def _gather(self, waiting: list[str], text: str) -> None:
-        self._count(text)
-        if self.is_too_long:
-            return
-        waiting.append(text)
+        waiting.append(self._fitting(text))
         if self._window is None:
             self._open_window()
 
-    def _count(self, text: str) -> None:
+    def _fitting(self, text: str) -> str:
+        """As much of `text` as REPLY_MAX_BYTES leaves room for; what it takes is counted."""
         if self.first_token_at is None:
             self.first_token_at = timezone.now()
-        self._bytes += len(text) if text.isascii() else len(text.encode())
-        self.is_too_long = self._bytes > settings.REPLY_MAX_BYTES
+        room = settings.REPLY_MAX_BYTES - self._bytes
+        size = len(text) if text.isascii() else len(text.encode())
+        if size > room:
+            self.is_too_long = True
+            text = text.encode()[:room].decode(errors="ignore")
+        self._bytes += size
+        return text
 
     def _open_window(self) -> None:
         self._pass_on()
@@ -95,9 +98,8 @@ class Draft:
             self._text.clear()
 
     def _take_tool_call(self, delta: ToolCallDelta) -> None:
-        self._count(delta.arguments)
         empty = {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
         call = self._tool_calls.setdefault(delta.index, empty)
         call["id"] = call["id"] or delta.id
         call["function"]["name"] = call["function"]["name"] or delta.name
-        call["function"]["arguments"] += delta.arguments
+        call["function"]["arguments"] += self._fitting(delta.arguments)
