@@ -82,7 +82,7 @@ class ChatResource(Resource):
         present = partial(chats_json, person(request))
         return Response(page_of(request, _filtered(request).values(*CHAT_FIELDS), present))
 
-    @extend_schema(request=ChatForm, responses={201: shapes.ChatShape}, examples=[EXAMPLE])
+    @extend_schema(request=ChatForm, responses={201: shapes.Chat}, examples=[EXAMPLE])
     def create(self, request: Request) -> Response:
         """Make a chat. To ask something at the same time, see `POST /api/v1/chat/`."""
         chat = services.create_chat(person(request), **_written(request))
@@ -97,12 +97,12 @@ class ChatResource(Resource):
         messages = page_of(request, rows.values(*MESSAGE_FIELDS), messages_json, path=elsewhere)
         return Response({**chat_json(chat), "messages": messages})
 
-    @extend_schema(request=ChatForm, responses=shapes.ChatShape, examples=[EXAMPLE])
+    @extend_schema(request=ChatForm, responses=shapes.Chat, examples=[EXAMPLE])
     def update(self, request: Request, chat_id: UUID) -> Response:
         """Change a chat. Fields that are left out keep their value, as with PATCH."""
         return self.partial_update(request, chat_id)
 
-    @extend_schema(request=ChatForm, responses=shapes.ChatShape, examples=[EXAMPLE])
+    @extend_schema(request=ChatForm, responses=shapes.Chat, examples=[EXAMPLE])
     def partial_update(self, request: Request, chat_id: UUID) -> Response:
         """Change some fields of a chat."""
         chat = found(Chat.objects.editable_by(person(request)), chat_id)
@@ -114,7 +114,7 @@ class ChatResource(Resource):
         services.delete_chat(found(Chat.objects.editable_by(person(request)), chat_id))
         return Response(status=204)
 
-    @extend_schema(request=None, responses=shapes.ChatShape)
+    @extend_schema(request=None, responses=shapes.Chat)
     def restore(self, request: Request, chat_id: UUID) -> Response:
         """Bring a deleted chat back."""
         return Response(chat_json(services.restore_chat(person(request), chat_id)))

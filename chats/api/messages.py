@@ -103,24 +103,24 @@ class MessageResource(Resource):
         chat_id = serializers.UUIDField().run_validation(request.query_params.get("chat", ""))
         return _messages_of(request, chat_id)
 
-    @extend_schema(request=ImportForm, responses={201: shapes.MessageShape})
+    @extend_schema(request=ImportForm, responses={201: shapes.Message})
     def create(self, request: Request) -> Response:
         """Add to the history of a chat without asking a model."""
         said = checked(ImportForm, request)
         chat = found(Chat.objects.editable_by(person(request)), said.pop("chat"))
         return Response(written_json(_append(person(request), chat, said)), status=201)
 
-    @extend_schema(responses=shapes.MessageShape)
+    @extend_schema(responses=shapes.Message)
     def retrieve(self, request: Request, message_id: UUID) -> Response:
         """One message."""
         return Response(written_json(found(Message.objects.visible_to(person(request)), message_id)))
 
-    @extend_schema(request=MessageChangeForm, responses=shapes.MessageShape)
+    @extend_schema(request=MessageChangeForm, responses=shapes.Message)
     def update(self, request: Request, message_id: UUID) -> Response:
         """Change a message in place; refused with 409 while its reply is running. PUT needs the content."""
         return self._change(request, message_id, partial=False)
 
-    @extend_schema(request=MessageChangeForm, responses=shapes.MessageShape)
+    @extend_schema(request=MessageChangeForm, responses=shapes.Message)
     def partial_update(self, request: Request, message_id: UUID) -> Response:
         """Change some fields of a message in place; refused with 409 while its reply is running."""
         return self._change(request, message_id, partial=True)

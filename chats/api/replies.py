@@ -42,7 +42,7 @@ class AskForm(serializers.Serializer[Any]):
 
 
 class ReplyResource(Resource):
-    @extend_schema(responses=shapes.ReplyShape)
+    @extend_schema(responses=shapes.Reply)
     def retrieve(self, request: Request, reply_id: UUID) -> Response:
         """One reply: how it stands, what it used and cost."""
         return Response(reply_json(found(Reply.objects.visible_to(person(request)), reply_id)))
@@ -67,7 +67,7 @@ class ReplyResource(Resource):
         reply = found(Reply.objects.visible_to(person(request)), reply_id)
         return event_stream(request, reply.pk, after=after)
 
-    @extend_schema(request=None, responses=shapes.ReplyShape)
+    @extend_schema(request=None, responses=shapes.Reply)
     def stop(self, request: Request, reply_id: UUID) -> Response:
         """Stop a reply. Its text so far is kept; stopping twice, or after the end, changes nothing."""
         reply = found(Reply.objects.editable_by(person(request)), reply_id)

@@ -1,9 +1,6 @@
-"""What drf-spectacular can't see by itself: how one signs in, and how every endpoint may fail."""
+"""What drf-spectacular can't see by itself: above all how every endpoint may fail."""
 
 from typing import Any
-
-from drf_spectacular.extensions import OpenApiAuthenticationExtension
-from drf_spectacular.openapi import AutoSchema
 
 ERROR_SCHEMA = {
     "type": "object",
@@ -41,22 +38,6 @@ FAILURES = {
 }
 READING = {400, 401, 429, 503}
 WRITING = READING | {403, 409, 413, 415}
-
-
-class Bearer(OpenApiAuthenticationExtension):
-    target_class = "accounts.api_authentication.BearerAuthentication"
-    name = "bearer"
-
-    def get_security_definition(self, _auto_schema: AutoSchema) -> dict[str, Any]:
-        return {"type": "http", "scheme": "bearer", "description": "An API key, or an OIDC access token."}
-
-
-class Session(OpenApiAuthenticationExtension):
-    target_class = "accounts.api_authentication.SessionAuthentication"
-    name = "session"
-
-    def get_security_definition(self, _auto_schema: AutoSchema) -> dict[str, Any]:
-        return {"type": "apiKey", "in": "cookie", "name": "sessionid", "description": "The site's own pages."}
 
 
 def without_twins(endpoints: list[tuple[Any, ...]], **_: Any) -> list[tuple[Any, ...]]:

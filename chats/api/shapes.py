@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
-from chats.models import Message, Reply
+from chats import models
 
 
 class Price(serializers.Serializer[Any]):
@@ -41,12 +42,12 @@ class Model(serializers.Serializer[Any]):
     )
 
 
-class MessageShape(serializers.Serializer[Any]):
+class Message(serializers.Serializer[Any]):
     id = serializers.UUIDField()
     chat = serializers.UUIDField()
     parent = serializers.UUIDField(allow_null=True, help_text="The message before it; a chat is a tree.")
     reply = serializers.UUIDField(allow_null=True, help_text="The reply that wrote it.")
-    role = serializers.ChoiceField(choices=Message.Role.values)
+    role = serializers.ChoiceField(choices=models.Message.Role.values)
     content = serializers.CharField(allow_blank=True)
     reasoning = serializers.CharField(allow_blank=True)
     tool_calls = serializers.ListField(child=serializers.DictField())
@@ -74,13 +75,13 @@ class Tokens(serializers.Serializer[Any]):
     is_estimated = serializers.BooleanField(help_text="The provider sent no usage; tokens were counted here.")
 
 
-class ReplyShape(serializers.Serializer[Any]):
+class Reply(serializers.Serializer[Any]):
     id = serializers.UUIDField()
     chat = serializers.UUIDField()
     prompt = serializers.UUIDField(allow_null=True, help_text="The message it answers.")
     message = serializers.UUIDField(allow_null=True, help_text="The message being written.")
     model = serializers.UUIDField(allow_null=True)
-    status = serializers.ChoiceField(choices=Reply.Status.values)
+    status = serializers.ChoiceField(choices=models.Reply.Status.values)
     error = ReplyError(allow_null=True)
     created_at = serializers.DateTimeField()
     started_at = serializers.DateTimeField(allow_null=True)
@@ -90,17 +91,17 @@ class ReplyShape(serializers.Serializer[Any]):
 
 
 class StartedReply(serializers.Serializer[Any]):
-    message = MessageShape(help_text="The person's message.")
-    reply = ReplyShape(allow_null=True)
+    message = Message(help_text="The person's message.")
+    reply = Reply(allow_null=True)
 
 
 class Answered(serializers.Serializer[Any]):
     chat = serializers.UUIDField()
-    reply = ReplyShape()
-    message = MessageShape(help_text="The model's message.")
+    reply = Reply()
+    message = Message(help_text="The model's message.")
 
 
-class ChatShape(serializers.Serializer[Any]):
+class Chat(serializers.Serializer[Any]):
     id = serializers.UUIDField()
     title = serializers.CharField(allow_blank=True)
     space = serializers.CharField()
@@ -118,7 +119,6 @@ class ChatShape(serializers.Serializer[Any]):
 
 def list_of(shape: type[serializers.Serializer[Any]]) -> type[serializers.Serializer[Any]]:
     """One page of a list of `shape`."""
-    name = shape.__name__.removesuffix("Shape")
     members = {
         "count": serializers.IntegerField(allow_null=True, help_text="Always null: large tables are not counted."),
         "next": serializers.URLField(allow_null=True),
@@ -126,13 +126,14 @@ def list_of(shape: type[serializers.Serializer[Any]]) -> type[serializers.Serial
         "results": shape(many=True),
         "__doc__": "One page.",
     }
-    return type(f"{name}List", (serializers.Serializer,), members)
+    # The action is called `list`, but its answer is one page and no array.
+    return extend_schema_serializer(many=False)(type(f"{shape.__name__}List", (serializers.Serializer,), members))
 
 
-ChatList, MessageList, ModelList = list_of(ChatShape), list_of(MessageShape), list_of(Model)
+ChatList, MessageList, ModelList = list_of(Chat), list_of(Message), list_of(Model)
 
 
-class ChatDetail(ChatShape):
+class ChatDetail(Chat):
     messages = MessageList(help_text="The first page; `next` leads on.")
 
 
