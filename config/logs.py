@@ -2,6 +2,7 @@
 
 import logging
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from structlog.types import EventDict, Processor
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 FORMATS = ("console", "json")
 FIELD_MAX_CHARACTERS = 2_000
+TRACEBACK_MAX_CHARACTERS = 10_000
 FILE_MAX_BYTES = 10_000_000
 FILE_BACKUPS = 3
 # Libraries that tell at INFO what only their authors want to know. `django.request` repeats at WARNING each 4xx
@@ -31,7 +33,7 @@ SECRET_TEXTS = (
 
 
 def redact(value: Any, *, key: str = "") -> Any:
-    """`value` without secrets, and with every text in it cut to 2,000 characters."""
+    """`value` without secrets, and with every text in it cut to 2,000 characters, tracebacks to 10,000."""
     if SECRET_NAME.search(key):
         return REDACTED
     if isinstance(value, str):
@@ -50,10 +52,10 @@ def _without_secrets(text: str) -> str:
 
 
 def _cut(text: str, *, key: str) -> str:
-    if len(text) <= FIELD_MAX_CHARACTERS:
-        return text
-    # The last lines of a traceback name the error.
-    return f"…{text[-FIELD_MAX_CHARACTERS:]}" if key == "exception" else f"{text[:FIELD_MAX_CHARACTERS]}…"
+    if key == "exception":
+        # The last lines of a traceback name the error.
+        return text if len(text) <= TRACEBACK_MAX_CHARACTERS else f"…{text[-TRACEBACK_MAX_CHARACTERS:]}"
+    return text if len(text) <= FIELD_MAX_CHARACTERS else f"{text[:FIELD_MAX_CHARACTERS]}…"
 
 
 def redact_event(_logger: Any, _method: str, event: EventDict) -> EventDict:
@@ -111,7 +113,7 @@ def logging_config(*, level: str, log_format: str, file: Path | None) -> dict[st
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {
-            "console": _formatter(structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)),
+            "console": _formatter(structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())),
             "json": _formatter(structlog.processors.JSONRenderer(ensure_ascii=False)),
         },
         "handlers": handlers,

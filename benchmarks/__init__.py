@@ -1,0 +1,1 @@
+"""Measures Parley on this machine: `python -m benchmarks`, see README.md for how to read it."""
