@@ -46,10 +46,10 @@ def total_of(records: QuerySet[UsageRecord]) -> dict[str, Any]:
         calls=Count("pk"),
         input_tokens=Sum("input_tokens", default=0),
         output_tokens=Sum("output_tokens", default=0),
-        cost=Sum("cost", default=Decimal(0)),
+        usd=Sum("cost", default=Decimal(0)),
         unknown=Count("pk", filter=Q(cost=None)),
     )
-    return {**total, "cost": plain(total["cost"])}
+    return {**total, "usd": plain(total["usd"])}
 
 
 def plain(usd: Decimal) -> str:

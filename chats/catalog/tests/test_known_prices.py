@@ -1,0 +1,41 @@
+"""Prices of well-known models, offered on import only when they are certain."""
+
+from decimal import Decimal
+
+import pytest
+
+from chats.catalog.known_prices import known_model
+
+
+def test_a_known_model_at_its_own_provider_has_a_price_and_a_source() -> None:
+    known = known_model("https://api.openai.com/v1", "gpt-4o")
+    assert known.amounts["input_per_million"] == Decimal("2.5")
+    assert known.amounts["output_per_million"] == 10
+    assert known.context_window == 128_000
+    assert known.source.startswith("genai-prices ")
+
+
+@pytest.mark.parametrize(
+    ("base_url", "model_id"),
+    [
+        ("http://localhost:11434/v1", "gpt-4o"),
+        ("https://gateway.example/v1", "gpt-4o"),
+        ("https://api.openai.com/v1", "gpt-4o-of-our-own"),
+        ("", "parley-demo"),
+    ],
+)
+def test_any_other_model_or_server_is_unknown(base_url: str, model_id: str) -> None:
+    assert known_model(base_url, model_id) is None
+
+
+@pytest.mark.parametrize(
+    ("base_url", "model_id"),
+    [
+        ("https://api.openai.com/v1", "text-embedding-3-small"),  # no output
+        ("https://generativelanguage.googleapis.com/v1beta/openai", "gemini-2.5-pro"),  # tiers
+    ],
+)
+def test_a_price_that_is_not_two_plain_numbers_stays_unknown(base_url: str, model_id: str) -> None:
+    known = known_model(base_url, model_id)
+    assert known is not None
+    assert known.amounts is None

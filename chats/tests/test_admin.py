@@ -1,0 +1,87 @@
+"""Staff look at conversations: who, when and how much, never in a list what was said."""
+
+from collections.abc import Callable
+
+import pytest
+from django.http import HttpResponse
+from django.test import Client
+from django.urls import reverse
+
+from accounts.models import User
+from chats.catalog.models import AIModel
+from chats.models import Chat, Message, Reply
+
+PAYLOAD = "<script>alert('said')</script>"
+TABLES = ["chat", "message", "reply"]
+
+
+@pytest.fixture
+def desk(superuser: User, client_of: Callable[[User], Client]) -> Client:
+    return client_of(superuser)
+
+
+@pytest.fixture
+def rows(owner: User, demo_model: AIModel) -> dict[str, Chat | Message | Reply]:
+    """One chat of the owner, with a message and a reply."""
+    chat = Chat.objects.create(user=owner, title=PAYLOAD, model=demo_model, extra_data={"x": PAYLOAD})
+    message = Message.objects.create(chat=chat, role="user", content=PAYLOAD, sources=[{"title": PAYLOAD}])
+    reply = Reply.objects.create(chat=chat, user=owner, prompt=message, model=demo_model, error_message=PAYLOAD)
+    return {"chat": chat, "message": message, "reply": reply}
+
+
+def list_url(table: str) -> str:
+    return reverse(f"admin:chats_{table}_changelist")
+
+
+def text(response: HttpResponse) -> str:
+    return response.content.decode()
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_lists_name_the_owner_and_not_what_was_said(desk: Client, rows, owner: User, table: str) -> None:
+    page = text(desk.get(list_url(table)))
+    assert owner.email in page
+    assert "said" not in page
+
+
+def test_messages_are_listed_with_their_length(desk: Client, rows) -> None:
+    assert f'<td class="field-characters">{len(PAYLOAD)}</td>' in text(desk.get(list_url("message")))
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_rows_own_page_shows_text_as_text_and_changes_nothing(desk: Client, rows, table: str) -> None:
+    url = reverse(f"admin:chats_{table}_change", args=[rows[table].pk])
+    page = text(desk.get(url))
+    assert PAYLOAD not in page
+    assert 'name="_save"' not in page
+    assert desk.post(url, {}).status_code == 403
+    assert desk.post(reverse(f"admin:chats_{table}_delete", args=[rows[table].pk]), {"post": "yes"}).status_code == 403
+    assert desk.get(reverse(f"admin:chats_{table}_add")).status_code == 403
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_rows_are_found_by_chat_id_and_by_owner(desk: Client, rows, stranger: User, table: str) -> None:
+    other = Chat.objects.create(user=stranger)
+    for found in (str(rows["chat"].pk), "owner@exam"):
+        assert str(rows[table].pk) in text(desk.get(list_url(table), {"q": found}))
+    for nothing in (str(other.pk), "said", "alert", "%", "0" * 31):
+        assert str(rows[table].pk) not in text(desk.get(list_url(table), {"q": nothing}))
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_lists_take_the_same_queries_for_any_number_of_rows(
+    desk: Client, rows, demo_model: AIModel, django_assert_num_queries, django_assert_max_num_queries, *, table: str
+) -> None:
+    with django_assert_max_num_queries(14) as few:
+        desk.get(list_url(table))
+    for n in range(5):
+        user = User.objects.create_user(f"person{n}@example.org")
+        chat = Chat.objects.create(user=user, model=demo_model)
+        message = Message.objects.create(chat=chat, role="user", model=demo_model)
+        Reply.objects.create(chat=chat, user=user, prompt=message, model=demo_model)
+    with django_assert_num_queries(len(few)):
+        desk.get(list_url(table))
+
+
+def test_staff_without_the_right_see_nothing(staff: User, client_of, rows) -> None:
+    assert {client_of(staff).get(list_url(table)).status_code for table in TABLES} == {403}
