@@ -131,6 +131,6 @@ def _split(url: str) -> SplitResult:
         raise AddressDenied("The address must begin with http:// or https://.")
     if "@" in parts.netloc:
         raise AddressDenied("The address must not contain a user name or password; enter the key separately.")
-    if port == 0 or not parts.hostname or parts.fragment:
-        raise AddressDenied("The address needs a host, may have a port between 1 and 65535, and no #fragment.")
+    if port == 0 or not parts.hostname or "%" in parts.netloc or parts.fragment:
+        raise AddressDenied("The address needs a plain host, a port between 1 and 65535 if any, and no #fragment.")
     return parts
