@@ -1,5 +1,8 @@
 """Template tags of the house, built into every template."""
 
+from decimal import Decimal
+from uuid import uuid4
+
 from django import template
 from django.templatetags.static import static
 from django.utils.html import format_html
@@ -14,3 +17,26 @@ def icon(name: str) -> SafeString:
     return format_html(
         '<svg class="icon" aria-hidden="true"><use href="{}#{}"></use></svg>', static("chats/icons.svg"), name
     )
+
+
+@register.simple_tag
+def new_id() -> str:
+    """What makes a form that is sent twice have one effect."""
+    return str(uuid4())
+
+
+@register.filter
+def count(number: int) -> str:
+    return f"{number:,}"
+
+
+@register.filter
+def usd(amount: Decimal | str | None) -> str:
+    """Dollars for people: cents and all from a cent on, two significant digits below. Unknown is not free."""
+    if amount is None:
+        return "cost unknown"
+    value = Decimal(amount)
+    if not value:
+        return "free"
+    digits = 2 if value >= Decimal("0.01") else 1 - value.adjusted()
+    return f"${value:,.{digits}f}"

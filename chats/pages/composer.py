@@ -1,0 +1,70 @@
+"""The box one writes in, and the models it offers."""
+
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID, uuid4
+
+from django.utils import timezone
+
+from accounts.models import User
+from chats.catalog.models import AIModel, Price
+from chats.models import Chat
+
+EXAMPLES: Final = (
+    ("text", "Explain", "Why is the sky blue? First for a ten-year-old, then for a physicist."),
+    ("code", "Write code", "Write a Python function that finds duplicate files in a folder, and a test for it."),
+    ("compare", "Compare", "Compare SQLite and PostgreSQL for a team of ten, in a table, with a recommendation."),
+)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A model in the picker. `price` is None when unknown, which never means free."""
+
+    model: AIModel
+    price: Price | None
+
+    @property
+    def is_free(self) -> bool:
+        price = self.price
+        return price is not None and not any((price.input_per_million, price.output_per_million, price.per_request))
+
+
+@dataclass(frozen=True)
+class Composer:
+    """`client_id` makes a form that is sent twice have one effect. `chosen` is None when there is no model at all."""
+
+    choices: list[Choice]
+    chosen: Choice | None
+    text: str
+    client_id: str
+    is_replaced: bool
+    error: str
+
+
+def composer_for(user: User, chat: Chat | None, *, text: str = "", model: str = "", error: str = "") -> Composer:
+    """The box as it stands in `chat`, or for a new one. `model` is an id chosen before, if it still can be used."""
+    models = AIModel.objects.visible_to(user).with_current_price(timezone.now())
+    choices = [Choice(found, next(iter(found.current_prices), None)) for found in models]
+    wanted = model or (str(chat.model_id) if chat and chat.model_id else "")
+    same = [choice for choice in choices if str(choice.model.pk) == wanted]
+    return Composer(
+        choices=choices,
+        chosen=next(iter(same or choices), None),
+        text=text,
+        client_id=str(uuid4()),
+        is_replaced=bool(wanted and choices and not same),
+        error=error,
+    )
+
+
+def prefilled(text: str) -> str:
+    """What a link may put into the box: it is shown, never sent."""
+    return text.replace("\0", "")[:2_000]
+
+
+def parse_id(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None

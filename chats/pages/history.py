@@ -1,0 +1,109 @@
+"""The messages of a chat as its page shows them: the newest of the current branch, earlier ones on demand."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from django.http import Http404
+from django.utils.safestring import SafeString
+
+from accounts.models import User
+from chats.models import Chat, Message, Reply
+from chats.pages import markdown
+from chats.replies.present import cost_json, usage_json
+
+PAGE_SIZE: Final = 40
+
+ENDINGS: Final = {
+    Reply.Status.STOPPED: "You stopped this answer. What was written is kept.",
+    Reply.Status.FAILED: "The answer failed. Your message is safe; try again.",
+    Reply.Status.INCOMPLETE: "The model ended before it was done. The text so far is kept; try again for a whole answer.",
+    Reply.Status.INTERRUPTED: "The server was interrupted while answering. The text so far is kept; try again.",
+    Reply.Status.BUDGET_EXCEEDED: "The budget does not cover this answer. Your message is safe; ask for more budget.",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One message with all a template needs. `html` is empty while the text still grows."""
+
+    message: Message
+    html: SafeString
+    usage: dict[str, Any] | None
+    cost: str | None
+    is_last: bool
+
+    @property
+    def reply(self) -> Reply | None:
+        return self.message.reply
+
+    @property
+    def is_growing(self) -> bool:
+        return self.reply is not None and not self.reply.is_finished and self.reply.message_id == self.message.pk
+
+    @property
+    def is_stopped(self) -> bool:
+        return self.reply is not None and self.reply.status == Reply.Status.STOPPED
+
+    @property
+    def ending(self) -> str:
+        """One sentence when the answer did not end as it should."""
+        reply = self.reply
+        if reply is None or reply.message_id != self.message.pk or not reply.is_finished:
+            return ""
+        return reply.error_message or ENDINGS.get(Reply.Status(reply.status), "")
+
+    @property
+    def can_retry(self) -> bool:
+        return self.is_last and self.reply is not None and self.reply.is_finished
+
+    @property
+    def author(self) -> str:
+        if self.message.role == Message.Role.USER:
+            return "You"
+        if self.message.role == Message.Role.ASSISTANT:
+            return self.message.model.name if self.message.model else "Assistant"
+        return self.message.get_role_display().capitalize()
+
+
+@dataclass(frozen=True)
+class History:
+    """`earlier` is the message before which there is more; None at the beginning."""
+
+    entries: list[Entry]
+    earlier: UUID | None
+    is_newest: bool
+
+    @property
+    def growing(self) -> Entry | None:
+        return next((entry for entry in reversed(self.entries) if entry.is_growing), None)
+
+
+def history_of(user: User, chat: Chat, *, before: UUID | None = None) -> History:
+    """A page of the current branch, in order. Raises Http404 when `before` is not in it."""
+    ids = Message.objects.visible_to(user).path_ids(chat.current_leaf_id) if chat.current_leaf_id else []
+    if before is not None and before not in ids:
+        raise Http404
+    end = ids.index(before) if before else len(ids)
+    start = max(0, end - PAGE_SIZE)
+    shown = ids[start:end]
+    return History(entries_of(user, shown, leaf=chat.current_leaf_id), shown[0] if start else None, before is None)
+
+
+def entries_of(user: User, ids: Sequence[UUID], *, leaf: UUID | None) -> list[Entry]:
+    """The messages with these ids, in this order, as far as `user` may see them."""
+    messages = Message.objects.visible_to(user).select_related("model", "reply").prefetch_related("reply__usage_records")
+    found = messages.in_bulk(list(ids))
+    budget = markdown.Budget.of_page()
+    return [_entry(found[pk], budget, is_last=pk == leaf) for pk in ids if pk in found]
+
+
+def _entry(message: Message, budget: markdown.Budget, *, is_last: bool) -> Entry:
+    # A reply with several steps used its tokens once, not at each of its messages.
+    is_whole = message.reply is not None and message.reply.message_id == message.pk
+    records = list(message.reply.usage_records.all()) if message.reply and is_whole else []
+    entry = Entry(message, SafeString(), usage_json(records), cost_json(records), is_last)
+    if message.role != Message.Role.ASSISTANT or entry.is_growing:
+        return entry
+    return Entry(message, markdown.render(message.content, budget=budget), entry.usage, entry.cost, is_last)

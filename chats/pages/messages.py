@@ -1,0 +1,78 @@
+"""What one does with messages: send, retry, stop, and look at one alone."""
+
+from uuid import UUID
+
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_GET, require_POST
+
+from chats.errors import DomainError
+from chats.models import Message, Reply
+from chats.pages.chats import chat_of, show_chat
+from chats.pages.doors import PageRequest, page, status_of
+from chats.pages.history import entries_of
+from chats.replies.services import StartedReply, retry_reply, start_reply, stop_reply
+
+
+@page
+@require_POST
+def send(request: PageRequest, chat_id: UUID | None = None) -> HttpResponse:
+    """Take a message and start its answer, in a new chat when none is named. A refusal leaves the text in the box."""
+    chat = chat_of(request.user, chat_id) if chat_id else None
+    # Forms send line ends as CR LF, whatever was typed.
+    text = request.POST.get("content", "").replace("\r\n", "\n")
+    model, client_id = request.POST.get("model", ""), request.POST.get("client_id", "")
+    try:
+        started = start_reply(
+            request.user, content=text, chat=chat, model=model or None, client_id=client_id or None
+        )
+    except DomainError as error:
+        if request.htmx:
+            raise
+        return show_chat(request, chat, status=status_of(error), text=text, model=model, error=error.message)
+    return _show_started(request, started, [started.message.pk, started.answer.pk])
+
+
+@page
+@require_POST
+def retry(request: PageRequest, reply_id: UUID) -> HttpResponse:
+    reply = get_object_or_404(Reply.objects.editable_by(request.user).select_related("chat", "user"), pk=reply_id)
+    model, client_id = request.POST.get("model", ""), request.POST.get("client_id", "")
+    started = retry_reply(reply, model=model or None, client_id=client_id or None)
+    return _show_started(request, started, [started.answer.pk])
+
+
+@page
+@require_POST
+def stop(request: PageRequest, reply_id: UUID) -> HttpResponse:
+    reply = get_object_or_404(Reply.objects.editable_by(request.user), pk=reply_id)
+    stop_reply(reply)
+    return HttpResponse(status=204) if request.htmx else redirect("pages:chat", chat_id=reply.chat_id)
+
+
+@page
+@require_GET
+def message(request: PageRequest, message_id: UUID) -> HttpResponse:
+    """One message as the chat page shows it: how a script gets an answer that is finished."""
+    found = get_object_or_404(Message.objects.visible_to(request.user).select_related("chat"), pk=message_id)
+    (entry,) = entries_of(request.user, [found.pk], leaf=found.chat.current_leaf_id)
+    return render(request, "chats/message.html", {"entry": entry, "chat": found.chat})
+
+
+@page
+@require_GET
+def text(request: PageRequest, message_id: UUID) -> HttpResponse:
+    """The text of a message as the model wrote it, to copy."""
+    found = get_object_or_404(Message.objects.visible_to(request.user), pk=message_id)
+    return HttpResponse(found.content, content_type="text/plain; charset=utf-8")
+
+
+def _show_started(request: PageRequest, started: StartedReply, ids: list[UUID]) -> HttpResponse:
+    chat = started.chat
+    if not request.htmx:
+        return redirect("pages:chat", chat_id=chat.pk)
+    entries = entries_of(request.user, ids, leaf=started.answer.pk)
+    response = render(request, "chats/messages.html", {"entries": entries, "chat": chat})
+    response.headers["HX-Push-Url"] = reverse("pages:chat", args=[chat.pk])
+    return response
