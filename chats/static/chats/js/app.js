@@ -1,0 +1,12 @@
+// What a signed-in page does with JavaScript. Each behaviour is a module of its own.
+
+import "./composer.js";
+import "./stream.js";
+import "./code.js";
+import "./sidebar.js";
+import "./keys.js";
+
+document.documentElement.dataset.script = "";
+// The server groups chats by this person's days.
+const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+document.cookie = `timezone=${zone};path=/;max-age=31536000;samesite=lax`;

@@ -1,0 +1,237 @@
+// The box one writes in: sends once, keeps the text until the server has it, and never loses a draft.
+
+import { append, goToEnd } from "./log.js";
+import { ask, newId } from "./request.js";
+
+const main = document.getElementById("main");
+const form = document.getElementById("composer");
+const box = form.elements.content;
+const counter = form.querySelector("[data-counter]");
+const stopButton = form.querySelector("[data-stop-button]");
+const sendButton = form.querySelector("[data-send-button]");
+const problem = document.querySelector("[data-problem]");
+const problemText = document.querySelector("[data-problem-text]");
+const problemRetry = document.querySelector("[data-problem-retry]");
+const offline = document.querySelector("[data-offline]");
+const picker = document.querySelector("[data-picker]");
+const maxBytes = Number(form.dataset.maxBytes);
+const draftKey = `draft:${document.body.dataset.user}:${main.dataset.chat ?? "new"}`;
+const encoder = new TextEncoder();
+
+let isSending = false;
+let isTried = false;
+let isWaitingForNetwork = false;
+
+export const isBusy = () => isSending;
+
+// ---- what is kept in this browser; a browser that keeps nothing loses only the convenience
+function recall(key) {
+  try {
+    return localStorage.getItem(key) ?? "";
+  } catch {
+    return "";
+  }
+}
+
+function remember(key, value) {
+  try {
+    if (value) localStorage.setItem(key, value);
+    else localStorage.removeItem(key);
+  } catch {
+    return;
+  }
+}
+
+// ---- problems
+export function showProblem(text, { canRetry = false } = {}) {
+  problemText.textContent = text;
+  problemRetry.hidden = !canRetry;
+  problem.hidden = false;
+}
+
+export function hideProblem() {
+  problem.hidden = true;
+}
+
+// ---- size
+function bytesOf(text) {
+  return text.length * 3 < maxBytes ? text.length : encoder.encode(text).length;
+}
+
+function showCount() {
+  const bytes = bytesOf(box.value);
+  counter.hidden = bytes < maxBytes * 0.8;
+  counter.classList.toggle("over", bytes > maxBytes);
+  counter.textContent = `${bytes.toLocaleString("en")} of ${maxBytes.toLocaleString("en")} bytes`;
+}
+
+function grow() {
+  if (CSS.supports("field-sizing", "content")) return;
+  box.style.height = "auto";
+  box.style.height = `${box.scrollHeight}px`;
+}
+
+function renew() {
+  showCount();
+  grow();
+}
+
+export function fill(text) {
+  box.value = text;
+  box.dispatchEvent(new Event("input"));
+  box.focus();
+}
+
+// ---- stop
+export function setAnswering(stopUrl) {
+  const hadFocus = document.activeElement === stopButton;
+  form.toggleAttribute("data-answering", Boolean(stopUrl));
+  if (stopUrl) stopButton.setAttribute("formaction", stopUrl);
+  else if (hadFocus) box.focus();
+}
+
+export const isAnswering = () => form.hasAttribute("data-answering");
+
+export async function stop() {
+  if (!isAnswering() || stopButton.disabled) return;
+  stopButton.disabled = true;
+  try {
+    const body = new FormData();
+    body.set("csrfmiddlewaretoken", form.elements.csrfmiddlewaretoken.value);
+    await ask(stopButton.formAction, { method: "POST", body });
+  } catch (error) {
+    showProblem(error.message);
+  }
+  stopButton.disabled = false;
+}
+
+// ---- send
+async function accept(response) {
+  const html = await response.text();
+  remember(draftKey, "");
+  hideProblem();
+  if (!main.dataset.chat) {
+    location.assign(response.headers.get("HX-Push-Url"));
+    return;
+  }
+  box.value = "";
+  form.elements.client_id.value = newId();
+  isTried = false;
+  renew();
+  append(html);
+}
+
+async function send() {
+  const text = box.value;
+  if (isSending || isAnswering() || sendButton.disabled) return;
+  if (!text.trim()) {
+    box.focus();
+    return;
+  }
+  if (bytesOf(text) > maxBytes) {
+    showProblem(`This text is too long: at most ${maxBytes.toLocaleString("en")} bytes are allowed. Shorten it or send it in parts.`);
+    return;
+  }
+  if (!navigator.onLine) {
+    isWaitingForNetwork = true;
+    showProblem("You are offline. This will be sent when you are back.", { canRetry: true });
+    return;
+  }
+  isSending = true;
+  isTried = true;
+  form.toggleAttribute("data-sending", true);
+  box.readOnly = true;
+  try {
+    await accept(await ask(form.action, { method: "POST", body: new FormData(form) }));
+  } catch (error) {
+    showProblem(error.message, { canRetry: true });
+  }
+  isSending = false;
+  form.removeAttribute("data-sending");
+  box.readOnly = false;
+}
+
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (event.submitter === stopButton) stop();
+  else send();
+});
+
+box.addEventListener("keydown", (event) => {
+  // 229 is what some input methods report for an Enter that only chooses a word.
+  if (event.key !== "Enter" || event.isComposing || event.keyCode === 229) return;
+  const sends = form.dataset.enterSends === "true" ? !event.shiftKey : event.ctrlKey || event.metaKey;
+  if (!sends) return;
+  event.preventDefault();
+  send();
+});
+
+box.addEventListener("input", () => {
+  remember(draftKey, box.value);
+  // Other words are another message.
+  if (isTried && !isSending) {
+    form.elements.client_id.value = newId();
+    isTried = false;
+    hideProblem();
+  }
+  renew();
+});
+
+document.addEventListener("click", (event) => {
+  const example = event.target.closest("[data-example]");
+  if (!example || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  fill(example.dataset.example);
+});
+
+// ---- network
+function showNetwork() {
+  offline.hidden = navigator.onLine;
+  if (navigator.onLine && isWaitingForNetwork) {
+    isWaitingForNetwork = false;
+    send();
+  }
+}
+addEventListener("online", showNetwork);
+addEventListener("offline", showNetwork);
+
+// ---- models
+function showChoice(radio) {
+  picker.querySelector("[data-picker-name]").textContent = radio.dataset.name;
+}
+
+picker?.addEventListener("change", (event) => {
+  if (event.target.name !== "model") return;
+  showChoice(event.target);
+  remember("model", event.target.value);
+});
+picker?.addEventListener("click", (event) => {
+  // A pointer's choice closes the list; the arrow keys of a keyboard only move through it.
+  if (event.target.closest(".choice") && event.detail > 0) {
+    picker.open = false;
+    box.focus();
+  }
+});
+picker?.querySelector("[data-picker-search]")?.addEventListener("input", (event) => {
+  const words = event.target.value.toLowerCase();
+  for (const choice of picker.querySelectorAll(".choice")) choice.hidden = !choice.textContent.toLowerCase().includes(words);
+});
+picker?.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter") return;
+  event.preventDefault();
+  picker.open = false;
+  box.focus();
+});
+
+if (!main.dataset.chat && picker) {
+  const last = picker.querySelector(`input[value="${CSS.escape(recall("model"))}"]`);
+  if (last) {
+    last.checked = true;
+    showChoice(last);
+  }
+}
+if (!box.value) box.value = recall(draftKey);
+renew();
+showNetwork();
+goToEnd();
+if (matchMedia("(hover: hover)").matches) box.focus({ preventScroll: true });

@@ -1,0 +1,104 @@
+// Text that is still being written: only its last block is formatted again, at most once a frame.
+
+import { keepPlace, offerJump } from "./log.js";
+import { Draft } from "./markdown.js";
+
+const SILENCE = 10_000;
+const SPOKEN_EVERY = 2_000;
+const SENTENCE = /[.!?。！？…]["»”')\]]*(?=\s)|[。！？]|\n{2,}/g;
+
+export class Growing {
+  constructor(article, say) {
+    this.article = article;
+    this.prose = article.querySelector("[data-text]");
+    this.reasoning = article.querySelector("[data-reasoning]");
+    this.working = article.querySelector("[data-working]");
+    this.label = article.querySelector("[data-working-label]");
+    this.say = say;
+    this.started = Date.now();
+    this.heard = this.started;
+    this.text = this.prose.textContent;
+    this.spokenTo = this.text.length;
+    this.spokenAt = 0;
+    this.cost = 0;
+    this.draft = new Draft(this.prose);
+    this.clock = setInterval(() => this.tick(), 1000);
+    if (this.text) this.draw();
+    this.tick();
+  }
+
+  set(text, reasoning) {
+    this.heard = Date.now();
+    this.text = text;
+    this.spokenTo = Math.min(this.spokenTo, text.length);
+    this.draft.restart();
+    if (reasoning !== undefined) this.showReasoning(reasoning);
+    this.schedule();
+  }
+
+  add(text) {
+    this.heard = Date.now();
+    this.text += text;
+    this.schedule();
+  }
+
+  addReasoning(text) {
+    this.heard = Date.now();
+    this.showReasoning(this.reasoning.textContent + text);
+  }
+
+  showReasoning(text) {
+    keepPlace(() => {
+      this.reasoning.textContent = text;
+      this.reasoning.closest("details").hidden = !text;
+    });
+  }
+
+  schedule() {
+    if (this.isScheduled || this.isEnded) return;
+    this.isScheduled = true;
+    // Text that is dear to format is formatted less often, so that the page stays quick.
+    setTimeout(() => requestAnimationFrame(() => this.draw()), this.cost > 8 ? this.cost * 4 : 0);
+  }
+
+  draw() {
+    this.isScheduled = false;
+    if (this.isEnded) return;
+    const start = performance.now();
+    keepPlace(() => {
+      this.draft.show(this.text);
+      this.prose.classList.add("formatted");
+      this.tick();
+    });
+    this.cost = performance.now() - start;
+    offerJump();
+    this.speak(false);
+  }
+
+  tick() {
+    const silent = Date.now() - this.heard;
+    if (!this.text) this.label.textContent = `Thinking … ${Math.round((Date.now() - this.started) / 1000)} s`;
+    else this.label.textContent = "Still working …";
+    this.working.hidden = Boolean(this.text) && silent < SILENCE;
+  }
+
+  // Whole sentences, and not more often than a voice can follow.
+  speak(isEnd) {
+    const now = Date.now();
+    if (!isEnd && now - this.spokenAt < SPOKEN_EVERY) return;
+    const rest = this.text.slice(this.spokenTo);
+    const ends = [...rest.matchAll(SENTENCE)];
+    const length = isEnd ? rest.length : ends.length ? ends.at(-1).index + ends.at(-1)[0].length : 0;
+    if (!length) return;
+    this.say(rest.slice(0, length).replace(/[`*_#|~>[\]]+/g, " ").slice(-2_000));
+    this.spokenTo += length;
+    this.spokenAt = now;
+  }
+
+  end() {
+    this.isEnded = true;
+    clearInterval(this.clock);
+    this.speak(true);
+    this.working.hidden = true;
+  }
+}

@@ -1,0 +1,75 @@
+// The list of messages: puts fragments in, and keeps the reader's place while things around it grow.
+
+const scroller = document.querySelector("[data-scroller]");
+const log = document.getElementById("log");
+const jump = document.querySelector("[data-jump]");
+const spoken = document.getElementById("spoken");
+const NEAR = 48;
+
+// The scroller is a reversed column: its end is 0, and everything before is negative.
+export const isAtEnd = () => Math.abs(scroller.scrollTop) < NEAR;
+
+export function goToEnd() {
+  scroller.scrollTop = 0;
+  jump.hidden = true;
+}
+
+export function keepPlace(change) {
+  if (isAtEnd()) {
+    change();
+    goToEnd();
+    return;
+  }
+  const frame = scroller.getBoundingClientRect();
+  const anchor = document.elementFromPoint(frame.left + frame.width / 2, frame.top + 8);
+  const before = anchor?.getBoundingClientRect().top;
+  change();
+  if (anchor?.isConnected) scroller.scrollTop += anchor.getBoundingClientRect().top - before;
+}
+
+export function offerJump() {
+  if (!isAtEnd()) jump.hidden = false;
+}
+
+export function say(text) {
+  spoken.textContent = text;
+}
+
+export const has = (messageId) => Boolean(document.getElementById(`message-${messageId}`));
+
+export const isNewest = () => !document.querySelector(".newest");
+
+function elementsOf(html) {
+  const template = document.createElement("template");
+  template.innerHTML = html;
+  return [...template.content.children];
+}
+
+// Tells the other behaviours that something new is in the page.
+export function announceNew(root) {
+  window.htmx?.process(root);
+  document.dispatchEvent(new CustomEvent("parley:new", { detail: root }));
+}
+
+export function append(html) {
+  document.querySelector("[data-welcome]")?.remove();
+  const fresh = elementsOf(html).filter((element) => !document.getElementById(element.id));
+  log.append(...fresh);
+  fresh.forEach(announceNew);
+  goToEnd();
+}
+
+export function replace(article, html) {
+  const fresh = elementsOf(html);
+  keepPlace(() => article.replaceWith(...fresh));
+  fresh.forEach(announceNew);
+  return fresh[0];
+}
+
+export function replaceAll(html) {
+  keepPlace(() => log.replaceChildren(...elementsOf(html)));
+  [...log.children].forEach(announceNew);
+}
+
+scroller.addEventListener("scroll", () => isAtEnd() && (jump.hidden = true), { passive: true });
+jump.addEventListener("click", goToEnd);

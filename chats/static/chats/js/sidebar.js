@@ -1,0 +1,73 @@
+// The list of chats beside the conversation: hiding it, messages with an undo, and what htmx could not do.
+
+const root = document.documentElement;
+const collapse = document.querySelector("[data-collapse]");
+const toasts = document.getElementById("toasts");
+const YEAR = 365 * 24 * 3600;
+
+function showState() {
+  const isClosed = root.dataset.sidebar === "closed";
+  collapse.setAttribute("aria-expanded", String(!isClosed));
+  collapse.setAttribute("aria-label", isClosed ? "Show the list of chats" : "Hide the list of chats");
+}
+
+collapse.addEventListener("click", () => {
+  if (root.dataset.sidebar === "closed") delete root.dataset.sidebar;
+  else root.dataset.sidebar = "closed";
+  document.cookie = `sidebar=${root.dataset.sidebar ?? "open"};path=/;max-age=${YEAR};samesite=lax`;
+  showState();
+});
+
+// ---- toasts stay while someone is about to use them
+function keepFor(toast, seconds) {
+  let timer;
+  const start = () => (timer = setTimeout(() => toast.remove(), seconds * 1000));
+  const hold = () => clearTimeout(timer);
+  toast.addEventListener("pointerenter", hold);
+  toast.addEventListener("pointerleave", start);
+  toast.addEventListener("focusin", hold);
+  toast.addEventListener("focusout", start);
+  start();
+}
+
+function watchToasts() {
+  for (const toast of toasts.querySelectorAll("[data-toast]:not([data-timed])")) {
+    toast.dataset.timed = "";
+    keepFor(toast, Number(toast.dataset.toast));
+  }
+}
+
+function tell(sentence) {
+  const toast = document.createElement("div");
+  const text = document.createElement("p");
+  toast.className = "toast";
+  toast.dataset.toast = "8";
+  text.textContent = sentence;
+  toast.append(text);
+  toasts.append(toast);
+}
+
+new MutationObserver(watchToasts).observe(toasts, { childList: true });
+
+document.addEventListener("htmx:responseError", ({ detail: { xhr } }) => {
+  const isSentence = xhr.getResponseHeader("Content-Type")?.startsWith("text/plain");
+  tell(isSentence ? xhr.responseText : "That did not work. Reload the page and try again.");
+});
+document.addEventListener("htmx:sendError", () => tell("The server can’t be reached. Try again in a moment."));
+
+// ---- the row of the chat one reads carries its title
+document.addEventListener("htmx:afterSwap", () => {
+  const title = document.querySelector(".chat-link[aria-current=page] .chat-title")?.textContent;
+  const heading = document.querySelector("[data-title]");
+  if (!title || title === heading.textContent) return;
+  heading.textContent = title;
+  document.title = `${title} · Parley`;
+});
+
+// ---- focus comes back to where a form in the list was
+document.addEventListener("htmx:afterSettle", ({ detail: { elt } }) => {
+  if (document.activeElement === document.body) elt.querySelector?.(":scope.chat-row input, :scope.chat-row .chat-link")?.focus();
+});
+
+showState();
+watchToasts();

@@ -1,0 +1,122 @@
+// Watches answers that are still being written, from this page or another, and takes the finished ones from the server.
+
+import { hideProblem, isBusy, setAnswering, showProblem } from "./composer.js";
+import { announceNew, has, isNewest, replace, replaceAll, say } from "./log.js";
+import { ask, backoff } from "./request.js";
+
+const main = document.getElementById("main");
+const watched = new Set();
+const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+async function untilAnswered(url) {
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      return await (await ask(url)).text();
+    } catch (error) {
+      // Anything but a network or server failure will not get better.
+      if (error.status && error.status < 500) throw error;
+      await pause(backoff(attempt));
+    }
+  }
+}
+
+async function finish(article, growing) {
+  growing.end();
+  const growingNow = document.querySelectorAll("article[data-reply]");
+  if (growingNow.length <= 1) setAnswering(null);
+  try {
+    replace(article, await untilAnswered(`/messages/${article.dataset.message}/`));
+  } catch {
+    article.removeAttribute("data-reply");
+  }
+  changedList();
+}
+
+async function watch(article) {
+  const reply = article.dataset.reply;
+  if (watched.has(reply)) return;
+  watched.add(reply);
+  setAnswering(article.dataset.stop);
+  const [{ Growing }, { follow }] = await Promise.all([import("./growing.js"), import("./socket.js")]);
+  const growing = new Growing(article, say);
+  let last = Number(article.dataset.after);
+  const unfollow = follow(main.dataset.chat, reply, () => last, (event) => {
+    const replaces = event.type === "reply.snapshot" || event.type === "reply.restarted";
+    // Numbers already seen come again after a reconnect; what replaces everything is right at any time.
+    if (event.seq <= last && !replaces && event.type !== "reply.finished") return;
+    last = event.seq;
+    if (replaces) growing.set(event.text, event.reasoning);
+    else if (event.type === "text.delta") growing.add(event.text);
+    else if (event.type === "reasoning.delta") growing.addReasoning(event.text);
+    else if (event.type === "reply.finished") {
+      unfollow();
+      finish(article, growing);
+    }
+  });
+}
+
+function watchAll(root) {
+  const found = root.matches?.("article[data-reply]") ? [root] : root.querySelectorAll("article[data-reply]");
+  found.forEach(watch);
+}
+
+// ---- retry
+document.addEventListener("submit", async (event) => {
+  const form = event.target.closest("[data-retry]");
+  if (!form) return;
+  event.preventDefault();
+  if (form.dataset.sending) return;
+  form.dataset.sending = "true";
+  hideProblem();
+  const body = new FormData(form);
+  const model = document.querySelector("[data-picker] input[name=model]:checked");
+  if (model) body.set("model", model.value);
+  try {
+    replace(form.closest("article"), await (await ask(form.action, { method: "POST", body })).text());
+    document.getElementById("content").focus();
+  } catch (error) {
+    delete form.dataset.sending;
+    showProblem(error.message);
+  }
+});
+
+// ---- news of the chat
+let listTimer;
+function changedList() {
+  clearTimeout(listTimer);
+  listTimer = setTimeout(() => window.htmx?.trigger(document.body, "chats-changed"), 300);
+}
+
+function showTitle(title) {
+  document.querySelector("[data-title]").textContent = title;
+  document.title = `${title} · Parley`;
+}
+
+let isLooking = false;
+async function catchUp(leaf) {
+  if (isLooking || isBusy() || !leaf || has(leaf) || !isNewest() || document.querySelector("[data-retry][data-sending]")) return;
+  isLooking = true;
+  try {
+    replaceAll(await (await ask(location.pathname)).text());
+  } catch {
+    // The next news brings another try.
+  }
+  isLooking = false;
+}
+
+document.addEventListener("parley:chat", ({ detail: chat }) => {
+  if (chat.title) showTitle(chat.title);
+  changedList();
+  catchUp(chat.current_leaf);
+});
+document.addEventListener("parley:signed-out", () => {
+  showProblem("You are signed out. Sign in again in another tab, then reload this page; your text is kept.");
+});
+document.addEventListener("parley:new", ({ detail }) => watchAll(detail));
+document.addEventListener("htmx:load", ({ detail }) => detail.elt !== document.body && announceNew(detail.elt));
+
+watchAll(document);
+if (main.dataset.chat) {
+  // Not before the page has had its breath: nothing on it waits for this.
+  setTimeout(async () => (await import("./socket.js")).open(main.dataset.chat), 250);
+}
