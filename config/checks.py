@@ -23,10 +23,13 @@ HOW_TO_MAKE_ONE = 'Make one with: python3 -c "import secrets; print(secrets.toke
 # What people leave in from examples and tutorials.
 PLACEHOLDER = re.compile(r"insecure|change.?me|example|placeholder|your.?secret|secret.?key", re.IGNORECASE)
 
-LIMIT = re.compile(r"_(SECONDS|BYTES|BURST|SIZE|THREADS|ATTEMPTS|RETRIES|COUNT|PER_(USER|PEER|SECOND))$")
+LIMIT = re.compile(r"_(SECONDS|BYTES|BURST|SIZE|THREADS|ATTEMPTS|RETRIES|COUNT)$|_PER_")
 MAY_BE_ZERO = {
     "CHAT_UNDO_SECONDS",
     "DATABASE_POOL_MIN_SIZE",
+    "LOGIN_DELAY_MAX_SECONDS",
+    "OIDC_KEYS_REFRESH_SECONDS",
+    "OIDC_LEEWAY_SECONDS",
     "PROVIDER_RETRIES",
     "PROVIDER_RETRY_AFTER_MAX_SECONDS",
     "SECURE_HSTS_SECONDS",
