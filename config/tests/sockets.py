@@ -3,11 +3,12 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from uuid import UUID
 
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosedError
 
 ANSWER_SECONDS = 10
 
@@ -35,8 +36,9 @@ class ChatSocket:
     async def close_code(self, *, seconds: float = ANSWER_SECONDS) -> int | None:
         """The code with which the server closed; everything before it is read and dropped."""
         async with asyncio.timeout(seconds):
-            async for _ in self.connection:
-                pass
+            with suppress(ConnectionClosedError):
+                async for _ in self.connection:
+                    pass
         return self.connection.close_code
 
 
@@ -48,6 +50,7 @@ async def open_socket(
     session: str | None = None,
     api_key: str | None = None,
     origin: str | None = None,
+    subprotocols: list[str] | None = None,
 ) -> AsyncIterator[ChatSocket]:
     """A socket on `chat`, as a session's browser (which names its origin) or as a program with an API key."""
     headers = {}
@@ -58,7 +61,9 @@ async def open_socket(
         headers["Authorization"] = f"Bearer {api_key}"
     # `proxy=None`: a proxy of the developer's machine has no business here.
     address = f"{ws_url}/ws/chats/{chat}/"
-    async with connect(address, additional_headers=headers, origin=origin, proxy=None, max_size=None) as connection:
+    async with connect(
+        address, additional_headers=headers, origin=origin, subprotocols=subprotocols, proxy=None, max_size=None
+    ) as connection:
         yield ChatSocket(connection)
 
 

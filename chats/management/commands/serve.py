@@ -1,7 +1,9 @@
 """Serve Parley: one process with everything in it."""
 
 import asyncio
+import contextlib
 import fcntl
+import signal
 import socket
 from pathlib import Path
 from typing import Any
@@ -63,7 +65,9 @@ class Command(BaseCommand):
         )
         shown = "localhost" if host in ("127.0.0.1", "0.0.0.0", "::", "::1") else host  # noqa: S104 - compared, not bound
         server = AnnouncingServer(config, lambda: self.stdout.write(f"Parley is ready: http://{shown}:{port}/"))
-        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        # uvicorn raises the signal that ended it once more when all is done: then this is a success.
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
             runner.run(server.serve())
         if lock is not None:
             lock.close()

@@ -33,7 +33,9 @@ CASES = {
 
 
 @pytest.mark.parametrize(("script", "status", "code", "requests"), CASES.values(), ids=CASES.keys())
-def test_a_failing_provider_ends_the_reply_clearly(say, ended, fake_provider, settings, script, status, code, requests):
+def test_a_failing_provider_ends_the_reply_clearly(  # noqa: PLR0917 - the cast, and a row of the table
+    say, ended, fake_provider, settings, script, status, code, requests
+):
     settings.PROVIDER_FIRST_TOKEN_SECONDS = settings.PROVIDER_SILENCE_SECONDS = 0.3
     fake_provider.script("fake-1", script)
 

@@ -7,6 +7,7 @@ from chats.llm.tests.fake_provider import Script
 from chats.models import Message, Reply
 from chats.replies.services import start_reply
 from chats.services import create_chat
+from config.tests.live import wait_until
 from config.tests.sockets import text_of
 
 WORDS = [f" word{i}" for i in range(120)]
@@ -97,9 +98,8 @@ async def test_what_a_viewer_has_seen_is_in_the_row_within_a_second(
         seen = []
         while text_of(seen) != "".join(WORDS[:30]):
             seen.append(await socket.receive())
-        async with asyncio.timeout(1.2):
-            while await asyncio.to_thread(_stored_text, started) != "".join(WORDS[:30]):
-                await asyncio.sleep(0.02)
+        is_stored = lambda: _stored_text(started) == "".join(WORDS[:30])  # noqa: E731
+        await asyncio.to_thread(wait_until, is_stored, seconds=1.2, what="the words seen are stored")
         gate.set()
         await socket.receive_until("reply.finished")
 

@@ -1,0 +1,94 @@
+"""Who may open a socket, and when it is closed again."""
+
+import asyncio
+
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from accounts.services import create_api_key, revoke_api_key
+from chats.replies.services import start_reply
+from chats.services import create_chat, delete_chat
+from config.tests.sockets import open_socket as open_socket_at
+
+
+@pytest.fixture
+def chat(live, owner):
+    return create_chat(owner)
+
+
+async def _refused_with(socket) -> int:
+    with pytest.raises(InvalidStatus) as refusal:
+        async with socket:
+            pass
+    return refusal.value.response.status_code
+
+
+async def test_nobody_unknown_gets_in(live, chat):
+    assert await _refused_with(open_socket_at(live.ws_url, chat.pk)) == 401
+    assert await _refused_with(open_socket_at(live.ws_url, chat.pk, session="x" * 32)) == 401
+    assert await _refused_with(open_socket_at(live.ws_url, chat.pk, api_key="parley_wrong")) == 401
+    assert await _refused_with(open_socket_at(live.ws_url, chat.pk, api_key="é" * 5000)) == 401
+
+
+async def test_a_foreign_a_deleted_and_a_missing_chat_look_alike(live, chat, owner, stranger, open_socket):
+    assert await _refused_with(await open_socket(stranger, chat)) == 404
+    assert await _refused_with(await open_socket(owner, "018f0000-0000-7000-8000-000000000000")) == 404
+    await asyncio.to_thread(delete_chat, chat)
+    assert await _refused_with(await open_socket(owner, chat)) == 404
+    assert await _refused_with(await open_socket(owner, "not-an-id")) == 404
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "http://127.0.0.1:1", "http://127.0.0.1.evil.example"]
+)
+async def test_a_page_of_another_site_gets_no_socket(owner, chat, open_socket, origin):
+    assert await _refused_with(await open_socket(owner, chat, origin=origin)) == 403
+
+
+async def test_a_configured_frontend_may_open_sockets(owner, chat, open_socket, settings):
+    settings.CSRF_TRUSTED_ORIGINS = ["https://chat.example.org"]
+    async with await open_socket(owner, chat, origin="https://chat.example.org") as socket:
+        assert socket.connection.response.status_code == 101
+
+
+async def test_a_host_name_that_is_not_ours_is_refused(owner, chat, open_socket, settings):
+    settings.ALLOWED_HOSTS = ["chat.example.org"]
+    assert await _refused_with(await open_socket(owner, chat)) == 403
+
+
+async def test_an_api_key_opens_a_socket_by_header_and_by_subprotocol(live, owner, chat):
+    _, secret = await asyncio.to_thread(create_api_key, owner, name="t")
+    async with open_socket_at(live.ws_url, chat.pk, api_key=secret) as socket:
+        await socket.send("nonsense")
+        assert (await socket.receive())["type"] == "error"
+    async with open_socket_at(live.ws_url, chat.pk, subprotocols=["parley", f"bearer.{secret}"]) as socket:
+        assert socket.connection.subprotocol == "parley"
+
+
+async def test_open_sockets_are_limited_for_each_person(owner, chat, open_socket, settings):
+    settings.SOCKETS_PER_USER = 1
+    async with await open_socket(owner, chat):
+        assert await _refused_with(await open_socket(owner, chat)) == 429
+    async with await open_socket(owner, chat):
+        pass
+
+
+async def test_what_is_revoked_is_shut_out_of_open_sockets(live, owner, chat, open_socket, settings):
+    settings.SOCKET_RECHECK_SECONDS = 0.1
+    key, secret = await asyncio.to_thread(create_api_key, owner, name="t")
+    with_key = open_socket_at(live.ws_url, chat.pk, api_key=secret)
+    async with with_key as by_key, await open_socket(owner, chat) as by_session:
+        await asyncio.to_thread(revoke_api_key, key)
+        assert await by_key.close_code() == 4401
+        owner.is_active = False
+        await asyncio.to_thread(owner.save)
+        assert await by_session.close_code() == 4401
+
+
+async def test_a_deleted_chat_tells_nothing_more(owner, chat, demo_model, open_socket):
+    started = await asyncio.to_thread(start_reply, owner, chat=chat, content="help")
+    async with await open_socket(owner, chat) as socket:
+        await asyncio.to_thread(delete_chat, chat)
+        await socket.send("reply.follow", reply=str(started.reply.pk), after=0)
+        error = (await socket.receive_until("error"))[-1]
+    assert error["error"]["code"] == "not_found"

@@ -1,0 +1,150 @@
+"""A server that is killed in mid-answer: the next one goes on, and says so to whoever watches."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from chats.llm.tests.fake_provider import FakeProvider, Script
+from config.tests.live import wait_until
+from config.tests.plugin import run_dir
+
+pytestmark = pytest.mark.skipif(not settings.IS_SQLITE, reason="it starts the embedded default, which is SQLite")
+
+START_SECONDS = 30
+WORDS = [f" word{i}" for i in range(40)]
+
+
+class Server:
+    """`manage.py serve` as an operator starts it, on a data folder of its own."""
+
+    def __init__(self, data_dir: Path) -> None:
+        unset = ("DATABASE_URL", "DJANGO_SETTINGS_MODULE")
+        environment = {name: value for name, value in os.environ.items() if name not in unset}
+        self.environment = environment | {"DATA_DIR": str(data_dir), "STATIC_ROOT": str(run_dir() / "static")}
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.log = data_dir / "serve.log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.key = ""
+
+    def manage(self, *args: str) -> dict:
+        command = [sys.executable, "manage.py", *args]
+        return json.loads(
+            subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True).stdout
+        )
+
+    def start(self) -> None:
+        with self.log.open("w") as log:
+            command = [sys.executable, "manage.py", "serve", "--port", str(self.port)]
+            self.process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)
+        wait_until(self._has_started, seconds=START_SECONDS, what="the server is ready")
+
+    def _has_started(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()
+        return "Parley is ready" in self.log.read_text()
+
+    def end(self, how: signal.Signals) -> int:
+        self.process.send_signal(how)
+        return self.process.wait(START_SECONDS)
+
+    def call(self, method: str, path: str, body: dict | None = None) -> dict:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", method=method)
+        request.add_header("Authorization", f"Bearer {self.key}")
+        request.add_header("Content-Type", "application/json")
+        data = json.dumps(body).encode() if body is not None else None
+        with urllib.request.urlopen(request, data, timeout=10) as answer:
+            return json.load(answer)
+
+    def reply(self, reply_id: str) -> dict:
+        return self.call("GET", f"/api/v1/replies/{reply_id}/")
+
+    def text(self, reply_id: str) -> str:
+        return self.call("GET", f"/api/v1/messages/{self.reply(reply_id)['message']}/")["content"]
+
+
+@pytest.fixture
+def server(tmp_path: Path, fake_provider: FakeProvider) -> Iterator[Server]:
+    server = Server(tmp_path)
+    server.start()
+    server.key = server.manage("create_user", "owner@example.org", "--password", "x8!kwQ-long", "--api-key", "t")[
+        "api_key"
+    ]
+    server.manage(
+        "add_model", "Fake", "--provider", "Fake", "--base-url", fake_provider.base_url, "--model-id", "fake-1"
+    )
+    yield server
+    if server.process.poll() is None:
+        server.end(signal.SIGKILL)
+
+
+def _send_and_wait_for_ten_words(server: Server) -> str:
+    chat = server.call("POST", "/api/v1/chats/", {})
+    path = f"/api/v1/chats/{chat['id']}/messages/"
+    reply_id = server.call("POST", path, {"content": "Count for me", "model": "Fake"})["reply"]["id"]
+    wait_until(lambda: server.text(reply_id) == "".join(WORDS[:10]), seconds=5, what="ten words are stored")
+    return reply_id
+
+
+def _wait_for_end(server: Server, reply_id: str) -> dict:
+    wait_until(
+        lambda: server.reply(reply_id)["status"] not in ("queued", "running"), seconds=20, what="the reply is over"
+    )
+    return server.reply(reply_id)
+
+
+@pytest.mark.timeout(120)
+def test_a_reply_whose_server_is_killed_is_finished_by_the_next_and_given_up_after_the_last_attempt(
+    server, fake_provider
+):
+    held = Script(chunks=WORDS, gate=threading.Event(), gate_after=10)
+    fake_provider.script("fake-1", held)
+    finished_id = _send_and_wait_for_ten_words(server)
+    server.end(signal.SIGKILL)
+
+    fake_provider.script("fake-1", Script(chunks=WORDS))
+    server.start()
+    reply = _wait_for_end(server, finished_id)
+    assert reply["status"] == "completed"
+    assert server.text(finished_id) == "".join(WORDS)
+
+    fake_provider.script("fake-1", held)
+    lost_id = _send_and_wait_for_ten_words(server)
+    for _ in range(2):
+        server.end(signal.SIGKILL)
+        server.start()
+    reply = _wait_for_end(server, lost_id)
+    assert reply["status"] == "interrupted"
+    assert reply["error"]["code"] == "interrupted"
+    assert server.text(lost_id) == "".join(WORDS[:10])
+
+
+@pytest.mark.timeout(120)
+def test_a_server_told_to_stop_lets_its_reply_finish(server, fake_provider):
+    gate = threading.Event()
+    fake_provider.script("fake-1", Script(chunks=WORDS, gate=gate, gate_after=10))
+    reply_id = _send_and_wait_for_ten_words(server)
+
+    server.process.send_signal(signal.SIGTERM)
+    gate.set()
+    assert server.process.wait(START_SECONDS) == 0
+    server.start()
+    assert server.reply(reply_id)["status"] == "completed"
+    assert server.text(reply_id) == "".join(WORDS)
+    assert len([request for request in fake_provider.requests if request.method == "POST"]) == 1
+
+
+def test_a_second_server_on_the_same_data_is_refused(server):
+    command = [sys.executable, "manage.py", "serve", "--port", "0"]
+    second = subprocess.run(command, env=server.environment, capture_output=True, text=True, check=False, timeout=30)
+    assert second.returncode != 0
+    assert "already serves" in second.stderr
