@@ -68,6 +68,8 @@ class ReadOnlyAdmin(admin.ModelAdmin):
     show_facets = admin.ShowFacets.NEVER
     # Ids grow with time, so the newest come first by the primary key alone.
     ordering = ["-id"]
+    # Django leaves them out of a row's own page, because no form could change them.
+    readonly_fields = ["id", "created_at"]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

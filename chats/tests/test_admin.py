@@ -85,3 +85,9 @@ def test_lists_take_the_same_queries_for_any_number_of_rows(
 
 def test_staff_without_the_right_see_nothing(staff: User, client_of, rows) -> None:
     assert {client_of(staff).get(list_url(table)).status_code for table in TABLES} == {403}
+
+
+def test_what_is_theirs_goes_with_a_person(desk: Client, rows, owner: User) -> None:
+    url = reverse("admin:accounts_user_delete", args=[owner.pk])
+    assert "was deleted successfully" in text(desk.post(url, {"post": "yes"}, follow=True))
+    assert not Chat.objects.exists()

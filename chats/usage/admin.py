@@ -16,14 +16,14 @@ class UsageRecordAdmin(ReadOnlyAdmin):
     list_display = [
         "created_at",
         "user_email",
-        "provider_name",
         "model_name",
-        "purpose",
-        "input_tokens",
-        "cached_input_tokens",
-        "output_tokens",
         "cost_usd",
+        "input_tokens",
+        "output_tokens",
+        "cached_input_tokens",
         "is_estimated",
+        "purpose",
+        "provider_name",
     ]
     list_filter = ["created_at", "purpose", "is_estimated", ("cost", admin.EmptyFieldListFilter), "model"]
     search_fields = ["user_email", "model_name", "provider_name"]

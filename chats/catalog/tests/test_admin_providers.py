@@ -1,5 +1,6 @@
 """Staff add providers, try the connection and import models in the admin."""
 
+import socket
 from typing import Any
 
 import pytest
@@ -151,6 +152,13 @@ def test_a_refusal_is_in_the_providers_words_without_the_key(desk: Client, provi
 def test_a_closed_port_is_said(desk: Client, provider: Provider) -> None:
     Provider.objects.update(base_url="http://127.0.0.1:9/v1")
     assert "refused the connection" in text(desk.post(button(provider, "test-connection"), follow=True))
+
+
+def test_a_server_that_never_answers_is_given_up(desk: Client, provider: Provider) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, override_settings(PROVIDER_TEST_SECONDS=0.1):
+        Provider.objects.filter(pk=provider.pk).update(base_url=f"http://127.0.0.1:{silent.getsockname()[1]}/v1")
+        page = text(desk.post(button(provider, "import-models"), follow=True))
+    assert "No answer within 0.1 seconds" in page
 
 
 def test_a_provider_the_operator_does_not_allow_is_not_asked(desk: Client, provider: Provider, fake_provider) -> None:

@@ -5,6 +5,8 @@ from decimal import Decimal
 import pytest
 
 from chats.catalog.known_prices import known_model
+from chats.catalog.models import AIModel
+from chats.catalog.services import set_price
 
 
 def test_a_known_model_at_its_own_provider_has_a_price_and_a_source() -> None:
@@ -13,6 +15,16 @@ def test_a_known_model_at_its_own_provider_has_a_price_and_a_source() -> None:
     assert known.amounts["output_per_million"] == 10
     assert known.context_window == 128_000
     assert known.source.startswith("genai-prices ")
+
+
+def test_what_is_known_can_be_set_as_a_price(demo_model: AIModel) -> None:
+    known = known_model("https://api.openai.com/v1", "gpt-4o")
+    price = set_price(demo_model, **known.amounts, reason=known.source)
+    assert (str(price), price.cached_input_per_million, price.reason) == (
+        "2.5 in, 10 out",
+        Decimal("1.25"),
+        known.source,
+    )
 
 
 @pytest.mark.parametrize(
