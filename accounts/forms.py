@@ -13,19 +13,28 @@ from django import forms
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.hashers import make_password
+from django.core.validators import MaxLengthValidator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 
 from accounts import entrance
 from accounts.adapter import EMAIL_TAKEN
-from accounts.errors import Conflict, TooMany
+from accounts.errors import Conflict, Invalid, TooMany
 from accounts.models import User
 from accounts.peers import peer_of
 from accounts.responses import too_many
-from accounts.services import KEY_NAME_MAX_LENGTH, NAME_MAX_LENGTH
+from accounts.services import EMAIL_MAX_LENGTH, KEY_NAME_MAX_LENGTH, NAME_MAX_LENGTH, clean_line
 
 PASSWORD_HELP: Final = "At least 8 characters, and nothing that others would guess first."  # noqa: S105 - a sentence
+
+
+def check_line(text: str) -> None:
+    """What the verbs say about a line of text, in a form's words."""
+    try:
+        clean_line(text, field="text", max_length=NAME_MAX_LENGTH)
+    except Invalid as error:
+        raise forms.ValidationError(error.message) from None
 
 
 class LoginForm(allauth_forms.LoginForm):
@@ -45,6 +54,7 @@ class SignupForm(allauth_forms.SignupForm):
         label="Name (optional)",
         max_length=NAME_MAX_LENGTH,
         required=False,
+        validators=[check_line],
         widget=forms.TextInput(attrs={"autocomplete": "name"}),
     )
     field_order = ["email", "name", "password1"]
@@ -52,6 +62,7 @@ class SignupForm(allauth_forms.SignupForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["email"].widget.attrs = {"type": "email", "autocomplete": "username", "autofocus": True}
+        self.fields["email"].validators.append(MaxLengthValidator(EMAIL_MAX_LENGTH))
         self.fields["password1"].widget.attrs = {"autocomplete": "new-password"}
         self.fields["password1"].help_text = PASSWORD_HELP
 

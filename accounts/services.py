@@ -77,7 +77,7 @@ def update_profile(user: User, *, name: str | None = None, preferences: Mapping[
     """Change what a person may change of herself; preferences that are not named stay. Raises Invalid."""
     changed = []
     if name is not None:
-        user.name = _clean_line(name, field="name", max_length=NAME_MAX_LENGTH)
+        user.name = clean_line(name, field="name", max_length=NAME_MAX_LENGTH)
         changed.append("name")
     if preferences is not None:
         user.preferences = {**user.preferences, **_clean_preferences(preferences)}
@@ -94,11 +94,11 @@ def create_api_key(
     The same `client_id` gives the same key and an empty secret. Raises Invalid, TooMany, and Conflict for a
     `client_id` that was used with another name or expiry.
     """
-    name = _clean_line(name, field="name", max_length=KEY_NAME_MAX_LENGTH)
+    name = clean_line(name, field="name", max_length=KEY_NAME_MAX_LENGTH)
     if not name:
         raise Invalid("Give the key a name.", fields={"name": "Give the key a name."})
     if client_id is not None:
-        client_id = _clean_line(client_id, field="client_id", max_length=CLIENT_ID_MAX_LENGTH) or None
+        client_id = clean_line(client_id, field="client_id", max_length=CLIENT_ID_MAX_LENGTH) or None
     with transaction.atomic():
         # Everyone who makes a key for this person queues here, so the count below holds.
         User.objects.select_for_update().get(pk=user.pk)
@@ -117,7 +117,7 @@ def revoke_api_key(key: ApiKey) -> None:
 def _new_user(email: str, *, password: str, name: str, is_staff: bool = False, is_superuser: bool = False) -> User:
     user = User(
         email=_clean_email(email),
-        name=_clean_line(name, field="name", max_length=NAME_MAX_LENGTH),
+        name=clean_line(name, field="name", max_length=NAME_MAX_LENGTH),
         is_staff=is_staff,
         is_superuser=is_superuser,
     )
@@ -166,7 +166,7 @@ def _same_key(key: ApiKey, *, name: str, expires_at: datetime | None) -> ApiKey:
 
 
 def _clean_email(email: str) -> str:
-    email = _clean_line(User.objects.normalize_email(email), field="email", max_length=EMAIL_MAX_LENGTH)
+    email = clean_line(User.objects.normalize_email(email), field="email", max_length=EMAIL_MAX_LENGTH)
     try:
         validate_email(email)
     except ValidationError:
@@ -179,7 +179,7 @@ def _cut_line(text: str, *, max_length: int) -> str:
     return "".join(c for c in text if unicodedata.category(c) not in UNSTORABLE).strip()[:max_length]
 
 
-def _clean_line(text: str, *, field: str, max_length: int) -> str:
+def clean_line(text: str, *, field: str, max_length: int) -> str:
     """One line that every database can store. Raises Invalid."""
     text = text.strip()
     if len(text) > max_length:

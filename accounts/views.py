@@ -19,13 +19,15 @@ from accounts.models import ApiKey, User
 from accounts.responses import too_many
 
 THEME_COOKIE = "theme"
+PREFERENCE_DEFAULTS = {"theme": "system", "enter_sends": True}
+KEYS_SHOWN = 100
 
 
 @never_cache
 @login_required
 def profile(request: HttpRequest) -> HttpResponse:
     user = cast(User, request.user)
-    form = ProfileForm(request.POST or None, initial={"name": user.name, "theme": "system", **user.preferences})
+    form = ProfileForm(request.POST or None, initial={**PREFERENCE_DEFAULTS, **user.preferences, "name": user.name})
     if not form.is_valid():
         return render(request, "accounts/profile.html", {"form": form})
     try:
@@ -64,7 +66,7 @@ def keys(request: HttpRequest) -> HttpResponse:
         "form": form,
         "made": made,
         "secret": secret,
-        "keys": ApiKey.objects.visible_to(request.user),
+        "keys": ApiKey.objects.visible_to(request.user)[:KEYS_SHOWN],
         "limit": settings.API_KEYS_PER_USER,
         "now": timezone.now(),
     }
