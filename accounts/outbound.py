@@ -17,7 +17,8 @@ _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 URL_MAX_LENGTH = 2_000
 _NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*")
 # WHATWG: a name whose last label is a number is an address, however it is written (0x7f.1, 2130706433, 017700000001).
-_NUMERIC_END = re.compile(r"(^|\.)(\d+|0x[0-9a-f]*)$")
+_NUMERIC_END = re.compile(r"(^|\.)(\d+|0x[0-9a-f]*)\.?$")
+_BRACKETED = re.compile(r"\[[0-9a-f.]*:[0-9a-f:.]*\](:\d*)?", re.IGNORECASE)
 _UNSAFE = re.compile(r"[^\x21-\x7e]|[\\<>\"^`{|}]")
 
 
@@ -131,6 +132,7 @@ def _split(url: str) -> SplitResult:
         raise AddressDenied("The address must begin with http:// or https://.")
     if "@" in parts.netloc:
         raise AddressDenied("The address must not contain a user name or password; enter the key separately.")
-    if port == 0 or not parts.hostname or "%" in parts.netloc or parts.fragment:
+    is_broken = "[" in parts.netloc and not _BRACKETED.fullmatch(parts.netloc)
+    if port == 0 or not parts.hostname or is_broken or "%" in parts.netloc or parts.fragment:
         raise AddressDenied("The address needs a plain host, a port between 1 and 65535 if any, and no #fragment.")
     return parts

@@ -20,7 +20,6 @@ from chats.llm.values import (
     Target,
     TextDelta,
     ToolCallDelta,
-    Usage,
     UsageReported,
 )
 
@@ -33,7 +32,7 @@ class Outcome:
     """Everything that came of one request."""
 
     events: list[StreamEvent] = field(default_factory=list)
-    error: ProviderError | None = None
+    error: Any = None  # ProviderError, or None
 
     @property
     def text(self) -> str:
@@ -54,7 +53,7 @@ class Outcome:
         return [calls[index] for index in sorted(calls)]
 
     @property
-    def usage(self) -> Usage | None:
+    def usage(self) -> Any:  # Usage, or None
         return next((e.usage for e in self.events if isinstance(e, UsageReported)), None)
 
     @property

@@ -32,7 +32,7 @@ class Script:
     reasoning: Sequence[str] = ()
     reasoning_field: str = "reasoning_content"
     tool_calls: Sequence[tuple[str, str]] = ()  # (name, arguments as JSON text)
-    usage: Mapping[str, Any] | str | None = "last"  # "last", "every" (in every chunk), None, or the object itself
+    usage: Any = "last"  # "last", "every" (in every chunk), None, or what to send in its place
     finish_reason: str | None = "stop"  # None: the stream ends without one
     has_done: bool = True  # whether [DONE] is sent
 
@@ -133,6 +133,7 @@ class FakeProvider:
         self._scripts: dict[str, Script] = {}
         self._key = ""
         self.models = ["fake-large", "fake-small"]  # what GET /models lists
+        self.models_script: Script | None = None  # answers GET /models instead, with its status, body and headers
         self.requests: list[Received] = []
         self.connections = 0  # TCP connections accepted
         self.active = 0  # answers under way
@@ -243,6 +244,8 @@ class _Answer:
         if not self.provider.lets_in(self.request):
             return await self._whole(401, _error("Incorrect API key provided", "invalid_api_key"))
         path = self.request.path.partition("?")[0]
+        if path == "/v1/models" and (script := self.provider.models_script):
+            return await self._whole(script.status, script.body, script.headers)
         if path == "/v1/models":
             return await self._whole(200, {"object": "list", "data": [{"id": m} for m in self.provider.models]})
         if path == "/v1/chat/completions":
@@ -365,10 +368,8 @@ class _Answer:
         said = [m["content"] for m in self.request.body.get("messages", []) if m.get("role") == "user"]
         return str(said[-1]) if said else ""
 
-    def usage(self, script: Script) -> Mapping[str, Any]:
-        if isinstance(script.usage, Mapping):
-            return script.usage
-        return usage_of(self.request.body, script)
+    def usage(self, script: Script) -> Any:
+        return usage_of(self.request.body, script) if script.usage in ("last", "every") else script.usage
 
     def _completion_object(self, script: Script) -> dict[str, Any]:
         message = {"role": "assistant", "content": "".join(script.pieces(self._last_user_text()))}
