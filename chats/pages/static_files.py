@@ -1,8 +1,12 @@
 """Static files under names that change with their content, so that browsers may keep them for ever."""
 
+from django.contrib.staticfiles.storage import HashedFilesMixin
 from servestatic.storage import CompressedManifestStaticFilesStorage
+
+_all_files, _imports = HashedFilesMixin._js_module_import_aggregation_patterns
 
 
 class StaticFiles(CompressedManifestStaticFilesStorage):
-    # Our modules import each other: a new version of one must not meet an old version of another.
-    support_js_module_import_aggregation = True
+    # Our modules import each other: a new version of one must not meet an old version of another. Only ours: what looks
+    # like an import in the files of others may not be one.
+    patterns = (*HashedFilesMixin.patterns, ("chats/js/*.js", _imports))
