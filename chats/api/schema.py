@@ -49,18 +49,18 @@ def add_failures(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     """Postprocessing hook: every operation names the ways it can fail, in the one shape of an error."""
     components = result.setdefault("components", {})
     components.setdefault("schemas", {})["Error"] = ERROR_SCHEMA
-    for path, operations in result["paths"].items():
+    for operations in result["paths"].values():
         for method, operation in operations.items():
-            for status in sorted(_failures_of(path, method, is_open="security" not in operation)):
+            for status in sorted(_failures_of(method, operation)):
                 operation["responses"].setdefault(str(status), _failure(status))
     return result
 
 
-def _failures_of(path: str, method: str, *, is_open: bool) -> set[int]:
-    if is_open:
+def _failures_of(method: str, operation: dict[str, Any]) -> set[int]:
+    if "security" not in operation:
         return set()
-    statuses = READING if method == "get" else WRITING
-    return statuses | {404} if "{" in path or method == "post" else statuses
+    names_something = any(parameter.get("required") for parameter in operation.get("parameters", []))
+    return (READING if method == "get" else WRITING) | ({404} if names_something or method == "post" else set())
 
 
 def _failure(status: int) -> dict[str, Any]:

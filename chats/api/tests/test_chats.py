@@ -116,19 +116,21 @@ def test_a_filter_that_can_not_be_is_refused(api, query):
 
 
 @pytest.mark.parametrize("rows", [1, 50])
-def test_the_list_takes_two_queries_however_long_it_is(api, owner, rows, django_assert_num_queries):
+def test_the_list_takes_three_queries_however_long_it_is(api, owner, rows, django_assert_num_queries):
+    api.get(URL)  # notes that the key is in use, once a minute
     for number in range(rows):
         services.create_chat(owner, title=str(number), tags=["a", "b"])
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(3):
         assert len(api.get(f"{URL}?page_size=100").json()["results"]) == rows
 
 
 @pytest.mark.parametrize("rows", [1, 50])
-def test_a_chat_takes_three_queries_however_long_it_is(api, owner, rows, django_assert_num_queries):
+def test_a_chat_takes_four_queries_however_long_it_is(api, owner, rows, django_assert_num_queries):
+    api.get(URL)
     chat = services.create_chat(owner, tags=["a", "b"])
     for number in range(rows):
         services.append_message(chat, role="user", content=str(number))
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(4):
         assert len(api.get(f"{URL}{chat.pk}/?page_size=100").json()["messages"]["results"]) == rows
 
 
