@@ -32,7 +32,8 @@ class ConversationAdmin(ReadOnlyAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         # Not from here. But who may delete a person deletes with them what is theirs.
-        return request.resolver_match is not None and request.resolver_match.url_name.startswith("accounts_user_")
+        page = request.resolver_match
+        return page is not None and (page.url_name or "").startswith("accounts_user_")
 
 
 @admin.register(Chat)
@@ -56,7 +57,7 @@ class MessageAdmin(ConversationAdmin):
 
     @admin.display(ordering="characters")
     def characters(self, message: Message) -> int:
-        return message.characters
+        return message.characters  # type: ignore[attr-defined]  # annotated above
 
     @admin.display
     def owner(self, message: Message) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
+from typing import cast
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
@@ -9,16 +10,17 @@ from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.forms import ModelForm
 from django.forms.models import BaseInlineFormSet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 
+from accounts.models import User
 from chats.catalog import connection, services
 from chats.catalog.desk import PoliteAdmin
 from chats.catalog.forms import ProviderForm
-from chats.catalog.models import AIModel, Price, Provider
+from chats.catalog.models import AIModel, AIModelQuerySet, Price, Provider, ProviderQuerySet
 from chats.errors import Invalid
 
 Ask = Callable[[HttpRequest, Provider], None]
@@ -37,7 +39,8 @@ class ProviderAdmin(PoliteAdmin):
         css = {"all": ["catalog/desk.css"]}
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Provider]:
-        return super().get_queryset(request).with_key_state().with_model_count()
+        providers = cast(ProviderQuerySet, super().get_queryset(request))
+        return providers.with_key_state().with_model_count()
 
     @admin.display(description="models", ordering="model_count")
     def model_count(self, provider: Provider) -> int:
@@ -106,7 +109,7 @@ class ProviderAdmin(PoliteAdmin):
             if not self.has_change_permission(request, provider):
                 raise PermissionDenied
             if provider is None:
-                return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+                raise Http404
             ask(request, provider)
             return HttpResponseRedirect(self.change_url(provider.pk))
 
@@ -162,7 +165,7 @@ class AIModelAdmin(PoliteAdmin):
         css = {"all": ["catalog/desk.css"]}
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[AIModel]:
-        return super().get_queryset(request).with_current_price(timezone.now())
+        return cast(AIModelQuerySet, super().get_queryset(request)).with_current_price(timezone.now())
 
     @admin.display(description="price now, USD per million (input / output)")
     def current_price(self, model: AIModel) -> str:
@@ -178,6 +181,7 @@ class AIModelAdmin(PoliteAdmin):
         services.delete_model(obj)
 
     def save_formset(self, request: HttpRequest, form: ModelForm, formset: BaseInlineFormSet, change: bool) -> None:
+        assert isinstance(request.user, User)
         formset.save(commit=False)  # finds what is new; old rows are never saved again
         for price in formset.new_objects:
             services.set_price(

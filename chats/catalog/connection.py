@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from asgiref.sync import async_to_sync
 from django.conf import settings
@@ -113,9 +113,9 @@ def _rows(
 
 
 def _set_known_price(model: AIModel, known: KnownModel | None) -> bool:
-    if known is None or known.amounts is None:
+    if known is None or known.price is None:
         return False
-    set_price(model, **known.amounts, reason=known.source)
+    set_price(model, **asdict(known.price), reason=known.source)
     return True
 
 

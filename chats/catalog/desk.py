@@ -1,6 +1,6 @@
 """What the admin pages of all rooms share: refusals are messages, and some tables are only read."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin, messages
@@ -43,12 +43,12 @@ class PoliteAdmin(admin.ModelAdmin):
         # Rows are deleted one by one, each with its own reasons against it.
         return {name: action for name, action in super().get_actions(request).items() if name != "delete_selected"}
 
-    def get_deleted_objects(self, objs: Iterable[models.Model], request: HttpRequest) -> Any:
+    def get_deleted_objects(self, objs: Sequence[Any] | models.QuerySet[Any], request: HttpRequest) -> Any:
         for obj in objs:
             self.check_deletable(obj)
         return super().get_deleted_objects(objs, request)
 
-    def check_deletable(self, obj: models.Model) -> None:
+    def check_deletable(self, obj: Any) -> None:
         """Raises a DomainError when `obj` has to stay."""
 
     def refuse(self, request: HttpRequest, why: str, *, back_to: str) -> HttpResponse:

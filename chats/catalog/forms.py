@@ -31,7 +31,8 @@ class ProviderForm(forms.ModelForm):
         fields = ["name", "kind", "base_url", "api_key", "enabled"]
 
     def clean(self) -> dict[str, Any]:
-        cleaned = super().clean()
+        super().clean()
+        cleaned = self.cleaned_data
         if cleaned.get("clear_key") and cleaned.get("api_key"):
             raise forms.ValidationError({"clear_key": "Either enter a new key or clear the present one."})
         if not cleaned.get("clear_key"):

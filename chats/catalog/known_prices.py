@@ -7,9 +7,11 @@ from typing import Any
 
 from django.utils import timezone
 
+from chats.catalog.services import PriceValues
+
 # Paid per search a model makes, which no chat here asks for; they say nothing against the price of its tokens.
 _BESIDE_TOKENS = {"web_searches_kcount", "storage_searches_kcount"}
-_BY_TOKENS = {
+_OURS = {
     "input_mtok": "input_per_million",
     "output_mtok": "output_per_million",
     "cache_read_mtok": "cached_input_per_million",
@@ -19,10 +21,10 @@ _BY_TOKENS = {
 
 @dataclass(frozen=True, slots=True)
 class KnownModel:
-    """`amounts` are those of `services.set_price`; None when the price is not one plain number for each kind."""
+    """`price` is None when it is not one plain number for each kind of token. `source` is for a price's reason."""
 
     context_window: int | None
-    amounts: dict[str, Decimal] | None
+    price: PriceValues | None
     source: str
 
 
@@ -38,15 +40,15 @@ def known_model(base_url: str, model_id: str) -> KnownModel | None:
     model = provider.find_model(model_id)
     if model is None:
         return None
-    amounts = _plain(model.get_prices(timezone.now()))
-    return KnownModel(model.context_window, amounts, f"genai-prices {version('genai-prices')}")
+    price = _plain(model.get_prices(timezone.now()))
+    return KnownModel(model.context_window, price, f"genai-prices {version('genai-prices')}")
 
 
-def _plain(prices: Any) -> dict[str, Decimal] | None:
+def _plain(prices: Any) -> PriceValues | None:
     found = {name: value for name, value in vars(prices).items() if value is not None and name not in _BESIDE_TOKENS}
     # Tiers, audio and the like: half a price would book too little, so it stays unknown.
-    if not {"input_mtok", "output_mtok"} <= found.keys() <= _BY_TOKENS.keys():
+    if not {"input_mtok", "output_mtok"} <= found.keys() <= _OURS.keys():
         return None
     if not all(isinstance(value, Decimal) for value in found.values()):
         return None
-    return {_BY_TOKENS[name]: value for name, value in found.items()}
+    return PriceValues(**{_OURS[name]: value for name, value in found.items()})

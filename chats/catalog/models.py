@@ -10,6 +10,7 @@ from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
+from django.db.models import TextChoices
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
@@ -41,7 +42,8 @@ class ProviderQuerySet(models.QuerySet["Provider"]):
 class Provider(models.Model):
     """A server that runs AI models, and the key to it."""
 
-    class Kind(models.TextChoices):
+    # By its own name: for mypy `models` means the provider's models in here.
+    class Kind(TextChoices):
         OPENAI = "openai", "OpenAI-compatible server"
         DEMO = "demo", "Built-in demo (no network)"
 
@@ -58,6 +60,9 @@ class Provider(models.Model):
     enabled = models.BooleanField(default=True, help_text="Off: none of its models can be used.")
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
+
+    has_stored_key: bool  # of with_key_state()
+    model_count: int  # of with_model_count()
 
     objects: ClassVar[models.Manager["Provider"]] = ProviderQuerySet.as_manager()
 
@@ -148,6 +153,8 @@ class AIModel(models.Model):
     )
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
+
+    current_prices: list["Price"]  # of with_current_price()
 
     objects: ClassVar[models.Manager["AIModel"]] = AIModelQuerySet.as_manager()
 

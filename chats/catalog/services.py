@@ -227,5 +227,5 @@ def _refusal(row: models.Model, error: ValidationError) -> Invalid:
 def _sentence(row: models.Model, field: str, texts: list[str]) -> str:
     if field == NON_FIELD_ERRORS:
         return " ".join(texts)
-    label = str(row._meta.get_field(field).verbose_name)
+    label = str(getattr(row._meta.get_field(field), "verbose_name", field))
     return f"{label[:1].upper()}{label[1:]}: {' '.join(texts)}"

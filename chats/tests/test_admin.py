@@ -1,9 +1,9 @@
 """Staff look at conversations: who, when and how much, never in a list what was said."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
 
@@ -33,7 +33,7 @@ def list_url(table: str) -> str:
     return reverse(f"admin:chats_{table}_changelist")
 
 
-def text(response: HttpResponse) -> str:
+def text(response: Any) -> str:
     return response.content.decode()
 
 
@@ -91,3 +91,11 @@ def test_what_is_theirs_goes_with_a_person(desk: Client, rows, owner: User) -> N
     url = reverse("admin:accounts_user_delete", args=[owner.pk])
     assert "was deleted successfully" in text(desk.post(url, {"post": "yes"}, follow=True))
     assert not Chat.objects.exists()
+
+
+@pytest.mark.parametrize("ask", ["get", "post"])
+def test_a_used_model_stays_and_the_page_says_what_to_do(desk: Client, rows, demo_model: AIModel, ask: str) -> None:
+    url = reverse("admin:catalog_aimodel_delete", args=[demo_model.pk])
+    response = getattr(desk, ask)(url, {"post": "yes"}, follow=True)
+    assert "Disable it instead" in text(response)
+    assert AIModel.objects.filter(pk=demo_model.pk).exists()

@@ -6,6 +6,7 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import Count, Q, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 
 from chats.catalog.desk import ReadOnlyAdmin
 from chats.usage.models import UsageRecord
@@ -34,9 +35,9 @@ class UsageRecordAdmin(ReadOnlyAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         response = super().changelist_view(request, extra_context)
-        shown = getattr(response, "context_data", {}).get("cl")
-        if shown is not None:
-            response.context_data["total"] = total_of(shown.queryset)
+        # A filter that makes no sense is answered with a redirect, which shows nothing.
+        if isinstance(response, TemplateResponse) and response.context_data and "cl" in response.context_data:
+            response.context_data["total"] = total_of(response.context_data["cl"].queryset)
         return response
 
 

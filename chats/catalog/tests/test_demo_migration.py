@@ -1,5 +1,6 @@
 """The migration that installs the demo."""
 
+from decimal import Decimal
 from io import StringIO
 
 import pytest
@@ -25,7 +26,8 @@ def test_a_fresh_database_has_an_enabled_free_demo(demo_model: AIModel) -> None:
     assert (demo_model.provider.name, demo_model.provider.kind) == ("Demo", "demo")
     assert demo_model.order >= 1000
     price = demo_model.price_at(timezone.now())
-    assert (price.input_per_million, price.output_per_million, price.per_request) == (0, 0, 0)
+    assert price is not None
+    assert {price.input_per_million, price.output_per_million, price.per_request} == {Decimal(0)}
 
 
 def test_it_goes_back_and_forth(migrate) -> None:

@@ -1,5 +1,6 @@
 """Prices of well-known models, offered on import only when they are certain."""
 
+from dataclasses import asdict
 from decimal import Decimal
 
 import pytest
@@ -11,15 +12,18 @@ from chats.catalog.services import set_price
 
 def test_a_known_model_at_its_own_provider_has_a_price_and_a_source() -> None:
     known = known_model("https://api.openai.com/v1", "gpt-4o")
-    assert known.amounts["input_per_million"] == Decimal("2.5")
-    assert known.amounts["output_per_million"] == 10
+    assert known is not None
+    assert known.price is not None
+    assert (known.price.input_per_million, known.price.output_per_million) == (Decimal("2.5"), Decimal(10))
     assert known.context_window == 128_000
     assert known.source.startswith("genai-prices ")
 
 
 def test_what_is_known_can_be_set_as_a_price(demo_model: AIModel) -> None:
     known = known_model("https://api.openai.com/v1", "gpt-4o")
-    price = set_price(demo_model, **known.amounts, reason=known.source)
+    assert known is not None
+    assert known.price is not None
+    price = set_price(demo_model, **asdict(known.price), reason=known.source)
     assert (str(price), price.cached_input_per_million, price.reason) == (
         "2.5 in, 10 out",
         Decimal("1.25"),
@@ -50,4 +54,4 @@ def test_any_other_model_or_server_is_unknown(base_url: str, model_id: str) -> N
 def test_a_price_that_is_not_two_plain_numbers_stays_unknown(base_url: str, model_id: str) -> None:
     known = known_model(base_url, model_id)
     assert known is not None
-    assert known.amounts is None
+    assert known.price is None
