@@ -4,25 +4,31 @@ import asyncio
 import importlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import pytest
 from django.apps import apps
 from django.core.cache import cache
 from django.test import Client
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from pytest_django import DjangoDbBlocker
 from rest_framework.test import APIClient
 
 from accounts.models import User
 from accounts.services import create_api_key, create_user
 from chats.catalog.models import AIModel, Price, Provider
 from chats.llm.tests.fake_provider import FakeProvider
-from chats.models import Reply
+from chats.models import Chat, Reply
 from config.tests import servers, sockets
 from config.tests.live import REPLIES_END_SECONDS, LiveServer, wait_until
 from config.tests.plugin import run_dir
 
+OpenSocket = Callable[..., Awaitable[AbstractAsyncContextManager[sockets.ChatSocket]]]
+HAS_FAILED = pytest.StashKey[bool]()
 PASSWORD = "correct horse battery"
 CHROMIUM_MISSING = "There is no Chromium for the browser tests. Install it with: sudo apt-get install -y chromium"
 CHROMIUM_ARGS = [
@@ -150,7 +156,7 @@ def redis_url() -> str:
 
 
 @pytest.fixture(scope="session")
-def _live_server(django_db_setup: None, django_db_blocker: pytest.FixtureRequest) -> Iterator[LiveServer]:
+def _live_server(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[LiveServer]:
     # The engine looks after its rows between two tests as well.
     with django_db_blocker.unblock():
         server = LiveServer()
@@ -171,12 +177,14 @@ def live(_live_server: LiveServer, transactional_db: None, demo_model: AIModel) 
 
 
 @pytest.fixture
-def open_socket(live: LiveServer, session_of: Callable[[User], str]) -> Callable:
+def open_socket(live: LiveServer, session_of: Callable[[User], str]) -> OpenSocket:
     """`async with await open_socket(user, chat) as socket`: that person's chat page, connected."""
 
-    async def make(user: User, chat, **options):
+    async def make(
+        user: User, chat: Chat | UUID | str, **options: Any
+    ) -> AbstractAsyncContextManager[sockets.ChatSocket]:
         session = await asyncio.to_thread(session_of, user)
-        return sockets.open_socket(live.ws_url, getattr(chat, "id", chat), session=session, **options)
+        return sockets.open_socket(live.ws_url, chat.id if isinstance(chat, Chat) else chat, session=session, **options)
 
     return make
 
@@ -210,7 +218,7 @@ def page(context: BrowserContext, request: pytest.FixtureRequest) -> Iterator[Pa
     """A page of the live server. When the test fails, its picture is in build/screenshots."""
     page = context.new_page()
     yield page
-    if getattr(request.node, "has_failed", False):
+    if request.node.stash.get(HAS_FAILED, False):
         folder = Path("build/screenshots")
         folder.mkdir(parents=True, exist_ok=True)
         page.screenshot(path=folder / f"{request.node.name}.png", full_page=True)
@@ -227,8 +235,10 @@ def log_in(context: BrowserContext, live: LiveServer, session_of: Callable[[User
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[pytest.TestReport]:
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if report.when == "call":
-        item.has_failed = report.failed
+        item.stash[HAS_FAILED] = report.failed
     return report

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import page_load, sends, startup, streams
+from benchmarks.mock_provider import text_of
 from benchmarks.processes import CLIENT_CORE, SERVER_CORE, Running, free_port, running, spin_milliseconds, wait_for_port
 from benchmarks.product import Product, product
 
@@ -49,7 +50,7 @@ def measure_sends(folder: Path) -> dict[str, Any]:
         product(folder / "sends", provider_port=port, model_id="paced-50-100") as parley,
     ):
         wait_for_port(mock)
-        return asyncio.run(sends.measure(parley, sends=SENDS, expected=streams.text_of(50)))
+        return asyncio.run(sends.measure(parley, sends=SENDS, expected=text_of(50)))
 
 
 def measure_startup(folder: Path) -> dict[str, Any]:

@@ -165,8 +165,7 @@ def check_sqlite_is_writable(**_: Any) -> Iterable[CheckMessage]:
 def check_limits(**_: Any) -> Iterable[CheckMessage]:
     for name in filter(LIMIT.search, dir(settings)):
         value = getattr(settings, name)
-        is_number = isinstance(value, int | float) and settings.is_overridden(name)
-        if is_number and (value < 0 or (value == 0 and name not in MAY_BE_ZERO)):
+        if isinstance(value, int | float) and (value < 0 or (value == 0 and name not in MAY_BE_ZERO)):
             yield Error(
                 f"{name} is {value:g}, which is impossible.",
                 hint="Remove it from the environment to get the default, see .env.example.",
