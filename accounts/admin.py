@@ -59,7 +59,7 @@ class ReadOnlyInline(admin.TabularInline):
 
 class ApiKeyInline(ReadOnlyInline):
     model = ApiKey
-    fields = ("name", "hint", "created_at", "last_used_at", "expires_at", "revoked_at")
+    fields = readonly_fields = ("name", "hint", "created_at", "last_used_at", "expires_at", "revoked_at")
     verbose_name_plural = "API keys (open one to revoke it)"
 
 
@@ -121,7 +121,7 @@ class ApiKeyAdmin(admin.ModelAdmin):
     list_filter = ("revoked_at", "expires_at", "last_used_at")
     list_select_related = ("user",)
     search_fields = ("name", "hint", "user__email")
-    fields = list_display
+    fields = readonly_fields = list_display
     actions = ("revoke",)
 
     def has_add_permission(self, request: HttpRequest) -> bool:

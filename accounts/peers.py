@@ -27,9 +27,16 @@ def _forwarded_address(request: HttpRequest) -> str | None:
     return entries[-count]
 
 
+def _without_port(text: str) -> str:
+    """Some proxies write the port as well: «203.0.113.5:4711», «[2001:db8::1]:4711»."""
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    return text.partition(":")[0] if text.count(":") == 1 else text
+
+
 def _network_of(text: str) -> str:
     try:
-        address = ipaddress.ip_address(text.partition("%")[0])
+        address = ipaddress.ip_address(_without_port(text).partition("%")[0])
     except ValueError:
         return UNKNOWN
     if isinstance(address, ipaddress.IPv4Address):
