@@ -95,7 +95,8 @@ class Call:
                     self.method, url, data=self.body, headers=headers, allow_redirects=False, timeout=timeout
                 )
         except (AddressDenied, aiohttp.ClientError, OSError) as error:
-            raise _failure_of(error, host=host_of(self.target), limits=limits) from error
+            # Not `from error`: aiohttp's errors carry the request's headers, and so the key, into logs.
+            raise _failure_of(error, host=host_of(self.target), limits=limits) from None
 
 
 async def read(response: aiohttp.ClientResponse, *, deadline: float) -> bytes:

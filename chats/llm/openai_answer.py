@@ -62,6 +62,10 @@ class Answer:
         self.has_content = self.has_content or bool(events)
         return events
 
+    def take_rest(self, payloads: Iterable[bytes]) -> list[StreamEvent]:
+        """As `take`, for what is left at the end of the body: a payload that was cut off there says nothing."""
+        return self.take(payload for payload in payloads if _is_whole(payload))
+
     def end(self) -> list[StreamEvent]:
         """The last events: half characters that waited, the usage, and that it is finished if the provider said so."""
         events: list[StreamEvent] = [kind(text) for kind, c in self._cleaners.items() if (text := c.end())]
@@ -155,3 +159,11 @@ class Answer:
         self._run.clear()
         if text:
             self._events.append(self._kind(text))
+
+
+def _is_whole(payload: bytes) -> bool:
+    try:
+        decode(payload)
+    except ValueError:
+        return payload.strip() == _DONE
+    return True

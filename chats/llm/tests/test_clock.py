@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from chats.llm.errors import ProviderTimeout, StreamCut
+from chats.llm.errors import ProviderTimeout
 from chats.llm.registry import open_stream
 from chats.llm.tests.conftest import HELLO, MODEL, Ask
 from chats.llm.tests.fake_provider import FakeProvider, Script
@@ -61,7 +61,7 @@ async def test_the_time_a_reader_takes_is_not_the_providers(fake_provider: FakeP
 async def test_what_follows_a_finish_reason_is_waited_for_only_briefly(
     ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chats.llm.openai.AFTER_FINISH_SECONDS", SOON)
+    monkeypatch.setattr("chats.llm.openai_reading.AFTER_FINISH_SECONDS", SOON)
     end = b'data: {"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}]}\n\n'
     outcome = await ask(Script(raw=[end, b""], stall_after=1))
     assert (outcome.text, outcome.finish, outcome.error) == ("a", "stop", None)
@@ -74,13 +74,6 @@ async def test_a_connection_that_breaks_after_the_finish_reason_has_done_its_wor
 
 
 async def test_a_failure_whose_body_never_ends_is_told_all_the_same(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chats.llm.openai.AFTER_FINISH_SECONDS", SOON)
+    monkeypatch.setattr("chats.llm.openai_reading.AFTER_FINISH_SECONDS", SOON)
     outcome = await ask(Script(status=500, body=b"half", headers={"Content-Length": "100"}))
     assert "status 500" in outcome.error.message
-
-
-async def test_half_an_object_is_a_broken_answer(ask: Ask) -> None:
-    script = Script(raw=[b'{"choices"', b""], headers={"Content-Type": "application/json"}, drop_after=1)
-    outcome = await ask(script)
-    assert outcome.error is not None
-    assert type(outcome.error) is not StreamCut

@@ -24,6 +24,8 @@ from chats.llm.tests.fake_provider import FakeProvider, Script
 from chats.llm.values import ChatMessage, ChatRequest, Limits, Target
 
 KEY = "sk-canary-0123456789"
+JSON = {"Content-Type": "application/json"}
+TEXT = b'data: {"choices": [{"delta": {"content": "a"}}]}\n\n'
 
 
 @pytest.mark.parametrize(
@@ -264,6 +266,17 @@ async def test_usage_said_before_a_failure_is_reported(ask: Ask) -> None:
         (Script(text="one", finish_reason=None, has_done=False), errors.StreamCut),
         (Script(text="", finish_reason=None, has_done=False), errors.ProviderUnreachable),
         (Script(raw=[]), errors.ProviderUnreachable),
+        (Script(raw=[b'data: {"choi']), errors.ProviderUnreachable),
+        (
+            Script(
+                chunks=["a"], garbage_after=1, garbage=b'data: {"choi', finish_reason=None, usage=None, has_done=False
+            ),
+            errors.StreamCut,
+        ),
+        (
+            Script(raw=[b'{"cho', b""], headers={"Content-Type": "application/json"}, drop_after=1),
+            errors.ProviderUnreachable,
+        ),
     ],
 )
 async def test_a_broken_connection_is_told_apart_by_whether_the_answer_had_begun(

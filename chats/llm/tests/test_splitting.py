@@ -43,7 +43,7 @@ STREAM = "".join(
 def events_of(pieces: Sequence[bytes], *, line_max_bytes: int = 10_000) -> list[StreamEvent]:
     decoder, answer = SseDecoder(line_max_bytes), Answer(TARGET)
     events = [event for piece in pieces for event in answer.take(decoder.feed(piece))]
-    events += answer.take(decoder.end())
+    events += answer.take_rest(decoder.end())
     return merged(events + answer.end())
 
 
