@@ -16,8 +16,8 @@ TRACEBACK_MAX_CHARACTERS = 10_000
 FILE_MAX_BYTES = 10_000_000
 FILE_BACKUPS = 3
 # Libraries that tell at INFO what only their authors want to know. `django.request` repeats at WARNING each 4xx
-# that `request_finished` has already logged; uvicorn's access log would show query strings.
-QUIET = ("aiohttp", "asyncio", "daphne", "faker", "markdown_it", "uvicorn.access", "urllib3", "websockets")
+# that `request_finished` has already logged; uvicorn logs every socket with its query string.
+QUIET = ("aiohttp", "asyncio", "markdown_it", "urllib3", "uvicorn", "websockets")
 QUIETER = ("django.request",)
 
 REDACTED = "[redacted]"
