@@ -5,11 +5,12 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db.models import Model, QuerySet
-from django.http.response import HttpResponseBase
 from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 from rest_framework.viewsets import ViewSet
 
+from accounts.authentication import Principal
 from accounts.models import User
 from chats.api import errors
 from chats.api.throttles import count_request
@@ -26,7 +27,7 @@ class Resource(ViewSet):
     def perform_authentication(self, request: Request) -> None:
         count_request(request)
 
-    def finalize_response(self, request: Request, response: HttpResponseBase, *args: Any, **kwargs: Any) -> Any:
+    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Any:
         for name, value in errors.common_headers().items():
             response.headers.setdefault(name, value)
         return super().finalize_response(request, response, *args, **kwargs)
@@ -36,6 +37,11 @@ def person(request: Request) -> User:
     """Who is asking."""
     assert isinstance(request.user, User)
     return request.user
+
+
+def principal(request: Request) -> Principal | None:
+    """The credential that says so, to be asked again later."""
+    return request.auth if isinstance(request.auth, Principal) else None
 
 
 def found(rows: QuerySet[Row, Any], pk: UUID) -> Any:

@@ -36,7 +36,9 @@ def _if_enabled(view: View) -> View:
     @wraps(view)
     def checked(request: HttpRequest) -> HttpResponse:
         if not settings.API_DOCS_ENABLED:
-            return errors.answer(errors.problem_of(NotFound("The documentation is switched off on this server.")))
+            return errors.answer(
+                errors.problem_of_domain(NotFound("The documentation is switched off on this server."))
+            )
         return view(request)
 
     return require_safe(checked)

@@ -99,7 +99,7 @@ def problem_of(error: Exception) -> Problem | None:
     """How `error` is shown; None for what nobody expected."""
     match error:
         case DomainError():
-            return _problem_of_domain(error)
+            return problem_of_domain(error)
         case drf_errors.ValidationError():
             return _invalid(dict(_flat(error.detail)))
         case django_errors.ValidationError():
@@ -107,11 +107,12 @@ def problem_of(error: Exception) -> Problem | None:
             return _invalid(named)
     for kind in type(error).__mro__:
         if kind in _SAME_AS:
-            return _problem_of_domain(_SAME_AS[kind]())
+            return problem_of_domain(_SAME_AS[kind]())
     return _problem_of_drf(error) if isinstance(error, drf_errors.APIException) else None
 
 
-def _problem_of_domain(error: DomainError) -> Problem:
+def problem_of_domain(error: DomainError) -> Problem:
+    """How a failure that has a code of ours is shown."""
     codes = (getattr(kind, "code", "error") for kind in type(error).__mro__)
     status = next(STATUS_OF[code] for code in codes if code in STATUS_OF)
     fields = {name: _as_list(said) for name, said in error.fields.items()}
@@ -150,12 +151,7 @@ def handle_exception(error: Exception, _context: Mapping[str, Any]) -> Response 
     problem = problem_of(error)
     if problem and problem.status == 503:
         _logger.error("api_unavailable", error=str(error))
-    return problem and Response(problem.body, status=problem.status, headers=problem.headers)
-
-
-def body_of(error: DomainError) -> dict[str, Any]:
-    """The body alone, for an answer whose status is already sent."""
-    return _problem_of_domain(error).body
+    return Response(problem.body, status=problem.status, headers=problem.headers) if problem else None
 
 
 def answer(problem: Problem) -> HttpResponse:

@@ -46,12 +46,16 @@ class MessageChangeForm(MessageForm):
 
 class ImportForm(MessageForm):
     chat = f.Id()
-    parent = f.Id(required=False, allow_null=True, help_text="Left out: the end of the current branch.")
+    parent = f.Id(  # type: ignore[assignment]  # see shapes
+        required=False, allow_null=True, help_text="Left out: the end of the current branch."
+    )
 
 
 class SendForm(MessageForm):
     role = f.Role(default="user", help_text="Other than user only with `reply: false`.")
-    parent = f.Id(required=False, allow_null=True, help_text="Only with `reply: false`.")
+    parent = f.Id(  # type: ignore[assignment]  # see shapes
+        required=False, allow_null=True, help_text="Only with `reply: false`."
+    )
     model = f.Text(required=False, allow_null=True, help_text=MODEL_HELP)
     client_id = f.Text(required=False, allow_null=True, help_text=CLIENT_ID_HELP)
     reply = f.Flag(default=True, help_text="false only stores the message; no model is asked.")

@@ -45,7 +45,9 @@ class Model(serializers.Serializer[Any]):
 class Message(serializers.Serializer[Any]):
     id = serializers.UUIDField()
     chat = serializers.UUIDField()
-    parent = serializers.UUIDField(allow_null=True, help_text="The message before it; a chat is a tree.")
+    parent = serializers.UUIDField(  # type: ignore[assignment]  # DRF has the word, but a declared field moves aside
+        allow_null=True, help_text="The message before it; a chat is a tree."
+    )
     reply = serializers.UUIDField(allow_null=True, help_text="The reply that wrote it.")
     role = serializers.ChoiceField(choices=models.Message.Role.values)
     content = serializers.CharField(allow_blank=True)

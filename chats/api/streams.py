@@ -14,7 +14,7 @@ from accounts.authentication import Principal, is_still_valid
 from accounts.errors import NotFound, Unauthenticated
 from accounts.models import User
 from chats.api import errors
-from chats.api.base import person
+from chats.api.base import person, principal
 from chats.api.present import written_json
 from chats.models import Reply
 from chats.replies.database import in_database
@@ -35,36 +35,36 @@ def wants_stream(request: Request) -> bool:
 
 def event_stream(request: Request, reply_id: UUID, *, after: int = 0) -> StreamingHttpResponse:
     """The events of a reply as Server-Sent Events, as long as the credential they were asked with holds."""
-    events = _while_valid(request.auth, follow(reply_id, after))
+    events = _while_valid(principal(request), follow(reply_id, after))
     return StreamingHttpResponse(sse(events), content_type=EVENT_STREAM, headers=STREAM_HEADERS)
 
 
 def answer_when_finished(request: Request, reply_id: UUID) -> StreamingHttpResponse:
     """One JSON body with the chat, the reply and its message, once the reply is over."""
-    body = _body_when_finished(person(request), request.auth, reply_id)
+    body = _body_when_finished(person(request), principal(request), reply_id)
     return StreamingHttpResponse(body, content_type="application/json")
 
 
-async def _while_valid(principal: Principal | None, events: Events) -> Events:
+async def _while_valid(credential: Principal | None, events: Events) -> Events:
     checked_at = monotonic()
     async with aclosing(events):
         async for event in events:
-            if principal and monotonic() - checked_at > RECHECK_SECONDS:
-                if not await in_database(is_still_valid, principal):
+            if credential and monotonic() - checked_at > RECHECK_SECONDS:
+                if not await in_database(is_still_valid, credential):
                     return
                 checked_at = monotonic()
             yield event
 
 
-async def _body_when_finished(user: User, principal: Principal | None, reply_id: UUID) -> AsyncIterator[bytes]:
+async def _body_when_finished(user: User, credential: Principal | None, reply_id: UUID) -> AsyncIterator[bytes]:
     await finished(reply_id)
-    yield orjson.dumps(await in_database(_answered, user, principal, reply_id))
+    yield orjson.dumps(await in_database(_answered, user, credential, reply_id))
 
 
-def _answered(user: User, principal: Principal | None, reply_id: UUID) -> dict[str, Any]:
-    if principal and not is_still_valid(principal):
-        return errors.body_of(Unauthenticated())
+def _answered(user: User, credential: Principal | None, reply_id: UUID) -> dict[str, Any]:
+    if credential and not is_still_valid(credential):
+        return errors.problem_of_domain(Unauthenticated()).body
     reply = Reply.objects.visible_to(user).select_related("message").filter(pk=reply_id).first()
     if reply is None or reply.message is None:
-        return errors.body_of(NotFound("The chat or this answer was deleted."))
+        return errors.problem_of_domain(NotFound("The chat or this answer was deleted.")).body
     return {"chat": str(reply.chat_id), "reply": reply_json(reply), "message": written_json(reply.message)}

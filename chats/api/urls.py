@@ -1,5 +1,7 @@
 """Every address below /api/v1/. `chats.api.errors.unknown_address` answers all others, and forgotten slashes."""
 
+from typing import Any
+
 from django.urls import path
 
 from chats.api import docs
@@ -13,7 +15,7 @@ from chats.api.replies import AskResource, ReplyResource
 
 app_name = "api"
 
-_items = {"get": "list", "post": "create"}
+_items: dict[str, Any] = {"get": "list", "post": "create"}
 
 urlpatterns = [
     path("chats/", ChatResource.as_view(_items), name="chats-list"),

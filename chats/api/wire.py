@@ -1,7 +1,7 @@
 """How bodies are read and written: JSON in UTF-8, within limits, and nothing else."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -54,9 +54,13 @@ class AlwaysJSON(DefaultContentNegotiation):
     """Answers are JSON whatever Accept says; a view that can stream looks at Accept itself."""
 
     def select_renderer(
-        self, _request: Request, renderers: Sequence[BaseRenderer], *_: Any, **__: Any
+        self,
+        request: Request,  # noqa: ARG002 - the signature is DRF's
+        renderers: Iterable[BaseRenderer],
+        format_suffix: str | None = None,  # noqa: ARG002
     ) -> tuple[BaseRenderer, str]:
-        return renderers[0], renderers[0].media_type
+        renderer = next(iter(renderers))
+        return renderer, renderer.media_type
 
 
 def _plain(value: Any) -> str:
@@ -77,7 +81,8 @@ def _refuse_constant(name: str) -> None:
 
 
 def _check_shape(body: dict[str, Any]) -> None:
-    keys, level, depth = 0, [body], 0
+    level: list[Any] = [body]
+    keys = depth = 0
     while level:
         depth += 1
         keys += sum(len(item) for item in level if isinstance(item, dict))
