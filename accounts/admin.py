@@ -18,7 +18,7 @@ from accounts import services
 from accounts.models import ApiKey, Identity, User
 
 # The same door, limits and words as for everyone else.
-admin.site.login = secure_admin_login(admin.site.login)
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 # `User.email` is the one address; allauth's rows about it are kept by `services.vouch_for_email`.
 admin.site.unregister(EmailAddress)
 

@@ -38,4 +38,4 @@ class SessionAuthentication(authentication.SessionAuthentication):
         found = super().authenticate(request)
         if found is None:
             return None
-        return found[0], Principal(found[0], "session", request.session.session_key)
+        return found[0], Principal(found[0], "session", str(request.session.session_key))

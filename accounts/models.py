@@ -101,7 +101,8 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
     def visible_to(self, user: User) -> Self:
         return self.filter(user=user)
 
-    editable_by = visible_to
+    def editable_by(self, user: User) -> Self:
+        return self.visible_to(user)
 
     def usable(self, when: datetime) -> Self:
         """Keys that open the door at `when`: not revoked, not expired, of an active person."""

@@ -26,7 +26,7 @@ KEYS_SHOWN = 100
 @never_cache
 @login_required
 def profile(request: HttpRequest) -> HttpResponse:
-    user = cast(User, request.user)
+    user = _person(request)
     form = ProfileForm(request.POST or None, initial={**PREFERENCE_DEFAULTS, **user.preferences, "name": user.name})
     if not form.is_valid():
         return render(request, "accounts/profile.html", {"form": form})
@@ -52,7 +52,7 @@ def keys(request: HttpRequest) -> HttpResponse:
     if form.is_valid():
         try:
             made, secret = services.create_api_key(
-                cast(User, request.user),
+                _person(request),
                 name=form.cleaned_data["name"],
                 expires_at=form.cleaned_data["expires"],
                 client_id=form.cleaned_data["client_id"],
@@ -66,7 +66,7 @@ def keys(request: HttpRequest) -> HttpResponse:
         "form": form,
         "made": made,
         "secret": secret,
-        "keys": ApiKey.objects.visible_to(request.user)[:KEYS_SHOWN],
+        "keys": ApiKey.objects.visible_to(_person(request))[:KEYS_SHOWN],
         "limit": settings.API_KEYS_PER_USER,
         "now": timezone.now(),
     }
@@ -77,12 +77,17 @@ def keys(request: HttpRequest) -> HttpResponse:
 @login_required
 def revoke_key(request: HttpRequest, key_id: UUID) -> HttpResponse:
     """Asks first; a revoked key can't be brought back."""
-    key = get_object_or_404(ApiKey.objects.editable_by(request.user), pk=key_id)
+    key = get_object_or_404(ApiKey.objects.editable_by(_person(request)), pk=key_id)
     if request.method != "POST":
         return render(request, "accounts/revoke_key.html", {"key": key})
     services.revoke_api_key(key)
     messages.success(request, f"The key «{key.name}» is revoked. Nothing can use it any more.")
     return redirect("accounts:keys")
+
+
+def _person(request: HttpRequest) -> User:
+    """Who asks, behind `login_required`."""
+    return cast(User, request.user)
 
 
 def _save_profile(user: User, form: ProfileForm) -> None:

@@ -6,13 +6,14 @@ import threading
 import time
 
 import pytest
+from django.core import mail
 from django.db import connection
 from django.test import Client
 
-from accounts import issuer_keys
+from accounts import issuer_keys, services
 from accounts.authentication import authenticate_bearer, is_still_valid
 from accounts.models import Identity, User
-from accounts.tests.doors import log_in
+from accounts.tests.doors import RESET, log_in
 from accounts.tests.issuer import CLIENT, Issuer
 from conftest import PASSWORD
 
@@ -119,6 +120,18 @@ def test_of_many_first_requests_at_once_one_makes_the_person(transactional_db, i
     assert len(people) == 8
     assert len(set(people)) == 1
     assert User.objects.count() == 1
+
+
+def test_who_comes_second_with_a_subject_meets_the_first(db):
+    first, second = (services.create_identity(issuer="https://i.example", subject="s", name=n) for n in ("A\0", "B"))
+    assert (first.pk, second.user.name) == (second.pk, "A")
+    assert User.objects.count() == 1
+
+
+def test_no_mail_is_sent_to_a_placeholder(issuer, settings):
+    ask(issuer.token())
+    Client().post(RESET, {"email": User.objects.get().email})
+    assert mail.outbox == []
 
 
 # ---------------------------------------------------------------- tokens that must not pass

@@ -65,12 +65,12 @@ def test_disabling_and_deleting_end_it(owner, browser):
     assert Session.objects.exists()
 
 
-def test_a_session_of_another_backend_or_of_nonsense_names_nobody(owner, browser):
-    for name, value in (("_auth_user_backend", "elsewhere.Backend"), ("_auth_user_id", "no uuid")):
-        session = browser.session
-        session[name] = value
-        session.save()
-        assert principal_of_session(key_of(browser)) is None
+@pytest.mark.parametrize(("name", "value"), [("_auth_user_backend", "elsewhere.Backend"), ("_auth_user_id", "no uuid")])
+def test_a_session_of_another_backend_or_of_nonsense_names_nobody(browser, name, value):
+    session = browser.session
+    session[name] = value
+    session.save()
+    assert principal_of_session(key_of(browser)) is None
 
 
 def test_a_rotated_secret_key_keeps_sessions(owner, browser, settings):
