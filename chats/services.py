@@ -1,7 +1,7 @@
 """The verbs on conversations. Each is one durable transaction and tells who waits once it is committed.
 
 Verbs lock the chat's row first, so that whatever happens in one chat at the same time leaves a valid tree.
-`lock_chat`, `insert_chat` and `insert_message` are for verbs of other rooms that hold a transaction already.
+`lock_chat` and the `insert_...` verbs are for other rooms, which hold a transaction already.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -31,6 +31,7 @@ __all__ = [
     "delete_message",
     "insert_chat",
     "insert_message",
+    "insert_messages",
     "lock_chat",
     "restore_chat",
     "title_from",
@@ -134,6 +135,13 @@ def insert_message(
     _write(chat, {"current_leaf": message, "updated_at": message.created_at})
     _announce(chat)
     return message
+
+
+def insert_messages(chat: Chat, messages: Sequence[Message], **chat_changes: Any) -> None:
+    """Store messages whose text is checked, the last as current leaf, in a transaction that has locked `chat`."""
+    Message.objects.bulk_create(messages)
+    _write(chat, {**chat_changes, "current_leaf": messages[-1], "updated_at": messages[-1].created_at})
+    _announce(chat)
 
 
 def change_message(message: Message, **changes: Any) -> Message:

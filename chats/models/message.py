@@ -22,26 +22,30 @@ class MessageQuerySet(models.QuerySet["Message"]):
 
     def path_ids(self, leaf: UUID) -> list[UUID]:
         """Ids from the root of the tree down to `leaf`, in one query whatever the depth."""
-        pk = Message._meta.pk
         with connection.cursor() as cursor:
-            cursor.execute(
-                """
-                WITH RECURSIVE path(id, parent_id, depth) AS (
-                    SELECT id, parent_id, 0 FROM chats_message WHERE id = %s
-                    UNION ALL
-                    SELECT m.id, m.parent_id, path.depth + 1 FROM chats_message m JOIN path ON m.id = path.parent_id
-                )
-                SELECT id FROM path ORDER BY depth DESC
-                """,
-                [pk.get_db_prep_value(leaf, connection)],
-            )
-            return [pk.to_python(row[0]) for row in cursor.fetchall()]
+            cursor.execute(_PATH + "SELECT id FROM path ORDER BY depth DESC", [_stored(leaf)])
+            return [Message._meta.pk.to_python(row[0]) for row in cursor.fetchall()]
 
     def path_to(self, leaf: UUID | None) -> list["Message"]:
-        """The messages from the root down to `leaf`, in order."""
-        ids = self.path_ids(leaf) if leaf else []
-        found = self.in_bulk(ids)
-        return [found[pk] for pk in ids if pk in found]
+        """The messages from the root down to `leaf`, in order, in one query whatever the depth."""
+        if leaf is None:
+            return []
+        whole_rows = "SELECT m.* FROM path JOIN chats_message m ON m.id = path.id ORDER BY path.depth DESC"
+        return list(self.raw(_PATH + whole_rows, [_stored(leaf)]))
+
+
+_PATH = """
+    WITH RECURSIVE path(id, parent_id, depth) AS (
+        SELECT id, parent_id, 0 FROM chats_message WHERE id = %s
+        UNION ALL
+        SELECT m.id, m.parent_id, path.depth + 1 FROM chats_message m JOIN path ON m.id = path.parent_id
+    )
+"""
+
+
+def _stored(pk: UUID) -> object:
+    """`pk` as this database keeps it."""
+    return Message._meta.pk.get_db_prep_value(pk, connection)
 
 
 class Message(models.Model):

@@ -20,12 +20,12 @@ from accounts.authentication import Principal
 from accounts.errors import DomainError
 from chats import doorbell
 from chats.errors import Invalid, NotFound
-from chats.models import Chat, Message, Reply
+from chats.models import Chat, Reply
 from chats.realtime.doors import SUBPROTOCOL, check_host, check_origin, headers_of, principal_of, refuse
 from chats.realtime.sockets import SOCKETS, OpenSocket
 from chats.replies.database import in_database
 from chats.replies.follow import follow
-from chats.replies.present import MESSAGE_FIELDS, chat_notice_json, message_json, reply_json
+from chats.replies.present import chat_notice_json, message_json_of, reply_json
 from chats.replies.services import start_reply, stop_reply
 
 logger = structlog.get_logger(__name__)
@@ -203,12 +203,11 @@ def _start(principal: Principal, chat_id: UUID, body: dict[str, Any]) -> dict[st
     if wrong or texts["content"] is None:
         raise Invalid(fields=wrong or {"content": ["This is required."]})
     started = start_reply(principal.user, chat=_chat(principal, chat_id), **texts)
-    row = Message.objects.visible_to(principal.user).values(*MESSAGE_FIELDS).get(pk=started.message.pk)
     return {
         "type": "message.accepted",
         "client_id": texts["client_id"],
-        "message": message_json(row),
-        "reply": reply_json(started.reply),
+        "message": message_json_of(started.message),
+        "reply": reply_json(started.reply, [] if started.created else None),
     }
 
 

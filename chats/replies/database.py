@@ -1,13 +1,14 @@
 """The only way from async code to rows: one named sync function, run on a small fixed set of threads."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from typing import ParamSpec, TypeVar
 
 from django.conf import settings
-from django.db import close_old_connections
+from django.db import close_old_connections, connection
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -16,6 +17,23 @@ R = TypeVar("R")
 @cache
 def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(settings.ENGINE_THREADS, thread_name_prefix="engine")
+
+
+@contextmanager
+def relaxed_durability() -> Iterator[None]:
+    """Transactions in here survive the death of this process, but on SQLite not a power cut: they wait for no disk.
+
+    For what the next start of the server finds out anyway; never for what somebody was told is stored.
+    """
+    if not settings.IS_SQLITE:
+        yield
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA synchronous=NORMAL")
+        try:
+            yield
+        finally:
+            cursor.execute(f"PRAGMA synchronous={settings.SQLITE_SYNCHRONOUS}")
 
 
 async def in_database(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:

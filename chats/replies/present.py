@@ -5,7 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from chats.models import Chat, Reply
+from chats.models import Chat, Message, Reply
 from chats.usage.models import UsageRecord
 
 MESSAGE_FIELDS = (
@@ -42,6 +42,11 @@ def message_json(row: Mapping[str, Any]) -> dict[str, Any]:
     return shown
 
 
+def message_json_of(message: Message) -> dict[str, Any]:
+    """As `message_json`, of a message at hand."""
+    return message_json({name: getattr(message, name) for name in MESSAGE_FIELDS})
+
+
 def chat_notice_json(chat: Chat) -> dict[str, Any]:
     """What lists of chats show, for `chat.changed`."""
     return {
@@ -60,9 +65,10 @@ def money(value: Decimal | None) -> str | None:
     return None if value is None else f"{value.normalize():f}"
 
 
-def reply_json(reply: Reply) -> dict[str, Any]:
-    """One reply with what it used. Reads `reply.usage_records`: prefetch them in lists."""
-    records = list(reply.usage_records.all())
+def reply_json(reply: Reply, records: list[UsageRecord] | None = None) -> dict[str, Any]:
+    """One reply with what it used: `records`, or else those of `reply.usage_records`, to be prefetched in lists."""
+    if records is None:
+        records = list(reply.usage_records.all())
     return {
         "id": str(reply.pk),
         "chat": str(reply.chat_id),

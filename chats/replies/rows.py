@@ -19,8 +19,11 @@ from chats import doorbell
 from chats.catalog.services import target_of
 from chats.llm.values import ChatRequest, Target, Usage
 from chats.models import Chat, Message, Reply
-from chats.replies.present import MESSAGE_FIELDS, message_json, reply_json
+from chats.replies.database import relaxed_durability
+from chats.replies.present import message_json_of, reply_json
 from chats.replies.prompt import prompt_of
+from chats.usage.costs import estimated_usage
+from chats.usage.models import UsageRecord
 from chats.usage.services import record_usage
 
 # A lost attempt may have numbered events beyond its last snapshot (at most about 40 a second, for at most a second);
@@ -80,24 +83,24 @@ class Stored:
 def claim(reply_id: UUID, worker: str, *, stale_before: datetime) -> Job | None:
     """Take a waiting or abandoned reply, unless someone else was faster or an earlier one of its chat still runs."""
     earlier = Reply.objects.unfinished().filter(chat=OuterRef("chat"), created_at__lt=OuterRef("created_at"))
-    with transaction.atomic():
+    # A claim lost in a power cut leaves the reply waiting, which is right: no need to wait for the disk.
+    with relaxed_durability(), transaction.atomic():
         free = Reply.objects.claimable(stale_before).filter(~Exists(earlier), pk=reply_id)
-        reply = free.select_for_update(of=("self",)).select_related("chat", "model__provider").first()
+        rows = free.select_for_update(of=("self",)).select_related("chat", "user", "price", "model__provider")
+        reply = rows.order_by().first()
         if reply is None:
             return None
+        path = Message.objects.path_to(reply.prompt_id)
+        request = _request_of(reply, path)
+        if reply.attempt:
+            _book_lost_attempt(reply, request)
         if reply.stop_requested_at or reply.message_id is None:
             end(reply, Reply.Status.STOPPED)
             return None
         if reply.attempt >= settings.REPLY_MAX_ATTEMPTS:
             end(reply, Reply.Status.INTERRUPTED, "interrupted", INTERRUPTED_MESSAGE)
             return None
-        if reply.attempt:
-            reply.snapshot_seq += LOST_EVENTS_MARGIN
-        reply.status, reply.worker, reply.attempt = Reply.Status.RUNNING, worker, reply.attempt + 1
-        reply.heartbeat_at = timezone.now()
-        reply.started_at = reply.started_at or reply.heartbeat_at
-        reply.save(update_fields=["status", "worker", "attempt", "heartbeat_at", "started_at", "snapshot_seq"])
-        path = Message.objects.path_to(reply.prompt_id)
+        _hold(reply, worker)
     model = reply.model
     return Job(
         reply_id=reply.pk,
@@ -107,12 +110,34 @@ def claim(reply_id: UUID, worker: str, *, stale_before: datetime) -> Job | None:
         attempt=reply.attempt,
         last_seq=reply.snapshot_seq,
         target=target_of(model) if model and model.enabled and model.provider.enabled else None,
-        request=ChatRequest(
-            messages=prompt_of(path, system_prompt=reply.chat.system_prompt),
-            settings=model.default_settings if model else {},
-            max_output_tokens=model.max_output_tokens if model else None,
-        ),
+        request=request,
     )
+
+
+def _request_of(reply: Reply, path: Sequence[Message]) -> ChatRequest:
+    return ChatRequest(
+        messages=prompt_of(path, system_prompt=reply.chat.system_prompt),
+        settings=reply.model.default_settings if reply.model else {},
+        max_output_tokens=reply.model.max_output_tokens if reply.model else None,
+    )
+
+
+def _hold(reply: Reply, worker: str) -> None:
+    if reply.attempt:
+        reply.snapshot_seq += LOST_EVENTS_MARGIN
+    reply.status, reply.worker, reply.attempt = Reply.Status.RUNNING, worker, reply.attempt + 1
+    reply.heartbeat_at = timezone.now()
+    reply.started_at = reply.started_at or reply.heartbeat_at
+    reply.save(update_fields=["status", "worker", "attempt", "heartbeat_at", "started_at", "snapshot_seq"])
+
+
+def _book_lost_attempt(reply: Reply, request: ChatRequest) -> None:
+    """The provider worked for the attempt whose worker died, and bills it; what was stored of it is the estimate."""
+    message = Message.objects.filter(pk=reply.message_id).first()
+    if message is None or not (message.content or message.reasoning):
+        return
+    usage = estimated_usage(request, text=message.content, reasoning=message.reasoning)
+    record_usage(reply, message=message, usage=usage, is_estimated=True)
 
 
 def end(reply: Reply, status: Reply.Status, error_code: str = "", error_message: str = "") -> None:
@@ -146,7 +171,7 @@ def beat(worker: str, reply_ids: Sequence[UUID]) -> None:
 
 def save_snapshots(snapshots: Sequence[Snapshot]) -> None:
     """Make what viewers have seen durable: all running replies of this process in one transaction."""
-    with transaction.atomic():
+    with relaxed_durability(), transaction.atomic():
         for shot in snapshots:
             held = Reply.objects.held_by(shot.job.worker, shot.job.attempt).filter(pk=shot.job.reply_id)
             if held.update(snapshot_seq=shot.seq):
@@ -164,29 +189,36 @@ def release(snapshot: Snapshot) -> None:
 def finish(job: Job, ending: Ending) -> dict[str, Any] | None:
     """Store the end of a run, book it, and return the body of its last event; None if the reply is no longer ours."""
     with transaction.atomic():
-        # The chat first, as every verb does: two transactions that lock in another order wait for each other for ever.
-        Chat.objects.select_for_update(no_key=True).filter(pk=job.chat_id).first()
-        held = Reply.objects.held_by(job.worker, job.attempt).filter(pk=job.reply_id)
-        reply = held.select_for_update(of=("self",)).select_related("model__provider", "price", "user").first()
-        if reply is None:
-            return None
         now = timezone.now()
-        Message.objects.filter(pk=job.message_id).update(
-            content=ending.text, reasoning=ending.reasoning, tool_calls=list(ending.tool_calls), updated_at=now
-        )
+        # The chat first, as every verb does: two transactions that lock in another order wait for each other for ever.
+        Chat.objects.filter(pk=job.chat_id).update(updated_at=now)
+        held = Reply.objects.held_by(job.worker, job.attempt).filter(pk=job.reply_id)
+        rows = held.select_for_update(of=("self",)).select_related("message", "model__provider", "price", "user")
+        reply = rows.order_by().first()
+        if reply is None:
+            transaction.set_rollback(True)
+            return None
         reply.status, reply.snapshot_seq, reply.finished_at = ending.status, ending.seq, now
         reply.error_code, reply.error_message = ending.error_code, ending.error_message
         reply.first_token_at = ending.first_token_at
         reply.save(
             update_fields=["status", "snapshot_seq", "finished_at", "error_code", "error_message", "first_token_at"]
         )
+        if reply.message is not None:
+            _write_answer(reply.message, ending, now)
+        records = list(reply.usage_records.all()) if reply.attempt > 1 else []
         if ending.usage is not None:
-            message = Message.objects.filter(pk=job.message_id).first()
-            record_usage(reply, message=message, usage=ending.usage, is_estimated=ending.is_estimated)
-        Chat.objects.filter(pk=job.chat_id).update(updated_at=now)
-        body = finished_body(reply)
+            records.append(
+                record_usage(reply, message=reply.message, usage=ending.usage, is_estimated=ending.is_estimated)
+            )
         transaction.on_commit(partial(_announce, reply))
-    return body
+    return finished_body(reply, records)
+
+
+def _write_answer(message: Message, ending: Ending, when: datetime) -> None:
+    message.content, message.reasoning, message.tool_calls = ending.text, ending.reasoning, list(ending.tool_calls)
+    message.updated_at = when
+    message.save(update_fields=["content", "reasoning", "tool_calls", "updated_at"])
 
 
 def _announce(reply: Reply) -> None:
@@ -197,14 +229,13 @@ def _announce(reply: Reply) -> None:
         doorbell.ring("reply", pk)
 
 
-def finished_body(reply: Reply) -> dict[str, Any]:
+def finished_body(reply: Reply, records: list[UsageRecord]) -> dict[str, Any]:
     """The fields of `reply.finished`."""
-    shown = reply_json(reply)
-    message = Message.objects.filter(pk=reply.message_id).values(*MESSAGE_FIELDS).first()
+    shown = reply_json(reply, records)
     return {
         "status": shown["status"],
         "error": shown["error"],
-        "message": message_json(message) if message else None,
+        "message": message_json_of(reply.message) if reply.message else None,
         "usage": shown["usage"],
         "cost": shown["cost"],
     }
@@ -219,7 +250,7 @@ def stored_state(reply_id: UUID) -> Stored | None:
         seq=reply.snapshot_seq,
         text=reply.message.content,
         reasoning=reply.message.reasoning,
-        finished=finished_body(reply) if reply.is_finished else None,
+        finished=finished_body(reply, list(reply.usage_records.all())) if reply.is_finished else None,
     )
 
 

@@ -19,7 +19,7 @@ from chats.replies import rows
 from chats.replies.database import in_database
 from chats.replies.draft import Draft
 from chats.replies.log import ReplyLog
-from chats.usage.costs import estimated_tokens
+from chats.usage.costs import estimated_usage
 
 logger = structlog.get_logger(__name__)
 
@@ -197,14 +197,9 @@ class Run:
             return self.draft.usage, False
         if not self.draft.has_begun:
             return None, False
-        reasoning_tokens = estimated_tokens(self.log.reasoning)
         arguments = "".join(call["function"]["arguments"] for call in self.draft.tool_calls)
-        usage = Usage(
-            input_tokens=sum(estimated_tokens(message.content) for message in self.job.request.messages),
-            output_tokens=estimated_tokens(self.log.text + arguments) + reasoning_tokens,
-            reasoning_tokens=reasoning_tokens,
-        )
-        return usage, True
+        request, text, reasoning = self.job.request, self.log.text, self.log.reasoning
+        return estimated_usage(request, text=text, reasoning=reasoning, arguments=arguments), True
 
     async def _save(self, write: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
         """Write until the database takes it: a finished answer must not be lost to a restart of the database."""

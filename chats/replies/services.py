@@ -1,6 +1,7 @@
 """Verbs on replies. Every interface starts, retries and stops through these."""
 
 import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,7 +20,7 @@ from chats.catalog.services import usable_model
 from chats.errors import Conflict, Invalid, NotFound, TooMany
 from chats.models import Chat, Message, Reply
 from chats.replies import rows
-from chats.services import check_text, insert_chat, insert_message, lock_chat, title_from
+from chats.services import check_text, insert_chat, insert_messages, lock_chat, title_from
 
 CLIENT_ID_MAX_CHARACTERS = 64
 
@@ -60,12 +61,9 @@ def start_reply(
 
     def write() -> Reply:
         locked = lock_chat(chat) if chat else insert_chat(user, model=chosen, **chat_fields)
-        if locked.is_title_automatic and not locked.title:
-            locked.title = title_from(text)
-        locked.model = chosen
-        locked.save(update_fields=["title", "model"])
-        prompt = insert_message(locked, role=Message.Role.USER, content=text, parent_id=locked.current_leaf_id)
-        return _insert_reply(user, prompt, chosen, client_id, digest)
+        prompt = Message(chat=locked, parent_id=locked.current_leaf_id, role=Message.Role.USER, content=text)
+        title = locked.title or (title_from(text) if locked.is_title_automatic else "")
+        return _insert_reply(user, prompt, [prompt], chosen, client_id=client_id, digest=digest, title=title)
 
     return _write_once(user, client_id, digest, write)
 
@@ -86,10 +84,8 @@ def retry_reply(reply: Reply, *, model: str | None = None, client_id: str | None
             raise Conflict("This answer is still being written. Stop it first.")
         if current.prompt is None:
             raise NotFound("The message to answer was deleted.")
-        chat.model = chosen
-        chat.save(update_fields=["model"])
         current.prompt.chat = chat
-        return _insert_reply(user, current.prompt, chosen, client_id, digest)
+        return _insert_reply(user, current.prompt, [], chosen, client_id=client_id, digest=digest)
 
     return _write_once(user, client_id, digest, write)
 
@@ -107,26 +103,38 @@ def stop_reply(reply: Reply) -> Reply:
     return current
 
 
-def _insert_reply(user: User, prompt: Message, model: AIModel, client_id: str | None, digest: str) -> Reply:
-    """A queued reply and its still empty message below `prompt`."""
-    reply = Reply.objects.create(
-        chat=prompt.chat,
+def _insert_reply(
+    user: User,
+    prompt: Message,
+    new: Sequence[Message],
+    model: AIModel,
+    *,
+    client_id: str | None,
+    digest: str,
+    **chat_changes: Any,
+) -> Reply:
+    """A queued reply to `prompt`, its still empty message, and the `new` messages that lead to it."""
+    chat = prompt.chat
+    answer = Message(chat=chat, parent=prompt, role=Message.Role.ASSISTANT, model=model)
+    price = model.price_at(timezone.now())
+    answer.reply = Reply(
+        chat=chat,
         user=user,
         prompt=prompt,
+        message=answer,
         model=model,
-        price=model.price_at(timezone.now()),
+        price=price,
         client_id=client_id,
         request_digest=digest,
     )
-    reply.message = insert_message(
-        prompt.chat, role=Message.Role.ASSISTANT, parent_id=prompt.pk, reply=reply, model=model
-    )
-    reply.save(update_fields=["message"])
-    transaction.on_commit(partial(doorbell.ring, "reply", reply.pk))
-    return reply
+    # The two refer to each other: the database checks that only when the transaction ends.
+    insert_messages(chat, [*new, answer], model=model, **chat_changes)
+    answer.reply.save(force_insert=True)
+    transaction.on_commit(partial(doorbell.ring, "reply", answer.reply.pk))
+    return answer.reply
 
 
-def _write_once(user: User, client_id: str | None, digest: str, write: Any) -> StartedReply:
+def _write_once(user: User, client_id: str | None, digest: str, write: Callable[[], Reply]) -> StartedReply:
     try:
         with transaction.atomic(durable=True):
             reply = write()

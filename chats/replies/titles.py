@@ -15,7 +15,7 @@ from chats.llm.values import ChatMessage, ChatRequest, Limits, Target, Usage
 from chats.models import Chat, Reply
 from chats.replies.database import in_database
 from chats.services import title_from
-from chats.usage.costs import estimated_tokens
+from chats.usage.costs import estimated_usage
 from chats.usage.models import UsageRecord
 from chats.usage.services import record_usage
 
@@ -83,14 +83,10 @@ def _store(job: TitleJob, text: str, usage: Usage | None) -> None:
 
 
 def _book(reply: Reply, job: TitleJob, text: str, usage: Usage | None) -> None:
-    estimate = Usage(
-        input_tokens=sum(estimated_tokens(message.content) for message in job.request.messages),
-        output_tokens=estimated_tokens(text),
-    )
     record_usage(
         reply,
         message=reply.message,
-        usage=usage or estimate,
+        usage=usage or estimated_usage(job.request, text=text),
         is_estimated=usage is None,
         purpose=UsageRecord.Purpose.TITLE,
     )

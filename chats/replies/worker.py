@@ -29,6 +29,7 @@ class Worker:
     def __init__(self) -> None:
         self.name = f"{socket.gethostname()[:32]}:{os.getpid()}:{secrets.token_hex(4)}"
         self.runs: dict[UUID, Run] = {}
+        self._claiming: dict[UUID, bool] = {}  # whether a ring came while the row was being claimed
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_leaving = False
         self._stop_listening: Callable[[], None] | None = None
@@ -62,15 +63,22 @@ class Worker:
         """Someone changed this reply: it is new, or to be stopped."""
         if run := self.runs.get(reply_id):
             await self._heed_stops([run])
+        elif reply_id in self._claiming:
+            self._claiming[reply_id] = True
         elif not self._is_leaving:
             await self._take_up(reply_id, stale_before=rows.stale_moment())
 
     async def _take_up(self, reply_id: UUID, *, stale_before: datetime) -> None:
-        job = await in_database(rows.claim, reply_id, self.name, stale_before=stale_before)
-        if job is not None:
-            run = self.runs[job.reply_id] = Run(job, LOGS.open(job.reply_id, last_seq=job.last_seq))
-            self._spawn(self._run(run), name=f"reply:{job.reply_id}")
-            # A stop that came between the claim and this line rang while nobody knew the run.
+        self._claiming[reply_id] = False
+        try:
+            job = await in_database(rows.claim, reply_id, self.name, stale_before=stale_before)
+        finally:
+            was_rung_meanwhile = self._claiming.pop(reply_id)
+        if job is None:
+            return
+        run = self.runs[job.reply_id] = Run(job, LOGS.open(job.reply_id, last_seq=job.last_seq))
+        self._spawn(self._run(run), name=f"reply:{job.reply_id}")
+        if was_rung_meanwhile:
             await self._heed_stops([run])
 
     async def _heed_stops(self, runs: list[Run]) -> None:
@@ -120,7 +128,7 @@ class Worker:
         """Take up what no ring told of: replies left queued, and those whose worker is gone."""
         stale_before = timezone.now() if everything else rows.stale_moment()
         for reply_id in await in_database(rows.unfinished_ids, stale_before=stale_before):
-            if reply_id not in self.runs:
+            if reply_id not in self.runs and reply_id not in self._claiming:
                 await self._take_up(reply_id, stale_before=stale_before)
 
     def _spawn(self, work: Any, *, name: str | None = None) -> None:

@@ -4,7 +4,7 @@ import math
 from decimal import Decimal
 
 from chats.catalog.models import Price
-from chats.llm.values import Usage
+from chats.llm.values import ChatRequest, Usage
 
 MILLION = Decimal(1_000_000)
 # English prose runs near four bytes a token with every common tokenizer; used only where a provider sent no count.
@@ -28,6 +28,16 @@ def cost_of(usage: Usage, price: Price | None) -> Decimal | None:
         + usage.output_tokens * price.output_per_million
     )
     return tokens_cost / MILLION + price.per_request
+
+
+def estimated_usage(request: ChatRequest, *, text: str, reasoning: str = "", arguments: str = "") -> Usage:
+    """What an answer to `request` must have used, for a provider that sent no count."""
+    reasoning_tokens = estimated_tokens(reasoning)
+    return Usage(
+        input_tokens=sum(estimated_tokens(message.content) for message in request.messages),
+        output_tokens=estimated_tokens(text + arguments) + reasoning_tokens,
+        reasoning_tokens=reasoning_tokens,
+    )
 
 
 def estimated_tokens(text: str) -> int:
