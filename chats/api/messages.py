@@ -77,7 +77,8 @@ class ChatMessageResource(Resource):
         """Say something and start the answer to it.
 
         201 as soon as both are stored; 200 when the same `client_id` was sent before. Follow the reply at
-        `/api/v1/replies/{id}/events/`, or send `Accept: text/event-stream` and get its events here.
+        `/api/v1/replies/{id}/events/`, or send `Accept: text/event-stream` and get its events here; the header
+        Location then names the reply.
         """
         chat = found(Chat.objects.editable_by(person(request)), chat_id)
         said = checked(SendForm, request)

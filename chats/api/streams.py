@@ -8,6 +8,7 @@ from uuid import UUID
 
 import orjson
 from django.http import StreamingHttpResponse
+from django.urls import reverse
 from rest_framework.request import Request
 
 from accounts.authentication import Principal, is_still_valid
@@ -36,7 +37,8 @@ def wants_stream(request: Request) -> bool:
 def event_stream(request: Request, reply_id: UUID, *, after: int = 0) -> StreamingHttpResponse:
     """The events of a reply as Server-Sent Events, as long as the credential they were asked with holds."""
     events = _while_valid(principal(request), follow(reply_id, after))
-    return StreamingHttpResponse(sse(events), content_type=EVENT_STREAM, headers=STREAM_HEADERS)
+    headers = STREAM_HEADERS | {"Location": reverse("api:replies-detail", args=[reply_id])}
+    return StreamingHttpResponse(sse(events), content_type=EVENT_STREAM, headers=headers)
 
 
 def answer_when_finished(request: Request, reply_id: UUID) -> StreamingHttpResponse:

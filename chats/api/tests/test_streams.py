@@ -1,0 +1,220 @@
+"""Answers as they are written, over real HTTP."""
+
+import json
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
+from urllib.parse import urlsplit
+
+import pytest
+
+from accounts.models import ApiKey
+from accounts.services import create_api_key
+from chats import services
+from chats.api import streams
+from chats.llm.tests.fake_provider import Script
+from chats.models import Chat, Message, Reply
+
+
+class Program:
+    """What a person's program sees of the live server."""
+
+    def __init__(self, live, user):
+        self.address = urlsplit(live.base_url).netloc
+        _, secret = create_api_key(user, name="program")
+        self.headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"}
+
+    @contextmanager
+    def open(self, verb, path, body=None, **headers):
+        with closing(HTTPConnection(self.address, timeout=20)) as connection:
+            connection.request(verb, f"/api/v1/{path}", body and json.dumps(body), self.headers | headers)
+            with connection.getresponse() as response:
+                yield response
+
+    def status(self, verb, path, **headers):
+        with self.open(verb, path, **headers) as response:
+            return response.status
+
+    def json(self, verb, path, body=None):
+        with self.open(verb, path, body) as response:
+            return response.status, json.loads(response.read())
+
+    def events(self, verb, path, body=None, **headers):
+        headers = {"Accept": "text/event-stream"} | headers
+        with self.open(verb, path, body, **headers) as response:
+            assert response.headers["Content-Type"] == "text/event-stream"
+            return list(events_of(response))
+
+
+def events_of(response):
+    for line in response:
+        name, _, value = line.decode().rstrip("\n").partition(": ")
+        if name == "id":
+            number = int(value)
+        elif name == "data":
+            event = json.loads(value)
+            assert event["seq"] == number
+            yield event
+
+
+def text_of(events):
+    text = ""
+    for event in events:
+        if event["type"] in {"reply.snapshot", "reply.restarted"}:
+            text = event["text"]
+        elif event["type"] == "text.delta":
+            text += event["text"]
+    return text
+
+
+@pytest.fixture
+def program(live, openai_model, owner):
+    return Program(live, owner)
+
+
+@pytest.fixture
+def says(fake_provider):
+    """`says(text=…)`: how the model answers from now on."""
+
+    def script(**how):
+        fake_provider.script("fake-1", Script(**how))
+
+    return script
+
+
+@pytest.fixture
+def chat(owner, openai_model):
+    return services.create_chat(owner, model=openai_model)
+
+
+def test_sending_can_stream_the_answer(program, chat, says):
+    says(text="one two three")
+    events = program.events("POST", f"chats/{chat.pk}/messages/", {"content": "Count"})
+    assert events[0]["type"] == "reply.started"
+    reply = Reply.objects.select_related("prompt").get(pk=events[0]["reply"])
+    assert events[0]["message"] == str(reply.message_id)
+    assert reply.prompt.content == "Count"
+    assert events[-1]["type"] == "reply.finished"
+    assert events[-1]["status"] == "completed"
+    assert text_of(events) == "one two three"
+    assert [event["seq"] for event in events] == list(range(events[0]["seq"], events[-1]["seq"] + 1))
+
+
+def test_a_stream_is_passed_on_by_every_proxy_at_once(program, chat):
+    headers = {"Accept": "text/event-stream"}
+    with program.open("POST", f"chats/{chat.pk}/messages/", {"content": "x"}, **headers) as response:
+        assert response.status == 200
+        assert response.headers["Cache-Control"] == "no-cache, no-transform"
+        assert response.headers["X-Accel-Buffering"] == "no"
+        assert response.headers["X-Request-ID"]
+        assert response.headers["Location"] == f"/api/v1/replies/{Reply.objects.get().pk}/"
+
+
+def test_from_every_number_on_the_rest_completes_the_text(program, chat, says):
+    says(text="one two three four five")
+    started = program.json("POST", f"chats/{chat.pk}/messages/", {"content": "Count"})[1]
+    path = f"replies/{started['reply']['id']}/events/"
+    all_events = program.events("GET", path)
+    for seen in range(all_events[-1]["seq"] + 1):
+        rest = program.events("GET", path, **{"Last-Event-ID": str(seen)})
+        assert rest == program.events("GET", f"{path}?after={seen}")
+        known = [event for event in all_events if event["seq"] <= seen]
+        assert text_of(known + rest) == "one two three four five"
+
+
+def test_numbers_that_are_none_are_refused(program, chat):
+    started = program.json("POST", f"chats/{chat.pk}/messages/", {"content": "Count"})[1]
+    path = f"replies/{started['reply']['id']}/events/"
+    assert program.json("GET", f"{path}?after=x")[0] == 400
+    assert program.status("GET", path, **{"Last-Event-ID": "-1"}) == 400
+
+
+def test_asking_makes_a_chat_and_gives_the_finished_answer(program, says, openai_model):
+    says(text="Forty-two.")
+    body = {"message": "What is it?", "use_rag": True, "limit": 5, "space": "work", "model": openai_model.name}
+    status, answer = program.json("POST", "chat/", body)
+    assert status == 200
+    assert answer["reply"]["status"] == "completed"
+    assert (answer["message"]["role"], answer["message"]["content"]) == ("assistant", "Forty-two.")
+    assert answer["message"]["sources"] == []
+    assert answer["reply"]["cost"] is not None
+    chat = Chat.objects.get(pk=answer["chat"])
+    assert (chat.space, chat.title) == ("work", "What is it?")
+
+
+def test_asking_goes_on_in_a_chat_that_is_named(program, chat):
+    program.json("POST", "chat/", {"message": "one", "chat": str(chat.pk)})
+    answer = program.json("POST", "chat/", {"message": "two", "chat": str(chat.pk)})[1]
+    chat.refresh_from_db()
+    said = [message.content for message in Message.objects.path_to(chat.current_leaf_id)]
+    assert said[::2] == ["one", "two"]
+    assert str(chat.current_leaf_id) == answer["message"]["id"]
+
+
+def test_asking_can_stream(program, says):
+    says(text="one two")
+    events = program.events(
+        "POST", "chat/", {"message": "Hi", "model": "fake-1", "stream": True}, Accept="application/json"
+    )
+    assert text_of(events) == "one two"
+
+
+def test_asking_a_model_that_is_off_stores_nothing(program, openai_model):
+    openai_model.enabled = False
+    openai_model.save()
+    status, refusal = program.json("POST", "chat/", {"message": "x", "model": openai_model.name})
+    assert (status, refusal["error"]["code"]) == (400, "model_unavailable")
+    assert not Chat.objects.exists()
+
+
+def test_a_failed_answer_says_why(program, says):
+    says(status=401, body={"error": {"message": "bad key"}})
+    status, answer = program.json("POST", "chat/", {"message": "Hi", "model": "fake-1"})
+    assert status == 200
+    assert answer["reply"]["status"] == "failed"
+    assert answer["reply"]["error"]["code"] == "provider_refused"
+
+
+def test_a_chat_that_is_deleted_while_one_waits_is_missing_in_the_answer(program, chat, says):
+    says(hang=True)
+    with program.open("POST", "chat/", {"message": "Hi", "chat": str(chat.pk)}) as response:
+        assert program.status("DELETE", f"chats/{chat.pk}/") == 204
+        assert json.loads(response.read())["error"]["code"] == "not_found"
+
+
+def test_stopping_twice_ends_the_reply_once(program, chat, says):
+    says(text="word " * 500, tokens_per_second=20)
+    started = program.json("POST", f"chats/{chat.pk}/messages/", {"content": "Count"})[1]
+    path = f"replies/{started['reply']['id']}/"
+    with program.open("GET", f"{path}events/") as response:
+        events = events_of(response)
+        while next(events)["type"] != "text.delta":
+            pass
+        assert [program.json("POST", f"{path}stop/")[0] for _ in range(2)] == [200, 200]
+        assert list(events)[-1]["status"] == "stopped"
+    assert program.json("POST", f"{path}stop/")[1]["status"] == "stopped"
+
+
+def test_a_retry_answers_the_same_message_beside_the_first_answer(program, chat):
+    first = program.json("POST", f"chats/{chat.pk}/messages/", {"content": "Hi"})[1]
+    program.events("GET", f"replies/{first['reply']['id']}/events/")
+    path = f"replies/{first['reply']['id']}/retry/"
+    status, second = program.json("POST", path, {"client_id": "a"})
+    assert status == 201
+    assert second["message"]["id"] == first["message"]["id"]
+    assert second["reply"]["message"] != first["reply"]["message"]
+    again = program.json("POST", path, {"client_id": "a"})
+    assert (again[0], again[1]["reply"]["id"]) == (200, second["reply"]["id"])
+    program.events("GET", f"replies/{second['reply']['id']}/events/")
+    assert Message.objects.filter(parent=first["message"]["id"]).count() == 2
+
+
+def test_a_stream_ends_when_its_key_is_revoked(program, chat, says, monkeypatch):
+    monkeypatch.setattr(streams, "RECHECK_SECONDS", 0)
+    says(text="word " * 500, tokens_per_second=20)
+    headers = {"Accept": "text/event-stream"}
+    with program.open("POST", f"chats/{chat.pk}/messages/", {"content": "Hi"}, **headers) as response:
+        events = events_of(response)
+        assert next(events)["type"] == "reply.started"
+        ApiKey.objects.update(revoked_at="2020-01-01T00:00:00Z")
+        assert "reply.finished" not in [event["type"] for event in events]
+    assert Reply.objects.get().status == Reply.Status.RUNNING
