@@ -125,6 +125,12 @@ async def test_nothing_is_read_after_done(ask: Ask) -> None:
     assert (await ask(Script(raw=[chunk({"content": "a"}) + STOP + chunk({"content": "b"})]))).text == "a"
 
 
+async def test_an_end_without_its_empty_line_is_understood(ask: Ask) -> None:
+    finish = chunk({"content": "a"}, finish_reason="length").rstrip()
+    assert (await ask(Script(raw=[finish]))).finish == "length"
+    assert (await ask(Script(raw=[finish + b"\n\ndata: [DONE]"]))).finish == "length"
+
+
 async def test_a_line_of_a_megabyte_is_read(ask: Ask) -> None:
     assert len((await ask(Script(chunks=["x" * 1_000_000]))).text) == 1_000_000
 

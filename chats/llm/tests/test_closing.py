@@ -84,6 +84,14 @@ async def test_an_end_of_the_body_that_lags_behind_is_waited_for(ask: Ask, fake_
     assert fake_provider.connections == 1
 
 
+async def test_what_follows_done_is_read_and_dropped(ask: Ask, fake_provider: FakeProvider) -> None:
+    done = b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
+    outcome = await ask(Script(raw=[done, b": bye\n\n", b": bye\n\n"], tokens_per_second=100))
+    assert (outcome.finish, outcome.text) == ("stop", "")
+    await ask()
+    assert fake_provider.connections == 1
+
+
 async def test_a_body_that_does_not_end_is_closed(ask: Ask, fake_provider: FakeProvider, eventually) -> None:
     done = b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
     outcome = await ask(Script(raw=[done, b""], stall_after=1))
