@@ -323,7 +323,7 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
     "PREPROCESSING_HOOKS": ["chats.api.schema.without_twins"],
-    "POSTPROCESSING_HOOKS": ["chats.api.schema.add_failures"],
+    "POSTPROCESSING_HOOKS": ["chats.api.schema.add_failures", "chats.api.schema.add_summaries"],
 }
 
 # ---------------------------------------------------------------- logs

@@ -1,5 +1,6 @@
 """What drf-spectacular can't see by itself: above all how every endpoint may fail."""
 
+import re
 from typing import Any
 
 ERROR_SCHEMA = {
@@ -53,6 +54,14 @@ def add_failures(result: dict[str, Any], **_: Any) -> dict[str, Any]:
         for method, operation in operations.items():
             for status in sorted(_failures_of(method, operation)):
                 operation["responses"].setdefault(str(status), _failure(status))
+    return result
+
+
+def add_summaries(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """Postprocessing hook: the first sentence of a description is its headline too."""
+    for operations in result["paths"].values():
+        for operation in operations.values():
+            operation["summary"] = re.split(r"[.:;]", operation["description"], maxsplit=1)[0]
     return result
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 from django.conf import settings
+from django.core.exceptions import RequestDataTooBig
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
@@ -35,12 +36,8 @@ class JSONParser(BaseParser):
     media_type = "application/json"
 
     def parse(self, stream: Any, *_: Any, **__: Any) -> dict[str, Any]:
-        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-        raw = stream.read(limit + 1)
-        if len(raw) > limit:
-            raise TooLarge(f"The body is larger than {limit:,} bytes.")
         try:
-            body = json.loads(raw.decode(), object_pairs_hook=_distinct, parse_constant=_refuse_constant)
+            body = json.loads(_read(stream).decode(), object_pairs_hook=_distinct, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
             # Python quotes up to the whole body for some errors; the first words say where it is.
             raise Invalid(f"The body is not valid JSON: {str(error)[:200]}") from None
@@ -61,6 +58,18 @@ class AlwaysJSON(DefaultContentNegotiation):
     ) -> tuple[BaseRenderer, str]:
         renderer = next(iter(renderers))
         return renderer, renderer.media_type
+
+
+def _read(stream: Any) -> bytes:
+    limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    too_large = TooLarge(f"The body is larger than {limit:,} bytes.")
+    try:
+        raw: bytes = stream.read(limit + 1)
+    except RequestDataTooBig:
+        raise too_large from None
+    if len(raw) > limit:
+        raise too_large
+    return raw
 
 
 def _plain(value: Any) -> str:
