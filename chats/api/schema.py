@@ -61,7 +61,7 @@ def add_summaries(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     """Postprocessing hook: the first sentence of a description is its headline too."""
     for operations in result["paths"].values():
         for operation in operations.values():
-            operation["summary"] = re.split(r"[.:;]", operation["description"], maxsplit=1)[0]
+            operation["summary"] = re.split(r"[.:;](?=\s|$)", operation["description"], maxsplit=1)[0]
     return result
 
 
