@@ -1,6 +1,7 @@
 """What every page of a signed-in person has in common: who may enter, how a refusal looks, and whose clock it is."""
 
 from collections.abc import Callable
+from datetime import UTC, tzinfo
 from functools import wraps
 from typing import Concatenate, Final, ParamSpec
 from zoneinfo import ZoneInfo
@@ -73,9 +74,9 @@ def _refuse(request: HttpRequest, error: errors.DomainError) -> HttpResponse:
     return response
 
 
-def _zone_of(request: HttpRequest) -> ZoneInfo:
+def _zone_of(request: HttpRequest) -> tzinfo:
     """The browser's time zone, which a script keeps in a cookie; UTC until it has run."""
     try:
-        return ZoneInfo(request.COOKIES.get("timezone", "UTC"))
-    except (ValueError, OSError):
-        return ZoneInfo("UTC")
+        return ZoneInfo(request.COOKIES["timezone"])
+    except (KeyError, ValueError, OSError):
+        return UTC

@@ -59,6 +59,11 @@ class Entry:
         return self.is_last and self.reply is not None and self.reply.is_finished
 
     @property
+    def tools(self) -> list[str]:
+        """Names of the tools it called."""
+        return [_tool_name(call) for call in self.message.tool_calls]
+
+    @property
     def author(self) -> str:
         if self.message.role == Message.Role.USER:
             return "You"
@@ -80,6 +85,13 @@ class History:
         return next((entry for entry in reversed(self.entries) if entry.is_growing), None)
 
 
+def _tool_name(call: Any) -> str:
+    # Programs write these through the API, in whatever shape they have them.
+    described = call.get("function", call) if isinstance(call, dict) else None
+    name = described.get("name") if isinstance(described, dict) else None
+    return name if name and isinstance(name, str) else "a tool"
+
+
 def history_of(user: User, chat: Chat, *, before: UUID | None = None) -> History:
     """A page of the current branch, in order. Raises Http404 when `before` is not in it."""
     ids = Message.objects.visible_to(user).path_ids(chat.current_leaf_id) if chat.current_leaf_id else []
@@ -93,7 +105,9 @@ def history_of(user: User, chat: Chat, *, before: UUID | None = None) -> History
 
 def entries_of(user: User, ids: Sequence[UUID], *, leaf: UUID | None) -> list[Entry]:
     """The messages with these ids, in this order, as far as `user` may see them."""
-    messages = Message.objects.visible_to(user).select_related("model", "reply").prefetch_related("reply__usage_records")
+    messages = (
+        Message.objects.visible_to(user).select_related("model", "reply").prefetch_related("reply__usage_records")
+    )
     found = messages.in_bulk(list(ids))
     budget = markdown.Budget.of_page()
     return [_entry(found[pk], budget, is_last=pk == leaf) for pk in ids if pk in found]

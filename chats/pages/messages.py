@@ -24,9 +24,7 @@ def send(request: PageRequest, chat_id: UUID | None = None) -> HttpResponse:
     text = request.POST.get("content", "").replace("\r\n", "\n")
     model, client_id = request.POST.get("model", ""), request.POST.get("client_id", "")
     try:
-        started = start_reply(
-            request.user, content=text, chat=chat, model=model or None, client_id=client_id or None
-        )
+        started = start_reply(request.user, content=text, chat=chat, model=model or None, client_id=client_id or None)
     except DomainError as error:
         if request.htmx:
             raise

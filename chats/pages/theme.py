@@ -1,8 +1,10 @@
-"""Light, dark, or as the system has it: remembered in a cookie."""
+"""Light, dark, or as the system has it: remembered in a cookie, and with the person who is signed in."""
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST
+
+from accounts.services import update_profile
 
 THEMES = ("light", "dark", "system")
 REMEMBERED_SECONDS = 365 * 24 * 3600
@@ -18,6 +20,8 @@ def _back_from(request: HttpRequest) -> str:
 def choose(request: HttpRequest) -> HttpResponse:
     theme = request.POST.get("theme")
     theme = theme if theme in THEMES else "system"
+    if request.user.is_authenticated:
+        update_profile(request.user, preferences={"theme": theme})
     response = HttpResponseRedirect(_back_from(request))
     response.set_cookie("theme", theme, max_age=REMEMBERED_SECONDS, samesite="Lax", secure=request.is_secure())
     return response
