@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from django.conf import settings
-from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
@@ -99,7 +98,7 @@ class AIModelQuerySet(models.QuerySet["AIModel"]):
     def visible_to(self, user: "User") -> Self:
         """Enabled models this person may use: those open to everyone, and those of a group they are in."""
         limits = AIModel.groups.through.objects.filter(aimodel=models.OuterRef("pk"))
-        theirs = limits.filter(group__in=Group.objects.filter(user=user))
+        theirs = limits.filter(group__user=user)
         return self.enabled().filter(~models.Exists(limits) | models.Exists(theirs))
 
     def named(self, reference: str) -> Self:

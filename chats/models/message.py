@@ -23,7 +23,7 @@ class MessageQuerySet(models.QuerySet["Message"]):
     def path_ids(self, leaf: UUID) -> list[UUID]:
         """Ids from the root of the tree down to `leaf`, in one query whatever the depth."""
         with connection.cursor() as cursor:
-            cursor.execute(_PATH + "SELECT id FROM path ORDER BY depth DESC", [_stored(leaf)])
+            cursor.execute(_PATH + "SELECT id FROM path ORDER BY depth DESC", [_stored(leaf)])  # noqa: S608 - constants
             return [Message._meta.pk.to_python(row[0]) for row in cursor.fetchall()]
 
     def path_to(self, leaf: UUID | None) -> list["Message"]:

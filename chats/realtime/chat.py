@@ -25,7 +25,7 @@ from chats.realtime.doors import SUBPROTOCOL, check_host, check_origin, headers_
 from chats.realtime.sockets import SOCKETS, OpenSocket
 from chats.replies.database import in_database
 from chats.replies.follow import follow
-from chats.replies.present import chat_notice_json, message_json_of, reply_json
+from chats.replies.present import NOTICE_FIELDS, chat_notice_json, message_json_of, reply_json
 from chats.replies.services import start_reply, stop_reply
 
 logger = structlog.get_logger(__name__)
@@ -216,5 +216,5 @@ def _stop(principal: Principal, chat_id: UUID, reply_id: Any) -> None:
 
 
 def _notice(principal: Principal, chat_id: UUID) -> dict[str, Any] | None:
-    chat = Chat.objects.visible_to(principal.user).filter(pk=chat_id).first()
-    return chat_notice_json(chat) if chat else None
+    row = Chat.objects.visible_to(principal.user).filter(pk=chat_id).order_by().values(*NOTICE_FIELDS).first()
+    return chat_notice_json(row) if row else None

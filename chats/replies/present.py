@@ -5,7 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from chats.models import Chat, Message, Reply
+from chats.models import Message, Reply
 from chats.usage.models import UsageRecord
 
 MESSAGE_FIELDS = (
@@ -26,6 +26,7 @@ MESSAGE_FIELDS = (
     "created_at",
     "updated_at",
 )
+NOTICE_FIELDS = ("id", "title", "space", "pinned", "archived", "current_leaf_id", "updated_at")
 TOKEN_FIELDS = ("input_tokens", "cached_input_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
 
 
@@ -47,17 +48,12 @@ def message_json_of(message: Message) -> dict[str, Any]:
     return message_json({name: getattr(message, name) for name in MESSAGE_FIELDS})
 
 
-def chat_notice_json(chat: Chat) -> dict[str, Any]:
-    """What lists of chats show, for `chat.changed`."""
-    return {
-        "id": str(chat.pk),
-        "title": chat.title,
-        "space": chat.space,
-        "pinned": chat.pinned,
-        "archived": chat.archived,
-        "current_leaf": str(chat.current_leaf_id) if chat.current_leaf_id else None,
-        "updated_at": moment(chat.updated_at),
-    }
+def chat_notice_json(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What lists of chats show, for `chat.changed`; from `.values(*NOTICE_FIELDS)`."""
+    leaf = row["current_leaf_id"]
+    shown = {**row, "id": str(row["id"]), "updated_at": moment(row["updated_at"])}
+    del shown["current_leaf_id"]
+    return shown | {"current_leaf": str(leaf) if leaf else None}
 
 
 def money(value: Decimal | None) -> str | None:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
 from chats import doorbell
@@ -34,16 +34,21 @@ INTERRUPTED_MESSAGE = "The server was interrupted while answering. The text so f
 
 @dataclass(frozen=True)
 class Job:
-    """A reply this worker now holds, with all it needs to run it."""
+    """A reply this worker now holds, with all it needs to run it. `reply` is as it was when it was claimed."""
 
-    reply_id: UUID
-    chat_id: UUID
-    message_id: UUID
-    worker: str
-    attempt: int
-    last_seq: int
+    reply: Reply
+    message: Message
     target: Target | None
     request: ChatRequest
+
+    @property
+    def reply_id(self) -> UUID:
+        return self.reply.pk
+
+    @property
+    def held(self) -> QuerySet[Reply]:
+        """The row, as long as it is still ours."""
+        return Reply.objects.held_by(self.reply.worker, self.reply.attempt).filter(pk=self.reply.pk)
 
 
 @dataclass(frozen=True)
@@ -86,15 +91,15 @@ def claim(reply_id: UUID, worker: str, *, stale_before: datetime) -> Job | None:
     # A claim lost in a power cut leaves the reply waiting, which is right: no need to wait for the disk.
     with relaxed_durability(), transaction.atomic():
         free = Reply.objects.claimable(stale_before).filter(~Exists(earlier), pk=reply_id)
-        rows = free.select_for_update(of=("self",)).select_related("chat", "user", "price", "model__provider")
-        reply = rows.order_by().first()
+        related = ("chat", "user", "price", "message", "model__provider")
+        reply = free.select_for_update(of=("self",)).select_related(*related).order_by().first()
         if reply is None:
             return None
         path = Message.objects.path_to(reply.prompt_id)
         request = _request_of(reply, path)
         if reply.attempt:
             _book_lost_attempt(reply, request)
-        if reply.stop_requested_at or reply.message_id is None:
+        if reply.stop_requested_at or reply.message is None:
             end(reply, Reply.Status.STOPPED)
             return None
         if reply.attempt >= settings.REPLY_MAX_ATTEMPTS:
@@ -103,12 +108,8 @@ def claim(reply_id: UUID, worker: str, *, stale_before: datetime) -> Job | None:
         _hold(reply, worker)
     model = reply.model
     return Job(
-        reply_id=reply.pk,
-        chat_id=reply.chat_id,
-        message_id=reply.message_id,
-        worker=worker,
-        attempt=reply.attempt,
-        last_seq=reply.snapshot_seq,
+        reply=reply,
+        message=reply.message,
         target=target_of(model) if model and model.enabled and model.provider.enabled else None,
         request=request,
     )
@@ -133,7 +134,7 @@ def _hold(reply: Reply, worker: str) -> None:
 
 def _book_lost_attempt(reply: Reply, request: ChatRequest) -> None:
     """The provider worked for the attempt whose worker died, and bills it; what was stored of it is the estimate."""
-    message = Message.objects.filter(pk=reply.message_id).first()
+    message = reply.message
     if message is None or not (message.content or message.reasoning):
         return
     usage = estimated_usage(request, text=message.content, reasoning=message.reasoning)
@@ -160,7 +161,7 @@ def to_be_stopped(jobs: Sequence[Job]) -> set[UUID]:
     ids = [job.reply_id for job in jobs]
     wanted = Reply.objects.filter(pk__in=ids, status=Reply.Status.RUNNING, stop_requested_at__isnull=True)
     going_on = set(wanted.values_list("pk", "worker", "attempt"))
-    return {job.reply_id for job in jobs if (job.reply_id, job.worker, job.attempt) not in going_on}
+    return {job.reply_id for job in jobs if (job.reply_id, job.reply.worker, job.reply.attempt) not in going_on}
 
 
 def beat(worker: str, reply_ids: Sequence[UUID]) -> None:
@@ -173,52 +174,48 @@ def save_snapshots(snapshots: Sequence[Snapshot]) -> None:
     """Make what viewers have seen durable: all running replies of this process in one transaction."""
     with relaxed_durability(), transaction.atomic():
         for shot in snapshots:
-            held = Reply.objects.held_by(shot.job.worker, shot.job.attempt).filter(pk=shot.job.reply_id)
-            if held.update(snapshot_seq=shot.seq):
-                Message.objects.filter(pk=shot.job.message_id).update(content=shot.text, reasoning=shot.reasoning)
+            if shot.job.held.update(snapshot_seq=shot.seq):
+                Message.objects.filter(pk=shot.job.message.pk).update(content=shot.text, reasoning=shot.reasoning)
 
 
 def release(snapshot: Snapshot) -> None:
     """Hand a running reply over: whoever looks next may claim it at once."""
     save_snapshots([snapshot])
-    job = snapshot.job
-    held = Reply.objects.held_by(job.worker, job.attempt).filter(pk=job.reply_id)
-    held.update(status=Reply.Status.QUEUED, worker="", heartbeat_at=None)
+    snapshot.job.held.update(status=Reply.Status.QUEUED, worker="", heartbeat_at=None)
 
 
 def finish(job: Job, ending: Ending) -> dict[str, Any] | None:
     """Store the end of a run, book it, and return the body of its last event; None if the reply is no longer ours."""
+    reply, message, now = job.reply, job.message, timezone.now()
+    changes = {
+        "status": ending.status,
+        "snapshot_seq": ending.seq,
+        "finished_at": now,
+        "first_token_at": ending.first_token_at,
+        "error_code": ending.error_code,
+        "error_message": ending.error_message,
+    }
+    answer = {
+        "content": ending.text,
+        "reasoning": ending.reasoning,
+        "tool_calls": list(ending.tool_calls),
+        "updated_at": now,
+    }
     with transaction.atomic():
-        now = timezone.now()
         # The chat first, as every verb does: two transactions that lock in another order wait for each other for ever.
-        Chat.objects.filter(pk=job.chat_id).update(updated_at=now)
-        held = Reply.objects.held_by(job.worker, job.attempt).filter(pk=job.reply_id)
-        rows = held.select_for_update(of=("self",)).select_related("message", "model__provider", "price", "user")
-        reply = rows.order_by().first()
-        if reply is None:
+        Chat.objects.filter(pk=reply.chat_id).update(updated_at=now)
+        if not job.held.update(**changes):
             transaction.set_rollback(True)
             return None
-        reply.status, reply.snapshot_seq, reply.finished_at = ending.status, ending.seq, now
-        reply.error_code, reply.error_message = ending.error_code, ending.error_message
-        reply.first_token_at = ending.first_token_at
-        reply.save(
-            update_fields=["status", "snapshot_seq", "finished_at", "error_code", "error_message", "first_token_at"]
-        )
-        if reply.message is not None:
-            _write_answer(reply.message, ending, now)
+        written = message if Message.objects.filter(pk=message.pk).update(**answer) else None
         records = list(reply.usage_records.all()) if reply.attempt > 1 else []
         if ending.usage is not None:
-            records.append(
-                record_usage(reply, message=reply.message, usage=ending.usage, is_estimated=ending.is_estimated)
-            )
+            records.append(record_usage(reply, message=written, usage=ending.usage, is_estimated=ending.is_estimated))
         transaction.on_commit(partial(_announce, reply))
-    return finished_body(reply, records)
-
-
-def _write_answer(message: Message, ending: Ending, when: datetime) -> None:
-    message.content, message.reasoning, message.tool_calls = ending.text, ending.reasoning, list(ending.tool_calls)
-    message.updated_at = when
-    message.save(update_fields=["content", "reasoning", "tool_calls", "updated_at"])
+    for row, values in ((reply, changes), (message, answer)):
+        for name, value in values.items():
+            setattr(row, name, value)
+    return finished_body(reply, written, records)
 
 
 def _announce(reply: Reply) -> None:
@@ -229,13 +226,13 @@ def _announce(reply: Reply) -> None:
         doorbell.ring("reply", pk)
 
 
-def finished_body(reply: Reply, records: list[UsageRecord]) -> dict[str, Any]:
+def finished_body(reply: Reply, message: Message | None, records: list[UsageRecord]) -> dict[str, Any]:
     """The fields of `reply.finished`."""
     shown = reply_json(reply, records)
     return {
         "status": shown["status"],
         "error": shown["error"],
-        "message": message_json_of(reply.message) if reply.message else None,
+        "message": message_json_of(message) if message else None,
         "usage": shown["usage"],
         "cost": shown["cost"],
     }
@@ -250,7 +247,7 @@ def stored_state(reply_id: UUID) -> Stored | None:
         seq=reply.snapshot_seq,
         text=reply.message.content,
         reasoning=reply.message.reasoning,
-        finished=finished_body(reply, list(reply.usage_records.all())) if reply.is_finished else None,
+        finished=finished_body(reply, reply.message, list(reply.usage_records.all())) if reply.is_finished else None,
     )
 
 

@@ -71,17 +71,17 @@ class Run:
         self.job = job
         self.log = log
         self.draft = Draft(log)
-        self.saved_seq = job.last_seq
+        self.saved_seq = job.reply.snapshot_seq
         self.handed_over = False
         self._is_stopped = False
         self._reading: asyncio.Task[Cause] | None = None
 
     async def go(self) -> None:
         """Run to the end, and store it; returns only when the row is terminal, handed over or someone else's."""
-        if self.job.attempt > 1:
+        if self.job.reply.attempt > 1:
             self.log.append("reply.restarted", text="", reasoning="")
         else:
-            self.log.append("reply.started", message=str(self.job.message_id))
+            self.log.append("reply.started", message=str(self.job.message.pk))
         self._reading = asyncio.create_task(self._read())
         # A task of its own, so that a stop can cancel the reading at any point and the saving goes on undisturbed.
         await asyncio.wait({self._reading})

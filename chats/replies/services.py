@@ -153,9 +153,10 @@ def _earlier(user: User, client_id: str | None, digest: str) -> StartedReply | N
     if not 0 < len(client_id) <= CLIENT_ID_MAX_CHARACTERS or not client_id.isprintable():
         reason = f"Between 1 and {CLIENT_ID_MAX_CHARACTERS} printable characters."
         raise Invalid("This client_id can't be used.", fields={"client_id": [reason]})
-    known = Reply.objects.filter(user=user, client_id=client_id).select_related("chat", "prompt", "message").first()
-    if known is None:
+    mine = Reply.objects.filter(user=user, client_id=client_id)
+    if not mine.exists():
         return None
+    known = mine.select_related("chat", "prompt", "message").get()
     if known.request_digest != digest:
         raise Conflict("This client_id was used for another message.")
     return _started(known, created=False)

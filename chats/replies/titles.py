@@ -51,12 +51,15 @@ async def improve_title(reply_id: UUID) -> None:
 
 
 def _job_for(reply_id: UUID) -> TitleJob | None:
-    writer = AIModel.objects.enabled().filter(writes_titles=True).select_related("provider").first()
-    if writer is None:
+    writers = AIModel.objects.enabled().filter(writes_titles=True)
+    if not writers.exists():
         return None
     first = Reply.objects.filter(pk=reply_id, status=Reply.Status.COMPLETED, chat__is_title_automatic=True)
     reply = first.select_related("prompt", "message").first()
     if reply is None or reply.prompt is None or reply.message is None or reply.prompt.parent_id is not None:
+        return None
+    writer = writers.select_related("provider").first()
+    if writer is None:
         return None
     exchange = (
         f"User: {reply.prompt.content[:EXCERPT_CHARACTERS]}\n\nAnswer: {reply.message.content[:EXCERPT_CHARACTERS]}"

@@ -76,7 +76,7 @@ class Worker:
             was_rung_meanwhile = self._claiming.pop(reply_id)
         if job is None:
             return
-        run = self.runs[job.reply_id] = Run(job, LOGS.open(job.reply_id, last_seq=job.last_seq))
+        run = self.runs[job.reply_id] = Run(job, LOGS.open(job.reply_id, last_seq=job.reply.snapshot_seq))
         self._spawn(self._run(run), name=f"reply:{job.reply_id}")
         if was_rung_meanwhile:
             await self._heed_stops([run])
