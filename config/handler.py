@@ -52,11 +52,11 @@ class PooledHandler(BaseHandler):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         try:
-            body = await read_body(receive, limit=settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+            body, size = await read_body(receive, limit=settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
         except ClientGone:
             return
         loop = asyncio.get_running_loop()
-        response = await loop.run_in_executor(self.pool, self.respond, scope, body)
+        response = await loop.run_in_executor(self.pool, self.respond, scope, body, size)
         try:
             await self.send_response(response, receive, send)
         finally:
@@ -64,7 +64,7 @@ class PooledHandler(BaseHandler):
             if response.streaming:
                 await loop.run_in_executor(self.pool, response.close)
 
-    def respond(self, scope: Any, body: BinaryIO) -> HttpResponseBase:
+    def respond(self, scope: Any, body: BinaryIO, size: int) -> HttpResponseBase:
         """The response to one request, with its database connection given back. Runs on a pool thread."""
         set_script_prefix(get_script_prefix(scope))
         signals.request_started.send(sender=self.__class__, scope=scope)
@@ -72,6 +72,8 @@ class PooledHandler(BaseHandler):
             request = ASGIRequest(scope, body)
         except UnicodeDecodeError:
             return HttpResponse("Bad Request", status=400, content_type="text/plain")
+        # A body sent in chunks names no length, and what reads it would take it for empty.
+        request.META.setdefault("CONTENT_LENGTH", str(size))
         response = self.get_response(request)
         response._handler_class = self.__class__
         if response.streaming:
@@ -102,8 +104,8 @@ class PooledHandler(BaseHandler):
             yield chunk
 
 
-async def read_body(receive: Any, *, limit: int) -> BinaryIO:
-    """The whole request body, on disk when it is large. Raises ClientGone."""
+async def read_body(receive: Any, *, limit: int) -> tuple[BinaryIO, int]:
+    """The whole request body, on disk when it is large, and its size in bytes. Raises ClientGone."""
     body = tempfile.SpooledTemporaryFile(max_size=settings.FILE_UPLOAD_MAX_MEMORY_SIZE)  # noqa: SIM115 - the caller closes it
     size, more = 0, True
     try:
@@ -123,9 +125,9 @@ async def read_body(receive: Any, *, limit: int) -> BinaryIO:
         raise ClientGone from gone
     if size > limit:
         body.close()
-        return OversizedBody()
+        return OversizedBody(), size
     body.seek(0)
-    return body
+    return body, size
 
 
 async def send_until_gone(head: dict[str, Any], chunks: AsyncIterator[bytes], receive: Any, send: Any) -> None:
