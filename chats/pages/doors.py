@@ -11,12 +11,12 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
+from django_htmx.middleware import HtmxDetails
 
 from accounts import errors
 from accounts.models import User
 
 P = ParamSpec("P")
-View = Callable[Concatenate[HttpRequest, P], HttpResponse]
 
 STATUSES: Final = {
     errors.Invalid: 400,
@@ -30,17 +30,21 @@ SIGNED_OUT: Final = "You are signed out. Sign in again in another tab, then repe
 
 
 class PageRequest(HttpRequest):
-    """A request as `page` hands it on."""
+    """A request as the middleware hands it on, of someone who is signed in."""
 
     user: User
+    htmx: HtmxDetails
 
 
-def page(view: View[P]) -> View[P]:
+PageView = Callable[Concatenate[PageRequest, P], HttpResponse]
+
+
+def page(view: PageView[P]) -> PageView[P]:
     """A page for people who are signed in, never cached, at their own time of day. Refusals of verbs become pages."""
 
     @never_cache
     @wraps(view)
-    def guarded(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+    def guarded(request: PageRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
         if not request.user.is_authenticated:
             return _ask_to_sign_in(request)
         with timezone.override(_zone_of(request)):
@@ -56,13 +60,13 @@ def status_of(error: errors.DomainError) -> int:
     return next((status for kind, status in STATUSES.items() if isinstance(error, kind)), 400)
 
 
-def _ask_to_sign_in(request: HttpRequest) -> HttpResponse:
+def _ask_to_sign_in(request: PageRequest) -> HttpResponse:
     if request.htmx:
         return HttpResponse(SIGNED_OUT, status=401, content_type="text/plain; charset=utf-8")
     return redirect_to_login(request.get_full_path())
 
 
-def _refuse(request: HttpRequest, error: errors.DomainError) -> HttpResponse:
+def _refuse(request: PageRequest, error: errors.DomainError) -> HttpResponse:
     """A sentence for a script, which shows it where the person is; a page for everyone else."""
     if request.htmx:
         response = HttpResponse(error.message, content_type="text/plain; charset=utf-8")

@@ -18,7 +18,7 @@ PAGE_SIZE: Final = 40
 ENDINGS: Final = {
     Reply.Status.STOPPED: "You stopped this answer. What was written is kept.",
     Reply.Status.FAILED: "The answer failed. Your message is safe; try again.",
-    Reply.Status.INCOMPLETE: "The model ended before it was done. The text so far is kept; try again for a whole answer.",
+    Reply.Status.INCOMPLETE: "The model ended before it was done. The text so far is kept; try again for all of it.",
     Reply.Status.INTERRUPTED: "The server was interrupted while answering. The text so far is kept; try again.",
     Reply.Status.BUDGET_EXCEEDED: "The budget does not cover this answer. Your message is safe; ask for more budget.",
 }

@@ -8,7 +8,7 @@ import hashlib
 import re
 import threading
 import time
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import nh3
 from django.core.cache import cache
 from django.utils.html import format_html
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.rules_block import StateBlock
@@ -36,9 +36,10 @@ CACHED_SECONDS: Final = 24 * 3600
 CACHE_VERSION: Final = 1
 
 SCHEMES: Final = ("http:", "https:", "mailto:")
-TAGS: Final = frozenset(
-    "a blockquote br code del div em h3 h4 h5 h6 hr li ol p pre s strong table tbody td th thead tr ul".split()
-)
+TAGS: Final = {
+    *("a", "blockquote", "br", "code", "del", "div", "em", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p", "pre"),
+    *("s", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul"),
+}
 ATTRIBUTES: Final = {"a": {"href", "title"}, "ol": {"start"}, "pre": {"data-language"}}
 ATTRIBUTE_VALUES: Final = {
     "a": {"class": {"image-link"}},
@@ -73,7 +74,7 @@ def render(text: str, *, budget: Budget | None = None) -> SafeString:
     key = f"markdown:{CACHE_VERSION}:{hashlib.blake2b(text.encode(), digest_size=20).hexdigest()}"
     known = cache.get(key)
     if known is not None:
-        return mark_safe(known)
+        return SafeString(known)
     ends_at = time.thread_time() + TEXT_SECONDS
     is_pressed = budget is not None and budget.ends_at < ends_at
     html, is_formatted = _render_within(text, budget.ends_at if budget and is_pressed else ends_at)
@@ -106,7 +107,7 @@ def _formatted(text: str, ends_at: float) -> SafeString:
     tokens = parser.parse(text, env)
     _check_size(tokens)
     html = parser.renderer.render(tokens, parser.options, env)
-    return mark_safe(_cleaner.clean(html))
+    return SafeString(_cleaner.clean(html))
 
 
 def _check_size(tokens: Sequence[Token]) -> None:
@@ -151,14 +152,14 @@ def _watch(env: Env) -> None:
         raise TooDear
 
 
-def _watch_block(state: StateBlock, startLine: int, endLine: int, silent: bool) -> bool:
+def _watch_block(state: StateBlock, *_: Any) -> bool:
     _watch(state.env)
     if state.level > MAX_NESTING:
         raise TooDear
     return False
 
 
-def _watch_inline(state: StateInline, silent: bool) -> bool:
+def _watch_inline(state: StateInline, *_: Any) -> bool:
     _watch(state.env)
     return False
 
@@ -173,7 +174,7 @@ def _heading(renderer: RendererHTML, tokens: Tokens, index: int, options: Option
     return renderer.renderToken(tokens, index, options, env)
 
 
-def _code(renderer: RendererHTML, tokens: Tokens, index: int, options: OptionsDict, env: Env) -> str:
+def _code(_renderer: RendererHTML, tokens: Tokens, index: int, *_: Any) -> str:
     language = tokens[index].info.strip().partition(" ")[0]
     named = format_html(' data-language="{}"', language) if LANGUAGE.fullmatch(language) else ""
     code = format_html("<code>{}</code>", tokens[index].content)
@@ -196,11 +197,11 @@ def _host_of(address: str) -> str:
         return "elsewhere"
 
 
-def _table_open(renderer: RendererHTML, tokens: Tokens, index: int, options: OptionsDict, env: Env) -> str:
+def _table_open(*_: Any) -> str:
     return '<div class="table-scroll" tabindex="0" role="group" aria-label="Table"><table>\n'
 
 
-def _table_close(renderer: RendererHTML, tokens: Tokens, index: int, options: OptionsDict, env: Env) -> str:
+def _table_close(*_: Any) -> str:
     return "</table></div>\n"
 
 
@@ -212,7 +213,7 @@ def _cell(renderer: RendererHTML, tokens: Tokens, index: int, options: OptionsDi
     return renderer.renderToken(tokens, index, options, env)
 
 
-_RULES: Final = {
+_RULES: Final[dict[str, Callable[..., Any]]] = {
     "heading_open": _heading,
     "heading_close": _heading,
     "fence": _code,
@@ -225,7 +226,7 @@ _RULES: Final = {
 }
 
 _cleaner: Final = nh3.Cleaner(
-    tags=set(TAGS),
+    tags=TAGS,
     attributes=ATTRIBUTES,
     tag_attribute_values=ATTRIBUTE_VALUES,
     set_tag_attribute_values={"a": {"target": "_blank"}},

@@ -7,12 +7,13 @@ from itertools import groupby
 from typing import Final
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 from django.utils.dateformat import format as format_date
 
 from accounts.models import User
 from chats.models import Chat, Reply
+from chats.models.chat import ChatQuerySet
 
 PAGE_SIZE: Final = 30
 PINNED_MAX: Final = 50
@@ -59,7 +60,7 @@ def row_of(user: User, chat_id: UUID) -> Chat | None:
     return _chats_of(user).filter(pk=chat_id).first()
 
 
-def _chats_of(user: User) -> QuerySet[Chat]:
+def _chats_of(user: User) -> ChatQuerySet:
     running = Reply.objects.visible_to(user).unfinished().filter(chat=OuterRef("pk"))
     chats = Chat.objects.visible_to(user).filter(archived=False)
     return chats.annotate(is_answering=Exists(running)).only("id", "title", "pinned", "updated_at")

@@ -3,10 +3,11 @@
 from django.contrib.staticfiles.storage import HashedFilesMixin
 from servestatic.storage import CompressedManifestStaticFilesStorage
 
-_all_files, _imports = HashedFilesMixin._js_module_import_aggregation_patterns
+# `from "./x.js"`, `import "./x.js"` and `import("./x.js")`.
+IMPORT = r"""(?P<matched>(?P<head>\b(?:from|import)\s*\(?\s*)["'](?P<url>\.[^"']+)["'])"""
 
 
 class StaticFiles(CompressedManifestStaticFilesStorage):
     # Our modules import each other: a new version of one must not meet an old version of another. Only ours: what looks
     # like an import in the files of others may not be one.
-    patterns = (*HashedFilesMixin.patterns, ("chats/js/*.js", _imports))
+    patterns = (*HashedFilesMixin.patterns, ("chats/js/*.js", ((IMPORT, '%(head)s"%(url)s"'),)))
