@@ -4,7 +4,7 @@ Verbs lock the chat's row first, so that whatever happens in one chat at the sam
 `lock_chat` and the `insert_...` verbs are for other rooms, which hold a transaction already.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -34,6 +34,7 @@ __all__ = [
     "insert_messages",
     "lock_chat",
     "restore_chat",
+    "tags_of",
     "title_from",
     "update_chat",
 ]
@@ -103,6 +104,15 @@ def lock_chat(chat: Chat) -> Chat:
     if locked is None:
         raise NotFound("This chat was deleted.")
     return locked
+
+
+def tags_of(chat_ids: Collection[UUID]) -> dict[UUID, list[str]]:
+    """The tags of each of these chats in their order, in one query. Whose chats they are is the caller's care."""
+    tags: dict[UUID, list[str]] = {pk: [] for pk in chat_ids}
+    if tags:
+        for chat_id, tag in ChatTag.objects.filter(chat__in=tags).values_list("chat_id", "tag"):
+            tags[chat_id].append(tag)
+    return tags
 
 
 # ---------------------------------------------------------------- messages

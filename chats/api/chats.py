@@ -1,7 +1,6 @@
 """/api/v1/chats/: the conversations of the person who asks."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +11,6 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.models import User
 from chats import cleaning, services
 from chats.api import fields as f
 from chats.api import shapes
@@ -79,8 +77,7 @@ class ChatResource(Resource):
     @extend_schema(operation_id="chats_list", parameters=[*FILTERS, *PAGING], responses=shapes.ChatList)
     def list(self, request: Request) -> Response:
         """Your chats, the one with the newest message first."""
-        present = partial(chats_json, person(request))
-        return Response(page_of(request, _filtered(request).values(*CHAT_FIELDS), present))
+        return Response(page_of(request, _filtered(request).values(*CHAT_FIELDS), chats_json))
 
     @extend_schema(request=ChatForm, responses={201: shapes.Chat}, examples=[EXAMPLE])
     def create(self, request: Request) -> Response:
@@ -123,16 +120,12 @@ class ChatResource(Resource):
 def chat_json(chat: Chat) -> dict[str, Any]:
     """One chat, just written or read."""
     row = {name: getattr(chat, f"{name}_id" if name in {"model", "current_leaf"} else name) for name in CHAT_FIELDS}
-    return row | {"tags": [tag.tag for tag in chat.tags.all()]}
+    return row | {"tags": services.tags_of([chat.pk])[chat.pk]}
 
 
-def chats_json(user: User, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def chats_json(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Rows of `.values(*CHAT_FIELDS)` with their tags, fetched together."""
-    tags: dict[UUID, list[str]] = {row["id"]: [] for row in rows}
-    if tags:
-        tagged = Chat.objects.visible_to(user).filter(pk__in=tags, tags__isnull=False)
-        for chat_id, tag in tagged.order_by("tags__tag").values_list("pk", "tags__tag"):
-            tags[chat_id].append(tag)
+    tags = services.tags_of([row["id"] for row in rows])
     return [{**row, "tags": tags[row["id"]]} for row in rows]
 
 
