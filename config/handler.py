@@ -8,10 +8,10 @@ import asyncio
 import io
 import logging
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from typing import Any, BinaryIO
+from typing import IO, Any, cast
 
 from django.conf import settings
 from django.core import signals
@@ -64,7 +64,7 @@ class PooledHandler(BaseHandler):
             if response.streaming:
                 await loop.run_in_executor(self.pool, response.close)
 
-    def respond(self, scope: Any, body: BinaryIO, size: int) -> HttpResponseBase:
+    def respond(self, scope: Any, body: IO[bytes], size: int) -> HttpResponseBase:
         """The response to one request, with its database connection given back. Runs on a pool thread."""
         set_script_prefix(get_script_prefix(scope))
         signals.request_started.send(sender=self.__class__, scope=scope)
@@ -75,7 +75,6 @@ class PooledHandler(BaseHandler):
         # A body sent in chunks names no length, and what reads it would take it for empty.
         request.META.setdefault("CONTENT_LENGTH", str(size))
         response = self.get_response(request)
-        response._handler_class = self.__class__
         if response.streaming:
             # Its body may take minutes, and none of it reads rows through this thread's connection.
             close_old_connections()
@@ -88,23 +87,22 @@ class PooledHandler(BaseHandler):
         if isinstance(response, StreamingHttpResponse):
             await send_until_gone(head, self.chunks_of(response), receive, send)
             return
+        assert isinstance(response, HttpResponse)
         await send(head)
         for chunk, is_last in ASGIHandler.chunk_bytes(response.content):
             await send({"type": "http.response.body", "body": chunk, "more_body": not is_last})
 
-    async def chunks_of(self, response: StreamingHttpResponse) -> AsyncIterator[bytes]:
+    async def chunks_of(self, response: StreamingHttpResponse) -> AsyncGenerator[bytes, None]:
         if response.is_async:
-            async with aclosing(aiter(response.streaming_content)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
+            async for part in response:
+                yield part
             return
-        loop = asyncio.get_running_loop()
-        chunks: Iterator[bytes] = iter(response)
-        while chunk := await loop.run_in_executor(self.pool, next, chunks, b""):
+        loop, chunks = asyncio.get_running_loop(), iter(response)
+        while chunk := await loop.run_in_executor(self.pool, lambda: next(chunks, b"")):
             yield chunk
 
 
-async def read_body(receive: Any, *, limit: int) -> tuple[BinaryIO, int]:
+async def read_body(receive: Any, *, limit: int) -> tuple[IO[bytes], int]:
     """The whole request body, on disk when it is large, and its size in bytes. Raises ClientGone."""
     body = tempfile.SpooledTemporaryFile(max_size=settings.FILE_UPLOAD_MAX_MEMORY_SIZE)  # noqa: SIM115 - the caller closes it
     size, more = 0, True
@@ -125,12 +123,12 @@ async def read_body(receive: Any, *, limit: int) -> tuple[BinaryIO, int]:
         raise ClientGone from gone
     if size > limit:
         body.close()
-        return OversizedBody(), size
+        return cast(IO[bytes], OversizedBody()), size
     body.seek(0)
     return body, size
 
 
-async def send_until_gone(head: dict[str, Any], chunks: AsyncIterator[bytes], receive: Any, send: Any) -> None:
+async def send_until_gone(head: dict[str, Any], chunks: AsyncGenerator[bytes, None], receive: Any, send: Any) -> None:
     """Send a stream; end it, and whatever it waits for, the moment the client hangs up."""
 
     async def send_all() -> None:

@@ -139,7 +139,7 @@ CACHES = {
     else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 20_000}}
 }
 WEB_THREADS = env.int("WEB_THREADS", default=4)  # threads that answer ordinary requests
-ENGINE_THREADS = env.int("ENGINE_THREADS", default=1 if IS_SQLITE else 2)  # threads that read and write rows for async code
+ENGINE_THREADS = env.int("ENGINE_THREADS", default=1 if IS_SQLITE else 2)  # that read and write rows for async code
 
 # ---------------------------------------------------------------- people
 AUTH_USER_MODEL = "accounts.User"

@@ -8,143 +8,309 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('catalog', '0001_initial'),
+        ("catalog", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Chat',
+            name="Chat",
             fields=[
-                ('id', models.UUIDField(default=uuid_utils.compat.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('title', models.CharField(blank=True, default='', max_length=200)),
-                ('is_title_automatic', models.BooleanField(default=True, help_text='No person has named it yet.')),
-                ('space', models.CharField(default='default', max_length=100)),
-                ('notebooks', models.JSONField(blank=True, default=list, help_text='List of strings.')),
-                ('system_prompt', models.TextField(blank=True, default='')),
-                ('extra_data', models.JSONField(blank=True, default=dict)),
-                ('pinned', models.BooleanField(default=False)),
-                ('archived', models.BooleanField(default=False)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('updated_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('deleted_at', models.DateTimeField(blank=True, null=True)),
-                ('model', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='catalog.aimodel')),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='chats', to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid_utils.compat.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("title", models.CharField(blank=True, default="", max_length=200)),
+                ("is_title_automatic", models.BooleanField(default=True, help_text="No person has named it yet.")),
+                ("space", models.CharField(default="default", max_length=100)),
+                ("notebooks", models.JSONField(blank=True, default=list, help_text="List of strings.")),
+                ("system_prompt", models.TextField(blank=True, default="")),
+                ("extra_data", models.JSONField(blank=True, default=dict)),
+                ("pinned", models.BooleanField(default=False)),
+                ("archived", models.BooleanField(default=False)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("updated_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("deleted_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "model",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to="catalog.aimodel",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="chats", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-updated_at', '-id'],
+                "ordering": ["-updated_at", "-id"],
             },
         ),
         migrations.CreateModel(
-            name='Message',
+            name="Message",
             fields=[
-                ('id', models.UUIDField(default=uuid_utils.compat.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('role', models.CharField(choices=[('user', 'user'), ('assistant', 'assistant'), ('system', 'system'), ('tool', 'tool')], max_length=20)),
-                ('content', models.TextField(blank=True, default='')),
-                ('reasoning', models.TextField(blank=True, default='')),
-                ('tool_calls', models.JSONField(blank=True, default=list)),
-                ('tool_results', models.JSONField(blank=True, default=list)),
-                ('sources', models.JSONField(blank=True, default=list)),
-                ('attachments', models.JSONField(blank=True, default=list)),
-                ('extra_data', models.JSONField(blank=True, default=dict)),
-                ('is_imported', models.BooleanField(default=False, help_text='Written through the API; no model was asked.')),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('updated_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('chat', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='messages', to='chats.chat')),
-                ('model', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='catalog.aimodel')),
-                ('parent', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='children', to='chats.message')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid_utils.compat.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "role",
+                    models.CharField(
+                        choices=[("user", "user"), ("assistant", "assistant"), ("system", "system"), ("tool", "tool")],
+                        max_length=20,
+                    ),
+                ),
+                ("content", models.TextField(blank=True, default="")),
+                ("reasoning", models.TextField(blank=True, default="")),
+                ("tool_calls", models.JSONField(blank=True, default=list)),
+                ("tool_results", models.JSONField(blank=True, default=list)),
+                ("sources", models.JSONField(blank=True, default=list)),
+                ("attachments", models.JSONField(blank=True, default=list)),
+                ("extra_data", models.JSONField(blank=True, default=dict)),
+                (
+                    "is_imported",
+                    models.BooleanField(default=False, help_text="Written through the API; no model was asked."),
+                ),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("updated_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "chat",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="messages", to="chats.chat"
+                    ),
+                ),
+                (
+                    "model",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to="catalog.aimodel",
+                    ),
+                ),
+                (
+                    "parent",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="children",
+                        to="chats.message",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['created_at', 'id'],
+                "ordering": ["created_at", "id"],
             },
         ),
         migrations.AddField(
-            model_name='chat',
-            name='current_leaf',
-            field=models.ForeignKey(blank=True, editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='chats.message'),
+            model_name="chat",
+            name="current_leaf",
+            field=models.ForeignKey(
+                blank=True,
+                editable=False,
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="+",
+                to="chats.message",
+            ),
         ),
         migrations.CreateModel(
-            name='Reply',
+            name="Reply",
             fields=[
-                ('id', models.UUIDField(default=uuid_utils.compat.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('status', models.CharField(choices=[('queued', 'queued'), ('running', 'running'), ('waiting', 'waiting for approval'), ('completed', 'completed'), ('stopped', 'stopped'), ('failed', 'failed'), ('incomplete', 'incomplete'), ('interrupted', 'interrupted'), ('budget_exceeded', 'budget exceeded')], default='queued', max_length=20)),
-                ('client_id', models.CharField(blank=True, max_length=64, null=True)),
-                ('request_digest', models.CharField(blank=True, default='', help_text="Of the request's body: the same client_id with another is a conflict.", max_length=64)),
-                ('attempt', models.PositiveSmallIntegerField(default=0)),
-                ('worker', models.CharField(blank=True, default='', max_length=64)),
-                ('heartbeat_at', models.DateTimeField(blank=True, null=True)),
-                ('snapshot_seq', models.PositiveBigIntegerField(default=0, help_text="The events up to this number are in the message's row.")),
-                ('stop_requested_at', models.DateTimeField(blank=True, null=True)),
-                ('error_code', models.CharField(blank=True, default='', max_length=50)),
-                ('error_message', models.TextField(blank=True, default='', help_text='One sentence of cause, and the next step.')),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('started_at', models.DateTimeField(blank=True, null=True)),
-                ('first_token_at', models.DateTimeField(blank=True, null=True)),
-                ('finished_at', models.DateTimeField(blank=True, null=True)),
-                ('chat', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='replies', to='chats.chat')),
-                ('message', models.OneToOneField(help_text='The message being written.', null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='writer', to='chats.message')),
-                ('model', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='catalog.aimodel')),
-                ('price', models.ForeignKey(help_text='In force when it started.', null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='catalog.price')),
-                ('prompt', models.ForeignKey(help_text='The message it answers.', null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='replies', to='chats.message')),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid_utils.compat.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("queued", "queued"),
+                            ("running", "running"),
+                            ("waiting", "waiting for approval"),
+                            ("completed", "completed"),
+                            ("stopped", "stopped"),
+                            ("failed", "failed"),
+                            ("incomplete", "incomplete"),
+                            ("interrupted", "interrupted"),
+                            ("budget_exceeded", "budget exceeded"),
+                        ],
+                        default="queued",
+                        max_length=20,
+                    ),
+                ),
+                ("client_id", models.CharField(blank=True, max_length=64, null=True)),
+                (
+                    "request_digest",
+                    models.CharField(
+                        blank=True,
+                        default="",
+                        help_text="Of the request's body: the same client_id with another is a conflict.",
+                        max_length=64,
+                    ),
+                ),
+                ("attempt", models.PositiveSmallIntegerField(default=0)),
+                ("worker", models.CharField(blank=True, default="", max_length=64)),
+                ("heartbeat_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "snapshot_seq",
+                    models.PositiveBigIntegerField(
+                        default=0, help_text="The events up to this number are in the message's row."
+                    ),
+                ),
+                ("stop_requested_at", models.DateTimeField(blank=True, null=True)),
+                ("error_code", models.CharField(blank=True, default="", max_length=50)),
+                (
+                    "error_message",
+                    models.TextField(blank=True, default="", help_text="One sentence of cause, and the next step."),
+                ),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("started_at", models.DateTimeField(blank=True, null=True)),
+                ("first_token_at", models.DateTimeField(blank=True, null=True)),
+                ("finished_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "chat",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="replies", to="chats.chat"
+                    ),
+                ),
+                (
+                    "message",
+                    models.OneToOneField(
+                        help_text="The message being written.",
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="writer",
+                        to="chats.message",
+                    ),
+                ),
+                (
+                    "model",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to="catalog.aimodel"
+                    ),
+                ),
+                (
+                    "price",
+                    models.ForeignKey(
+                        help_text="In force when it started.",
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to="catalog.price",
+                    ),
+                ),
+                (
+                    "prompt",
+                    models.ForeignKey(
+                        help_text="The message it answers.",
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="replies",
+                        to="chats.message",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'replies',
-                'ordering': ['-created_at', '-id'],
+                "verbose_name_plural": "replies",
+                "ordering": ["-created_at", "-id"],
             },
         ),
         migrations.AddField(
-            model_name='message',
-            name='reply',
-            field=models.ForeignKey(blank=True, editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='messages', to='chats.reply'),
+            model_name="message",
+            name="reply",
+            field=models.ForeignKey(
+                blank=True,
+                editable=False,
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="messages",
+                to="chats.reply",
+            ),
         ),
         migrations.CreateModel(
-            name='ChatTag',
+            name="ChatTag",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('tag', models.CharField(max_length=100)),
-                ('chat', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='tags', to='chats.chat')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("tag", models.CharField(max_length=100)),
+                (
+                    "chat",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="tags", to="chats.chat"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['tag'],
-                'indexes': [models.Index(fields=['tag', 'chat'], name='chattag_tag_chat')],
-                'constraints': [models.UniqueConstraint(fields=('chat', 'tag'), name='chattag_chat_tag_unique')],
+                "ordering": ["tag"],
+                "indexes": [models.Index(fields=["tag", "chat"], name="chattag_tag_chat")],
+                "constraints": [models.UniqueConstraint(fields=("chat", "tag"), name="chattag_chat_tag_unique")],
             },
         ),
         migrations.AddIndex(
-            model_name='chat',
-            index=models.Index(condition=models.Q(('deleted_at__isnull', True)), fields=['user', '-updated_at', '-id'], name='chat_user_updated_at'),
+            model_name="chat",
+            index=models.Index(
+                condition=models.Q(("deleted_at__isnull", True)),
+                fields=["user", "-updated_at", "-id"],
+                name="chat_user_updated_at",
+            ),
         ),
         migrations.AddIndex(
-            model_name='chat',
-            index=models.Index(condition=models.Q(('deleted_at__isnull', True)), fields=['user', 'space', '-updated_at'], name='chat_user_space_updated_at'),
+            model_name="chat",
+            index=models.Index(
+                condition=models.Q(("deleted_at__isnull", True)),
+                fields=["user", "space", "-updated_at"],
+                name="chat_user_space_updated_at",
+            ),
         ),
         migrations.AddIndex(
-            model_name='chat',
-            index=models.Index(fields=['created_at'], name='chat_created_at'),
+            model_name="chat",
+            index=models.Index(fields=["created_at"], name="chat_created_at"),
         ),
         migrations.AddIndex(
-            model_name='reply',
-            index=models.Index(condition=models.Q(('status__in', ['queued', 'running', 'waiting'])), fields=['status', 'heartbeat_at'], name='reply_unfinished'),
+            model_name="reply",
+            index=models.Index(
+                condition=models.Q(("status__in", ["queued", "running", "waiting"])),
+                fields=["status", "heartbeat_at"],
+                name="reply_unfinished",
+            ),
         ),
         migrations.AddIndex(
-            model_name='reply',
-            index=models.Index(fields=['chat', 'created_at'], name='reply_chat_created_at'),
+            model_name="reply",
+            index=models.Index(fields=["chat", "created_at"], name="reply_chat_created_at"),
         ),
         migrations.AddConstraint(
-            model_name='reply',
-            constraint=models.UniqueConstraint(fields=('user', 'client_id'), name='reply_user_client_id_unique'),
+            model_name="reply",
+            constraint=models.UniqueConstraint(fields=("user", "client_id"), name="reply_user_client_id_unique"),
         ),
         migrations.AddIndex(
-            model_name='message',
-            index=models.Index(fields=['chat', 'created_at', 'id'], name='message_chat_created_at'),
+            model_name="message",
+            index=models.Index(fields=["chat", "created_at", "id"], name="message_chat_created_at"),
         ),
         migrations.AddIndex(
-            model_name='message',
-            index=models.Index(fields=['created_at'], name='message_created_at'),
+            model_name="message",
+            index=models.Index(fields=["created_at"], name="message_created_at"),
         ),
     ]

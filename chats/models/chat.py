@@ -19,7 +19,8 @@ class ChatQuerySet(models.QuerySet["Chat"]):
         """Chats this person may read. A deleted chat reads as missing."""
         return self.filter(user=user, deleted_at__isnull=True)
 
-    editable_by = visible_to
+    def editable_by(self, user: "User") -> Self:
+        return self.visible_to(user)
 
     def deleted_since(self, user: "User", when: datetime) -> Self:
         """Chats this person deleted after `when`, which an undo may still bring back."""

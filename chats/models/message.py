@@ -1,6 +1,6 @@
 """Message: one row a message. A chat is a tree, so each names its parent."""
 
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 from uuid import UUID
 
 from django.db import connection, models
@@ -18,7 +18,8 @@ class MessageQuerySet(models.QuerySet["Message"]):
     def visible_to(self, user: "User") -> Self:
         return self.filter(chat__user=user, chat__deleted_at__isnull=True)
 
-    editable_by = visible_to
+    def editable_by(self, user: "User") -> Self:
+        return self.visible_to(user)
 
     def path_ids(self, leaf: UUID) -> list[UUID]:
         """Ids from the root of the tree down to `leaf`, in one query whatever the depth."""
@@ -43,7 +44,7 @@ _PATH = """
 """
 
 
-def _stored(pk: UUID) -> object:
+def _stored(pk: UUID) -> Any:
     """`pk` as this database keeps it."""
     return Message._meta.pk.get_db_prep_value(pk, connection)
 

@@ -20,7 +20,8 @@ class ReplyQuerySet(models.QuerySet["Reply"]):
     def visible_to(self, user: "User") -> Self:
         return self.filter(chat__user=user, chat__deleted_at__isnull=True)
 
-    editable_by = visible_to
+    def editable_by(self, user: "User") -> Self:
+        return self.visible_to(user)
 
     def unfinished(self) -> Self:
         return self.filter(status__in=Reply.UNFINISHED)

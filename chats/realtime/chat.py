@@ -198,17 +198,24 @@ def _reply(principal: Principal, chat_id: UUID, reply_id: Any) -> Reply:
 
 
 def _start(principal: Principal, chat_id: UUID, body: dict[str, Any]) -> dict[str, Any]:
-    texts = {name: body.get(name) for name in ("content", "model", "client_id")}
-    wrong = {name: ["This must be a text."] for name, value in texts.items() if not isinstance(value, str | None)}
-    if wrong or texts["content"] is None:
-        raise Invalid(fields=wrong or {"content": ["This is required."]})
-    started = start_reply(principal.user, chat=_chat(principal, chat_id), **texts)
+    content, model, client_id = (_text(body, name) for name in ("content", "model", "client_id"))
+    if content is None:
+        raise Invalid(fields={"content": ["This is required."]})
+    chat = _chat(principal, chat_id)
+    started = start_reply(principal.user, chat=chat, content=content, model=model, client_id=client_id)
     return {
         "type": "message.accepted",
-        "client_id": texts["client_id"],
+        "client_id": client_id,
         "message": message_json_of(started.message),
         "reply": reply_json(started.reply, [] if started.created else None),
     }
+
+
+def _text(body: dict[str, Any], name: str) -> str | None:
+    value = body.get(name)
+    if not isinstance(value, str | None):
+        raise Invalid(fields={name: ["This must be a text."]})
+    return value
 
 
 def _stop(principal: Principal, chat_id: UUID, reply_id: Any) -> None:

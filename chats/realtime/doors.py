@@ -14,7 +14,14 @@ from accounts.errors import DomainError, Forbidden, Unauthenticated
 # Browsers can't set headers on a socket: a key travels as a second subprotocol, which proxies don't log.
 SUBPROTOCOL = "parley"
 BEARER_SUBPROTOCOL = "bearer."
-STATUS_OF = {"unauthenticated": 401, "forbidden": 403, "not_found": 404, "too_many": 429}
+STATUS_OF = {
+    "unauthenticated": 401,
+    "no_account": 401,
+    "forbidden": 403,
+    "not_found": 404,
+    "too_many": 429,
+    "issuer_unavailable": 503,
+}
 
 
 def headers_of(scope: Any) -> dict[str, str]:

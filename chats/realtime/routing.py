@@ -15,4 +15,6 @@ async def unknown(_: Any, receive: Any, send: Any) -> None:
     await refuse(send, NotFound())
 
 
-websockets = URLRouter([path("ws/chats/<uuid:chat_id>/", ChatConsumer.as_asgi()), re_path("", unknown)])
+# Django's types know only views; Channels routes to ASGI applications.
+_nowhere: Any = unknown
+websockets = URLRouter([path("ws/chats/<uuid:chat_id>/", ChatConsumer.as_asgi()), re_path("", _nowhere)])

@@ -1,7 +1,7 @@
 """The only way to read a reply while it is written: snapshot, then log, then wait, on any protocol."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from uuid import UUID
 
@@ -57,7 +57,7 @@ def _stored_events(reply_id: UUID, stored: rows.Stored, seen: int) -> list[tuple
     return events
 
 
-def _encoded(reply_id: UUID, seq: int, body: dict[str, object]) -> bytes:
+def _encoded(reply_id: UUID, seq: int, body: Mapping[str, object]) -> bytes:
     return orjson.dumps({"seq": seq, "reply": str(reply_id), **body})
 
 

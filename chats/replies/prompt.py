@@ -1,8 +1,9 @@
 """What a model reads: the path of a chat from its root to the message being answered. Pure."""
 
 from collections.abc import Iterable
+from typing import cast
 
-from chats.llm.values import ChatMessage
+from chats.llm.values import ChatMessage, Role
 from chats.models import Message
 
 
@@ -14,9 +15,7 @@ def prompt_of(path: Iterable[Message], *, system_prompt: str = "") -> list[ChatM
             messages.extend(_tool_results(message))
         elif message.content or message.tool_calls:
             messages.append(
-                ChatMessage(
-                    role=Message.Role(message.role).value, content=message.content, tool_calls=message.tool_calls
-                )
+                ChatMessage(role=cast(Role, message.role), content=message.content, tool_calls=message.tool_calls)
             )
     return messages
 

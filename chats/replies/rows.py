@@ -138,7 +138,14 @@ def _book_lost_attempt(reply: Reply, request: ChatRequest) -> None:
     if message is None or not (message.content or message.reasoning):
         return
     usage = estimated_usage(request, text=message.content, reasoning=message.reasoning)
-    record_usage(reply, message=message, usage=usage, is_estimated=True)
+    _book(reply, message, usage, is_estimated=True)
+
+
+def _book(reply: Reply, message: Message | None, usage: Usage, *, is_estimated: bool) -> UsageRecord:
+    """At the price in force when the reply was started."""
+    return record_usage(
+        reply, model=reply.model, price=reply.price, message=message, usage=usage, is_estimated=is_estimated
+    )
 
 
 def end(reply: Reply, status: Reply.Status, error_code: str = "", error_message: str = "") -> None:
@@ -210,7 +217,7 @@ def finish(job: Job, ending: Ending) -> dict[str, Any] | None:
         written = message if Message.objects.filter(pk=message.pk).update(**answer) else None
         records = list(reply.usage_records.all()) if reply.attempt > 1 else []
         if ending.usage is not None:
-            records.append(record_usage(reply, message=written, usage=ending.usage, is_estimated=ending.is_estimated))
+            records.append(_book(reply, written, ending.usage, is_estimated=ending.is_estimated))
         transaction.on_commit(partial(_announce, reply))
     for row, values in ((reply, changes), (message, answer)):
         for name, value in values.items():

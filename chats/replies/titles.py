@@ -5,6 +5,7 @@ from uuid import UUID
 
 import structlog
 from django.db import transaction
+from django.utils import timezone
 
 from chats import doorbell
 from chats.catalog.models import AIModel
@@ -33,6 +34,7 @@ INSTRUCTION = (
 @dataclass(frozen=True)
 class TitleJob:
     reply_id: UUID
+    writer: AIModel
     target: Target
     request: ChatRequest
 
@@ -43,7 +45,7 @@ async def improve_title(reply_id: UUID) -> None:
     if job is None:
         return
     try:
-        text, usage = await complete(job.target, job.request, LIMITS, TITLE_MAX_CHARACTERS)
+        text, usage = await complete(job.target, job.request, LIMITS, max_chars=TITLE_MAX_CHARACTERS)
     except ProviderError as error:
         logger.info("title_failed", reply=str(reply_id), code=error.code)
         return
@@ -67,6 +69,7 @@ def _job_for(reply_id: UUID) -> TitleJob | None:
     messages = [ChatMessage(role="system", content=INSTRUCTION), ChatMessage(role="user", content=exchange)]
     return TitleJob(
         reply_id=reply_id,
+        writer=writer,
         target=target_of(writer),
         request=ChatRequest(messages=messages, settings=writer.default_settings, max_output_tokens=200),
     )
@@ -88,6 +91,8 @@ def _store(job: TitleJob, text: str, usage: Usage | None) -> None:
 def _book(reply: Reply, job: TitleJob, text: str, usage: Usage | None) -> None:
     record_usage(
         reply,
+        model=job.writer,
+        price=job.writer.price_at(timezone.now()),
         message=reply.message,
         usage=usage or estimated_usage(job.request, text=text),
         is_estimated=usage is None,

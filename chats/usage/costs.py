@@ -21,7 +21,7 @@ def cost_of(usage: Usage, price: Price | None) -> Decimal | None:
     cached_price = price.input_per_million if price.cached_input_per_million is None else price.cached_input_per_million
     write_price = price.input_per_million if price.cache_write_per_million is None else price.cache_write_per_million
     plain_tokens = max(0, usage.input_tokens - usage.cached_input_tokens - usage.cache_write_tokens)
-    tokens_cost = (
+    tokens_cost: Decimal = (
         plain_tokens * price.input_per_million
         + usage.cached_input_tokens * cached_price
         + usage.cache_write_tokens * write_price

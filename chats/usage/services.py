@@ -1,5 +1,6 @@
 """Verbs on the ledger."""
 
+from chats.catalog.models import AIModel, Price
 from chats.llm.values import Usage
 from chats.models import Message, Reply
 from chats.usage.costs import cost_of
@@ -9,13 +10,14 @@ from chats.usage.models import UsageRecord
 def record_usage(
     reply: Reply,
     *,
+    model: AIModel | None,
+    price: Price | None,
     message: Message | None,
     usage: Usage,
     is_estimated: bool,
     purpose: UsageRecord.Purpose = UsageRecord.Purpose.ANSWER,
 ) -> UsageRecord:
-    """Book one provider call at the price of the reply's start. The caller holds the transaction."""
-    model = reply.model
+    """Book one call of `model` for `reply`, at `price`. The caller holds the transaction."""
     return UsageRecord.objects.create(
         user=reply.user,
         chat_id=reply.chat_id,
@@ -24,7 +26,7 @@ def record_usage(
         attempt=reply.attempt,
         purpose=purpose,
         model=model,
-        price=reply.price,
+        price=price,
         user_email=reply.user.email,
         provider_name=model.provider.name if model else "",
         model_name=model.name if model else "",
@@ -33,7 +35,7 @@ def record_usage(
         cache_write_tokens=usage.cache_write_tokens,
         output_tokens=usage.output_tokens,
         reasoning_tokens=usage.reasoning_tokens,
-        cost=cost_of(usage, reply.price),
+        cost=cost_of(usage, price),
         is_estimated=is_estimated,
         raw_usage=dict(usage.raw),
     )

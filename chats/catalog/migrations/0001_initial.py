@@ -11,88 +11,279 @@ import chats.catalog.encryption
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('auth', '0012_alter_user_first_name_max_length'),
+        ("auth", "0012_alter_user_first_name_max_length"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Provider',
+            name="Provider",
             fields=[
-                ('id', models.UUIDField(default=uuid_utils.compat.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=100, unique=True)),
-                ('kind', models.CharField(choices=[('openai', 'OpenAI-compatible server'), ('demo', 'Built-in demo (no network)')], default='openai', max_length=20)),
-                ('base_url', models.CharField(blank=True, help_text='Up to and including /v1, for example https://api.openai.com/v1 or http://localhost:11434/v1.', max_length=500, verbose_name='base URL')),
-                ('api_key', chats.catalog.encryption.EncryptedTextField(blank=True, default='', help_text='Stored encrypted and never shown again.', verbose_name='API key')),
-                ('enabled', models.BooleanField(default=True, help_text='Off: none of its models can be used.')),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid_utils.compat.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("name", models.CharField(max_length=100, unique=True)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("openai", "OpenAI-compatible server"), ("demo", "Built-in demo (no network)")],
+                        default="openai",
+                        max_length=20,
+                    ),
+                ),
+                (
+                    "base_url",
+                    models.CharField(
+                        blank=True,
+                        help_text="Up to and including /v1, for example https://api.openai.com/v1 or http://localhost:11434/v1.",
+                        max_length=500,
+                        verbose_name="base URL",
+                    ),
+                ),
+                (
+                    "api_key",
+                    chats.catalog.encryption.EncryptedTextField(
+                        blank=True,
+                        default="",
+                        help_text="Stored encrypted and never shown again.",
+                        verbose_name="API key",
+                    ),
+                ),
+                ("enabled", models.BooleanField(default=True, help_text="Off: none of its models can be used.")),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
             ],
             options={
-                'ordering': ['name'],
+                "ordering": ["name"],
             },
         ),
         migrations.CreateModel(
-            name='AIModel',
+            name="AIModel",
             fields=[
-                ('id', models.UUIDField(default=uuid_utils.compat.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(help_text='As people see it in the picker.', max_length=200)),
-                ('model_id', models.CharField(help_text='As the provider calls it.', max_length=200, verbose_name='model id')),
-                ('description', models.CharField(blank=True, help_text='What it is good at; shown in the picker.', max_length=300)),
-                ('enabled', models.BooleanField(default=False, help_text='Off: hidden and refused everywhere, at once.')),
-                ('order', models.PositiveIntegerField(default=100, help_text='Lower comes first; the first is the default.')),
-                ('context_window', models.PositiveIntegerField(blank=True, help_text='Tokens it can read at once.', null=True)),
-                ('max_output_tokens', models.PositiveIntegerField(blank=True, help_text='Most tokens in one answer.', null=True)),
-                ('supports_vision', models.BooleanField(default=False, verbose_name='vision')),
-                ('supports_tools', models.BooleanField(default=False, verbose_name='tools')),
-                ('supports_reasoning', models.BooleanField(default=False, verbose_name='reasoning')),
-                ('default_settings', models.JSONField(blank=True, default=dict, help_text='Sent with every request, for example {"temperature": 0.3}.')),
-                ('writes_titles', models.BooleanField(default=False, help_text='Also writes the titles of new chats. At most one model; none: the first words stand.')),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('groups', models.ManyToManyField(blank=True, help_text='Who may use it. None chosen: everyone.', related_name='+', to='auth.group')),
-                ('provider', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='models', to='catalog.provider')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid_utils.compat.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("name", models.CharField(help_text="As people see it in the picker.", max_length=200)),
+                (
+                    "model_id",
+                    models.CharField(help_text="As the provider calls it.", max_length=200, verbose_name="model id"),
+                ),
+                (
+                    "description",
+                    models.CharField(blank=True, help_text="What it is good at; shown in the picker.", max_length=300),
+                ),
+                (
+                    "enabled",
+                    models.BooleanField(default=False, help_text="Off: hidden and refused everywhere, at once."),
+                ),
+                (
+                    "order",
+                    models.PositiveIntegerField(default=100, help_text="Lower comes first; the first is the default."),
+                ),
+                (
+                    "context_window",
+                    models.PositiveIntegerField(blank=True, help_text="Tokens it can read at once.", null=True),
+                ),
+                (
+                    "max_output_tokens",
+                    models.PositiveIntegerField(blank=True, help_text="Most tokens in one answer.", null=True),
+                ),
+                ("supports_vision", models.BooleanField(default=False, verbose_name="vision")),
+                ("supports_tools", models.BooleanField(default=False, verbose_name="tools")),
+                ("supports_reasoning", models.BooleanField(default=False, verbose_name="reasoning")),
+                (
+                    "default_settings",
+                    models.JSONField(
+                        blank=True, default=dict, help_text='Sent with every request, for example {"temperature": 0.3}.'
+                    ),
+                ),
+                (
+                    "writes_titles",
+                    models.BooleanField(
+                        default=False,
+                        help_text="Also writes the titles of new chats. At most one model; none: the first words stand.",
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                (
+                    "groups",
+                    models.ManyToManyField(
+                        blank=True,
+                        help_text="Who may use it. None chosen: everyone.",
+                        related_name="+",
+                        to="auth.group",
+                    ),
+                ),
+                (
+                    "provider",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="models", to="catalog.provider"
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'AI model',
-                'ordering': ['order', 'name', 'id'],
+                "verbose_name": "AI model",
+                "ordering": ["order", "name", "id"],
             },
         ),
         migrations.CreateModel(
-            name='Price',
+            name="Price",
             fields=[
-                ('id', models.UUIDField(default=uuid_utils.compat.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('valid_from', models.DateTimeField(default=django.utils.timezone.now)),
-                ('input_per_million', models.DecimalField(decimal_places=8, max_digits=16, validators=[django.core.validators.MinValueValidator(0), django.core.validators.MaxValueValidator(100000)], verbose_name='input, USD per million tokens')),
-                ('cached_input_per_million', models.DecimalField(blank=True, decimal_places=8, help_text='Empty: as input.', max_digits=16, null=True, validators=[django.core.validators.MinValueValidator(0), django.core.validators.MaxValueValidator(100000)], verbose_name='cached input')),
-                ('cache_write_per_million', models.DecimalField(blank=True, decimal_places=8, help_text='Empty: as input.', max_digits=16, null=True, validators=[django.core.validators.MinValueValidator(0), django.core.validators.MaxValueValidator(100000)], verbose_name='cache write')),
-                ('output_per_million', models.DecimalField(decimal_places=8, max_digits=16, validators=[django.core.validators.MinValueValidator(0), django.core.validators.MaxValueValidator(100000)], verbose_name='output, USD per million tokens')),
-                ('per_request', models.DecimalField(decimal_places=8, default=0, help_text='USD for each request, on top of tokens.', max_digits=12, validators=[django.core.validators.MinValueValidator(0), django.core.validators.MaxValueValidator(1000)])),
-                ('reason', models.CharField(blank=True, help_text='Why it changed; kept for the audit.', max_length=200)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('author', models.ForeignKey(blank=True, editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('model', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='prices', to='catalog.aimodel')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid_utils.compat.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("valid_from", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "input_per_million",
+                    models.DecimalField(
+                        decimal_places=8,
+                        max_digits=16,
+                        validators=[
+                            django.core.validators.MinValueValidator(0),
+                            django.core.validators.MaxValueValidator(100000),
+                        ],
+                        verbose_name="input, USD per million tokens",
+                    ),
+                ),
+                (
+                    "cached_input_per_million",
+                    models.DecimalField(
+                        blank=True,
+                        decimal_places=8,
+                        help_text="Empty: as input.",
+                        max_digits=16,
+                        null=True,
+                        validators=[
+                            django.core.validators.MinValueValidator(0),
+                            django.core.validators.MaxValueValidator(100000),
+                        ],
+                        verbose_name="cached input",
+                    ),
+                ),
+                (
+                    "cache_write_per_million",
+                    models.DecimalField(
+                        blank=True,
+                        decimal_places=8,
+                        help_text="Empty: as input.",
+                        max_digits=16,
+                        null=True,
+                        validators=[
+                            django.core.validators.MinValueValidator(0),
+                            django.core.validators.MaxValueValidator(100000),
+                        ],
+                        verbose_name="cache write",
+                    ),
+                ),
+                (
+                    "output_per_million",
+                    models.DecimalField(
+                        decimal_places=8,
+                        max_digits=16,
+                        validators=[
+                            django.core.validators.MinValueValidator(0),
+                            django.core.validators.MaxValueValidator(100000),
+                        ],
+                        verbose_name="output, USD per million tokens",
+                    ),
+                ),
+                (
+                    "per_request",
+                    models.DecimalField(
+                        decimal_places=8,
+                        default=0,
+                        help_text="USD for each request, on top of tokens.",
+                        max_digits=12,
+                        validators=[
+                            django.core.validators.MinValueValidator(0),
+                            django.core.validators.MaxValueValidator(1000),
+                        ],
+                    ),
+                ),
+                (
+                    "reason",
+                    models.CharField(blank=True, help_text="Why it changed; kept for the audit.", max_length=200),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "author",
+                    models.ForeignKey(
+                        blank=True,
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="prices", to="catalog.aimodel"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-valid_from', '-created_at'],
-                'indexes': [models.Index(fields=['model', '-valid_from'], name='price_model_valid_from')],
-                'constraints': [models.CheckConstraint(condition=models.Q(('input_per_million__gte', 0), ('output_per_million__gte', 0), ('per_request__gte', 0), models.Q(('cached_input_per_million__isnull', True), ('cached_input_per_million__gte', 0), _connector='OR'), models.Q(('cache_write_per_million__isnull', True), ('cache_write_per_million__gte', 0), _connector='OR')), name='price_not_negative')],
+                "ordering": ["-valid_from", "-created_at"],
+                "indexes": [models.Index(fields=["model", "-valid_from"], name="price_model_valid_from")],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("input_per_million__gte", 0),
+                            ("output_per_million__gte", 0),
+                            ("per_request__gte", 0),
+                            models.Q(
+                                ("cached_input_per_million__isnull", True),
+                                ("cached_input_per_million__gte", 0),
+                                _connector="OR",
+                            ),
+                            models.Q(
+                                ("cache_write_per_million__isnull", True),
+                                ("cache_write_per_million__gte", 0),
+                                _connector="OR",
+                            ),
+                        ),
+                        name="price_not_negative",
+                    )
+                ],
             },
         ),
         migrations.AddConstraint(
-            model_name='aimodel',
-            constraint=models.UniqueConstraint(fields=('provider', 'model_id'), name='aimodel_provider_model_id_unique', violation_error_message='A model with this provider and model id already exists.'),
+            model_name="aimodel",
+            constraint=models.UniqueConstraint(
+                fields=("provider", "model_id"),
+                name="aimodel_provider_model_id_unique",
+                violation_error_message="A model with this provider and model id already exists.",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='aimodel',
-            constraint=models.UniqueConstraint(fields=('provider', 'name'), name='aimodel_provider_name_unique', violation_error_message='A model with this provider and name already exists.'),
+            model_name="aimodel",
+            constraint=models.UniqueConstraint(
+                fields=("provider", "name"),
+                name="aimodel_provider_name_unique",
+                violation_error_message="A model with this provider and name already exists.",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='aimodel',
-            constraint=models.UniqueConstraint(condition=models.Q(('writes_titles', True)), fields=('writes_titles',), name='aimodel_one_writes_titles', violation_error_message='Another model already writes titles.'),
+            model_name="aimodel",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("writes_titles", True)),
+                fields=("writes_titles",),
+                name="aimodel_one_writes_titles",
+                violation_error_message="Another model already writes titles.",
+            ),
         ),
     ]

@@ -16,7 +16,6 @@ from django.conf import settings
 
 from chats.llm.tests.fake_provider import FakeProvider, Script
 from config.tests.live import wait_until
-from config.tests.plugin import run_dir
 
 pytestmark = pytest.mark.skipif(not settings.IS_SQLITE, reason="it starts the embedded default, which is SQLite")
 
@@ -30,7 +29,7 @@ class Server:
     def __init__(self, data_dir: Path) -> None:
         unset = ("DATABASE_URL", "DJANGO_SETTINGS_MODULE")
         environment = {name: value for name, value in os.environ.items() if name not in unset}
-        self.environment = environment | {"DATA_DIR": str(data_dir), "STATIC_ROOT": str(run_dir() / "static")}
+        self.environment = environment | {"DATA_DIR": str(data_dir), "STATIC_ROOT": str(settings.DATA_DIR / "static")}
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.log = data_dir / "serve.log"
