@@ -72,6 +72,13 @@ def text_parameter(request: Request, name: str, *, max_length: int = 200) -> str
     return text
 
 
+def id_parameter(request: Request, name: str) -> UUID:
+    try:
+        return UUID(request.query_params.get(name, ""))
+    except ValueError:
+        raise Invalid(f"{name} must be an id.", fields={name: ["Use the id of what you mean, a UUID."]}) from None
+
+
 def flag_parameter(request: Request, name: str) -> bool | None:
     """A yes or no of the query string; None when it is not there."""
     text = request.query_params.get(name)

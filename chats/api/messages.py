@@ -14,7 +14,7 @@ from accounts.models import User
 from chats import services
 from chats.api import fields as f
 from chats.api import shapes
-from chats.api.base import Resource, checked, found, person, with_model
+from chats.api.base import Resource, checked, found, id_parameter, person, with_model
 from chats.api.documentation import EVENTS, PAGING
 from chats.api.pagination import page_of
 from chats.api.present import messages_json, written_json
@@ -57,7 +57,7 @@ class SendForm(MessageForm):
         required=False, allow_null=True, help_text="Only with `reply: false`."
     )
     model = f.Text(required=False, allow_null=True, help_text=MODEL_HELP)
-    client_id = f.Text(required=False, allow_null=True, help_text=CLIENT_ID_HELP)
+    client_id = f.Text(required=False, allow_null=True, help_text=f"{CLIENT_ID_HELP} Not for `reply: false`.")
     reply = f.Flag(default=True, help_text="false only stores the message; no model is asked.")
 
 
@@ -105,8 +105,7 @@ class MessageResource(Resource):
     )
     def list(self, request: Request) -> Response:
         """The messages of the chat named by `?chat=`, all branches, oldest first."""
-        chat_id = serializers.UUIDField().run_validation(request.query_params.get("chat", ""))
-        return _messages_of(request, chat_id)
+        return _messages_of(request, id_parameter(request, "chat"))
 
     @extend_schema(request=ImportForm, responses={201: shapes.Message})
     def create(self, request: Request) -> Response:

@@ -73,8 +73,9 @@ def test_both_lists_are_sorted_by_creation(api, chat, url):
 
 
 def test_the_flat_list_needs_to_know_whose_messages(api):
-    assert api.get(URL).status_code == 400
-    assert api.get(f"{URL}?chat=nonsense").status_code == 400
+    for query in ("", "?chat=", "?chat=nonsense", "?chat=%00"):
+        refused = api.get(f"{URL}{query}")
+        assert (refused.status_code, list(refused.json()["error"]["fields"])) == (400, ["chat"])
     assert api.get(f"{URL}?chat=00000000-0000-0000-0000-000000000000").status_code == 404
 
 
