@@ -26,7 +26,7 @@ ENDINGS: Final = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One message with all a template needs. `html` is empty while the text still grows."""
+    """One message with all a template needs. `html` is empty for everyone but models: people are shown as they typed."""
 
     message: Message
     html: SafeString
@@ -118,6 +118,6 @@ def _entry(message: Message, budget: markdown.Budget, *, is_last: bool) -> Entry
     is_whole = message.reply is not None and message.reply.message_id == message.pk
     records = list(message.reply.usage_records.all()) if message.reply and is_whole else []
     entry = Entry(message, SafeString(), usage_json(records), cost_json(records), is_last)
-    if message.role != Message.Role.ASSISTANT or entry.is_growing:
+    if message.role != Message.Role.ASSISTANT:
         return entry
     return Entry(message, markdown.render(message.content, budget=budget), entry.usage, entry.cost, is_last)

@@ -119,7 +119,7 @@ def test_an_answer_that_is_being_written_says_where_to_go_on(visitor: Client, st
     Message.objects.filter(pk=started.answer.pk).update(content="Because <light>")
     page = visitor.get(url_of(started.chat)).content.decode()
     assert f'data-reply="{started.reply.pk}" data-after="0"' in page
-    assert "data-text>Because &lt;light&gt;</div>" in page
+    assert "data-raw>Because &lt;light&gt;</div>" in page
     assert '<noscript><meta http-equiv="refresh" content="3"></noscript>' in page
     assert f'formaction="{reverse("pages:stop", args=[started.reply.pk])}"' in page
     assert "data-answering" in page

@@ -17,7 +17,7 @@ export class Growing {
     this.say = say;
     this.started = Date.now();
     this.heard = this.started;
-    this.text = this.prose.textContent;
+    this.text = article.querySelector("[data-raw]").textContent;
     this.spokenTo = this.text.length;
     this.spokenAt = 0;
     this.cost = 0;
@@ -67,7 +67,6 @@ export class Growing {
     const start = performance.now();
     keepPlace(() => {
       this.draft.show(this.text);
-      this.prose.classList.add("formatted");
       this.tick();
     });
     this.cost = performance.now() - start;

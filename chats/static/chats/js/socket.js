@@ -70,7 +70,7 @@ export function open(chatId) {
 // `after()` is the number of the last event seen. Returns the function that ends it.
 export function follow(chatId, reply, after, receive) {
   followers.set(reply, { after, receive, source: null });
-  if (socket?.readyState === WebSocket.OPEN) askFor(reply);
+  if (socket?.readyState === 1) askFor(reply);
   else open(chatId);
   return () => {
     followers.get(reply)?.source?.close();

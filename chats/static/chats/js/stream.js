@@ -3,6 +3,7 @@
 import { hideProblem, isBusy, setAnswering, showProblem } from "./composer.js";
 import { announceNew, has, isNewest, replace, replaceAll, say } from "./log.js";
 import { ask, backoff } from "./request.js";
+import { follow, open } from "./socket.js";
 
 const main = document.getElementById("main");
 const watched = new Set();
@@ -15,6 +16,17 @@ async function untilAnswered(url) {
     } catch (error) {
       // Anything but a network or server failure will not get better.
       if (error.status && error.status < 500) throw error;
+      await pause(backoff(attempt));
+    }
+  }
+}
+
+// Formatting is only needed where something streams; the network may be away at that moment.
+async function untilLoaded() {
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      return await import("./growing.js");
+    } catch {
       await pause(backoff(attempt));
     }
   }
@@ -37,7 +49,7 @@ async function watch(article) {
   if (watched.has(reply)) return;
   watched.add(reply);
   setAnswering(article.dataset.stop);
-  const [{ Growing }, { follow }] = await Promise.all([import("./growing.js"), import("./socket.js")]);
+  const { Growing } = await untilLoaded();
   const growing = new Growing(article, say);
   let last = Number(article.dataset.after);
   const unfollow = follow(main.dataset.chat, reply, () => last, (event) => {
@@ -118,5 +130,5 @@ document.addEventListener("htmx:load", ({ detail }) => detail.elt !== document.b
 watchAll(document);
 if (main.dataset.chat) {
   // Not before the page has had its breath: nothing on it waits for this.
-  setTimeout(async () => (await import("./socket.js")).open(main.dataset.chat), 250);
+  setTimeout(() => open(main.dataset.chat), 250);
 }

@@ -1,0 +1,403 @@
+"""What people do, in a real Chromium, against the demo model."""
+
+import re
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from accounts.models import User
+from chats.catalog.models import AIModel
+from chats.models import Chat, Message, Reply
+from chats.services import create_chat
+from config.tests.live import LiveServer, wait_until
+from conftest import PASSWORD
+
+pytestmark = pytest.mark.browser
+
+ANSWER = "article.from-model .prose"
+FINISHED = "article.from-model:not([data-reply]) .prose"
+PHONE = {"width": 390, "height": 844}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_complained(page: Page) -> Iterator[None]:
+    """No error in the console, which is where a browser says what its policy refused."""
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    yield
+    assert not [complaint for complaint in complaints if "status of 4" not in complaint and "ERR_" not in complaint]
+
+
+@pytest.fixture
+def signed_in(page: Page, log_in: Callable[[User], None], owner: User) -> Page:
+    log_in(owner)
+    return page
+
+
+def send(page: Page, text: str) -> None:
+    page.get_by_label("Message", exact=True).fill(text)
+    page.keyboard.press("Enter")
+
+
+def text_length(page: Page) -> int:
+    return len(page.locator(ANSWER).last.inner_text())
+
+
+def test_sign_up_send_and_watch_it_grow(page: Page) -> None:
+    page.goto("/")
+    page.get_by_role("link", name="Create an account").click()
+    page.get_by_label("Email").fill("new@example.org")
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_role("button", name=re.compile("create|sign up", re.IGNORECASE)).click()
+    expect(page.get_by_role("heading", name=re.compile("What is on your mind"))).to_be_visible()
+    send(page, "long answer")
+    page.wait_for_url("**/chats/*/")
+    expect(page.get_by_role("button", name="Stop the answer")).to_be_visible()
+    expect(page.locator(ANSWER)).not_to_be_empty()
+    first = text_length(page)
+    wait_until(lambda: text_length(page) > first + 50, seconds=10, what="the text has grown")
+    expect(page.get_by_role("link", name="long answer")).to_be_visible()
+
+
+def test_reload_in_mid_stream_shows_everything_once(signed_in: Page, owner: User) -> None:
+    page = signed_in
+    page.goto("/")
+    send(page, "markdown")
+    page.wait_for_url("**/chats/*/")
+    wait_until(lambda: text_length(page) > 100, seconds=10, what="some text is there")
+    seen = page.locator(ANSWER).inner_text()
+    page.reload()
+    assert page.locator(ANSWER).inner_text()[:50] == seen[:50]
+    expect(page.locator(FINISHED)).to_be_visible(timeout=40_000)
+    answer = Message.objects.get(role="assistant", chat__user=owner)
+    first_line = answer.content.splitlines()[0].lstrip("# ")
+    assert page.locator(ANSWER).inner_text().count(first_line) == 1
+    expect(page.get_by_role("button", name="Send", exact=True)).to_be_visible()
+    live_text = page.locator(ANSWER).inner_text()
+    page.reload()
+    assert page.locator(ANSWER).inner_text() == live_text
+
+
+def test_what_streams_looks_like_what_stays(signed_in: Page) -> None:
+    page = signed_in
+    page.goto("/")
+    send(page, "markdown")
+    page.wait_for_url("**/chats/*/")
+    # The last text before the finished message replaces it.
+    page.evaluate(
+        """() => {
+            const article = document.querySelector("article[data-reply]");
+            new MutationObserver(() => (window.streamed = article.querySelector(".prose").innerText))
+                .observe(article, { childList: true, subtree: true, characterData: true });
+        }"""
+    )
+    expect(page.locator(FINISHED)).to_be_visible(timeout=40_000)
+    squeeze = lambda text: " ".join(text.replace("Wrap", "").replace("Copy", "").split())  # noqa: E731
+    streamed, stayed = squeeze(page.evaluate("window.streamed")), squeeze(page.locator(ANSWER).inner_text())
+    assert stayed.startswith(streamed[:-20])
+
+
+def test_stop_keeps_the_text_and_gives_the_box_back(signed_in: Page) -> None:
+    page = signed_in
+    page.goto("/")
+    send(page, "long answer")
+    page.wait_for_url("**/chats/*/")
+    wait_until(lambda: text_length(page) > 40, seconds=10, what="some text is there")
+    page.keyboard.press("Escape")
+    expect(page.get_by_text("You stopped this answer.")).to_be_visible()
+    assert text_length(page) > 40
+    assert Reply.objects.get().status == "stopped"
+    expect(page.get_by_label("Message", exact=True)).to_be_focused()
+
+
+def test_retry_after_a_failure(signed_in: Page) -> None:
+    page = signed_in
+    page.goto("/")
+    send(page, "failure")
+    retry = page.get_by_role("button", name="Try again")
+    retry.click(timeout=20_000)
+    expect(retry).to_be_hidden()
+    expect(retry).to_be_visible(timeout=20_000)
+    assert Reply.objects.count() == 2
+    assert page.locator("article.from-model").count() == 1
+
+
+def test_a_second_tab_sees_the_same_answer(signed_in: Page, owner: User) -> None:
+    page = signed_in
+    chat = create_chat(owner, title="Shared")
+    page.goto(f"/chats/{chat.pk}/")
+    other = page.context.new_page()
+    other.goto(f"/chats/{chat.pk}/")
+    send(page, "quote two tabs")
+    expect(other.locator(FINISHED)).to_contain_text("two tabs", timeout=20_000)
+    expect(page.locator(FINISHED)).to_contain_text("two tabs", timeout=20_000)
+    assert page.locator("article").count() == other.locator("article").count() == 2
+
+
+def test_enter_pressed_many_times_sends_once(signed_in: Page, owner: User) -> None:
+    page = signed_in
+    chat = create_chat(owner, title="Once")
+    page.goto(f"/chats/{chat.pk}/")
+    page.get_by_label("Message", exact=True).fill("quote once")
+    page.evaluate("for (let i = 0; i < 5; i += 1) document.getElementById('composer').requestSubmit()")
+    expect(page.locator(FINISHED)).to_be_visible(timeout=20_000)
+    assert Message.objects.filter(role="user").count() == 1
+
+
+def test_an_input_methods_enter_does_not_send(signed_in: Page) -> None:
+    page = signed_in
+    page.goto("/")
+    box = page.get_by_label("Message", exact=True)
+    box.fill("日本")
+    box.dispatch_event("keydown", {"key": "Enter", "isComposing": True})
+    box.press("Shift+Enter")
+    assert box.input_value() == "日本\n"
+    assert not Message.objects.exists()
+
+
+def test_a_failed_send_keeps_the_text_and_can_be_sent_again(signed_in: Page, owner: User) -> None:
+    page = signed_in
+    chat = create_chat(owner, title="Flaky")
+    page.goto(f"/chats/{chat.pk}/")
+    page.route("**/send/", lambda route: route.abort())
+    send(page, "quote still here")
+    expect(page.get_by_text("The server can’t be reached.")).to_be_visible()
+    assert page.get_by_label("Message", exact=True).input_value() == "quote still here"
+    page.unroute("**/send/")
+    page.get_by_role("button", name="Send again").click()
+    expect(page.locator(FINISHED)).to_contain_text("still here", timeout=20_000)
+    assert Message.objects.filter(role="user").count() == 1
+
+
+def test_a_draft_survives_a_reload(signed_in: Page) -> None:
+    page = signed_in
+    page.goto("/")
+    page.get_by_label("Message", exact=True).fill("half a thought")
+    page.reload()
+    expect(page.get_by_label("Message", exact=True)).to_have_value("half a thought")
+
+
+def test_a_text_near_the_limit_is_counted_and_one_beyond_not_sent(signed_in: Page) -> None:
+    page = signed_in
+    page.goto("/")
+    page.get_by_label("Message", exact=True).fill("é" * 45_000)
+    expect(page.get_by_text("90,000 of 100,000 bytes")).to_be_visible()
+    send(page, "é" * 50_001)
+    expect(page.get_by_text("This text is too long")).to_be_visible()
+    assert not Message.objects.exists()
+
+
+def test_offline_waits_and_sends_when_back(signed_in: Page, owner: User) -> None:
+    page = signed_in
+    chat = create_chat(owner, title="Train")
+    page.goto(f"/chats/{chat.pk}/")
+    page.context.set_offline(True)
+    expect(page.get_by_text("You are offline. What you write is kept")).to_be_visible()
+    send(page, "quote tunnel")
+    expect(page.get_by_text("This will be sent when you are back")).to_be_visible()
+    page.context.set_offline(False)
+    expect(page.locator(FINISHED)).to_contain_text("tunnel", timeout=20_000)
+
+
+def test_without_a_socket_events_carry_the_answer(signed_in: Page) -> None:
+    page = signed_in
+    page.add_init_script(
+        "window.WebSocket = class extends EventTarget { constructor() { super(); setTimeout(() => this.dispatchEvent(new CloseEvent('close', { code: 1006 })), 10); } close() {} }"
+    )
+    page.goto("/")
+    send(page, "quote through events")
+    expect(page.locator(FINISHED)).to_contain_text("through events", timeout=20_000)
+
+
+def test_rename_in_place(signed_in: Page, owner: User) -> None:
+    page = signed_in
+    chat = create_chat(owner, title="Old name")
+    page.goto(f"/chats/{chat.pk}/")
+    page.locator(f"#chat-{chat.pk}").hover()
+    page.get_by_label("Options for Old name").click()
+    page.get_by_role("link", name="Rename").first.click()
+    field = page.get_by_label("Title", exact=True)
+    expect(field).to_be_focused()
+    field.fill("New name")
+    field.press("Enter")
+    expect(page.get_by_role("link", name="New name")).to_be_focused()
+    expect(page.locator("li li")).to_have_count(0)
+    expect(page.get_by_role("heading", name="New name", level=1)).to_be_visible()
+    chat.refresh_from_db()
+    assert chat.title == "New name"
+
+
+def test_delete_and_undo(signed_in: Page, owner: User) -> None:
+    page = signed_in
+    chat = create_chat(owner, title="Goodbye")
+    page.goto("/")
+    row = page.locator(f"#chat-{chat.pk}")
+    row.hover()
+    page.get_by_label("Options for Goodbye").click()
+    row.get_by_role("button", name="Delete").click()
+    expect(row).to_have_count(0)
+    page.get_by_role("button", name="Undo").click()
+    expect(row).to_be_visible()
+    expect(page.get_by_role("button", name="Undo")).to_have_count(0)
+    assert Chat.objects.visible_to(owner).filter(pk=chat.pk).exists()
+
+
+def test_delete_of_the_open_chat_leads_home_with_undo(signed_in: Page, owner: User) -> None:
+    page = signed_in
+    chat = create_chat(owner, title="Goodbye")
+    page.goto(f"/chats/{chat.pk}/")
+    page.get_by_label("Options for this chat").click()
+    page.get_by_role("button", name="Delete").last.click()
+    page.get_by_role("button", name="Undo").click()
+    page.wait_for_url(f"**/chats/{chat.pk}/")
+
+
+def test_pin_moves_a_chat_up(signed_in: Page, owner: User) -> None:
+    page = signed_in
+    chat = create_chat(owner, title="Keep")
+    page.goto("/")
+    page.locator(f"#chat-{chat.pk}").hover()
+    page.get_by_label("Options for Keep").click()
+    page.get_by_role("button", name="Pin").click()
+    expect(page.get_by_role("heading", name="Pinned")).to_be_visible()
+
+
+def test_search_and_shortcuts(signed_in: Page, owner: User) -> None:
+    page = signed_in
+    for title in ("Bread", "Tides"):
+        create_chat(owner, title=title)
+    page.goto("/")
+    page.keyboard.press("Control+k")
+    expect(page.get_by_label("Search chats by title")).to_be_focused()
+    page.keyboard.type("tid")
+    expect(page.get_by_role("link", name="Bread")).to_have_count(0)
+    expect(page.get_by_role("link", name="Tides")).to_be_visible()
+    page.locator("h1").click()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Shortcuts")).to_be_visible()
+
+
+def test_more_chats_and_earlier_messages_come_on_scroll(signed_in: Page, owner: User) -> None:
+    page = signed_in
+    Chat.objects.bulk_create([Chat(user=owner, title=f"Number {number}") for number in range(45)])
+    chat = create_chat(owner, title="Long")
+    parent = None
+    rows = []
+    for number in range(90):
+        parent = Message(chat=chat, role="user", content=f"Line {number}.\n" * 3, parent=parent)
+        rows.append(parent)
+    Message.objects.bulk_create(rows)
+    Chat.objects.filter(pk=chat.pk).update(current_leaf=parent)
+    page.goto(f"/chats/{chat.pk}/")
+    expect(page.locator("article")).to_have_count(40)
+    expect(page.get_by_text("Line 89.").first).to_be_in_viewport()
+    page.locator("[data-scroller]").evaluate("element => (element.scrollTop = -element.scrollHeight)")
+    expect(page.locator("article")).to_have_count(80)
+    expect(page.get_by_text("Line 50.").first).to_be_in_viewport()
+    page.locator(".more").scroll_into_view_if_needed()
+    expect(page.locator(".chat-row")).to_have_count(46)
+
+
+def test_a_reader_who_went_back_stays_there(signed_in: Page, owner: User) -> None:
+    page = signed_in
+    chat = create_chat(owner, title="Long")
+    message = Message.objects.create(
+        chat=chat, role="assistant", content="\n\n".join(f"Paragraph {n}." for n in range(80))
+    )
+    Chat.objects.filter(pk=chat.pk).update(current_leaf=message)
+    page.goto(f"/chats/{chat.pk}/")
+    send(page, "long answer")
+    expect(page.locator("article[data-reply] .prose > .open-block")).to_be_visible()
+    page.locator("[data-scroller]").evaluate("element => (element.scrollTop = -1200)")
+    mark = page.get_by_text("Paragraph 60.")
+    before = mark.bounding_box()["y"]
+    length = text_length(page)
+    wait_until(lambda: text_length(page) > length + 200, seconds=15, what="the text has grown")
+    assert abs(mark.bounding_box()["y"] - before) < 2
+    page.get_by_role("button", name="New text").click()
+    expect(page.locator("article[data-reply] .open-block > :last-child")).to_be_in_viewport()
+
+
+def test_the_drawer_of_a_phone(signed_in: Page, owner: User) -> None:
+    page = signed_in
+    chat = create_chat(owner, title="In the drawer")
+    page.set_viewport_size(PHONE)
+    page.goto("/")
+    link = page.get_by_role("link", name="In the drawer")
+    expect(link).to_be_hidden()
+    page.get_by_role("button", name="List of chats", exact=True).click()
+    link.click()
+    page.wait_for_url(f"**/chats/{chat.pk}/")
+
+
+def test_nothing_scrolls_sideways_on_the_smallest_phone(signed_in: Page, owner: User) -> None:
+    page = signed_in
+    chat = create_chat(owner, title="W" * 200)
+    wide = "| a | b | c | d | e | f |\n|-|-|-|-|-|-|\n|1|2|3|4|5|6|\n\n```\n" + "x" * 300 + "\n```\n\n" + "y" * 300
+    message = Message.objects.create(chat=chat, role="assistant", content=wide)
+    Chat.objects.filter(pk=chat.pk).update(current_leaf=message)
+    page.set_viewport_size({"width": 320, "height": 640})
+    for address in ("/", f"/chats/{chat.pk}/", "/chats/", "/nothing/"):
+        page.goto(address)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 320
+        assert page.evaluate("document.querySelector('[data-scroller]')?.scrollWidth ?? 0") <= 320
+
+
+def test_the_picker_chooses_who_answers(signed_in: Page, demo_model: AIModel) -> None:
+    page = signed_in
+    other = AIModel.objects.create(
+        provider=demo_model.provider, name="Another demo", model_id="parley-demo-2", enabled=True, order=900
+    )
+    page.goto("/")
+    page.locator(".picker-summary").click()
+    page.get_by_label("Another demo").check()
+    send(page, "quote hello")
+    page.wait_for_url("**/chats/*/")
+    assert Reply.objects.get().model == other
+    expect(page.locator(FINISHED)).to_contain_text("hello", timeout=20_000)
+
+
+def test_copy_gives_the_text_as_the_model_wrote_it(signed_in: Page, owner: User) -> None:
+    page = signed_in
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    chat = create_chat(owner, title="Copy")
+    message = Message.objects.create(chat=chat, role="assistant", content="Some *words*.\n\n```python\nprint(1)\n```")
+    Chat.objects.filter(pk=chat.pk).update(current_leaf=message)
+    page.goto(f"/chats/{chat.pk}/")
+    page.get_by_role("link", name="Copy this answer").click()
+    read = "navigator.clipboard.readText()"
+    wait_until(lambda: page.evaluate(read) == message.content, seconds=5, what="the answer is in the clipboard")
+    page.get_by_role("button", name="Copy", exact=True).click()
+    wait_until(lambda: page.evaluate(read) == "print(1)\n", seconds=5, what="the code is in the clipboard")
+    expect(page.locator(".hljs-built_in")).to_have_text("print")
+
+
+def test_the_theme_switch_works_at_once_and_stays(signed_in: Page) -> None:
+    page = signed_in
+    page.goto("/nothing/")
+    background = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(background)
+    with page.expect_response("**/theme/"):
+        page.get_by_role("button", name="Dark").click()
+    dark = page.evaluate(background)
+    assert dark != light
+    page.goto("/")
+    assert page.evaluate(background) == dark
+
+
+def test_without_javascript_everything_still_works(signed_in: Page, live: LiveServer) -> None:
+    browser, state = signed_in.context.browser, signed_in.context.storage_state()
+    context = browser.new_context(base_url=live.base_url, storage_state=state, java_script_enabled=False)
+    page = context.new_page()
+    page.goto("/")
+    page.get_by_label("Message", exact=True).fill("quote no script")
+    page.get_by_role("button", name="Send", exact=True).click()
+    page.wait_for_url("**/chats/*/")
+    expect(page.locator(FINISHED)).to_contain_text("no script", timeout=30_000)
+    page.locator("summary[aria-label='Options for this chat']").click()
+    page.get_by_role("button", name="Delete").last.click()
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator(FINISHED)).to_contain_text("no script")
+    context.close()
