@@ -12,8 +12,8 @@ from chats.replies.database import in_database
 from chats.replies.log import LOGS
 
 PING_SECONDS = 15.0
-# A reply that is queued, or runs elsewhere, is looked at this often until its log opens here.
-LOOK_SECONDS = 0.25
+# While a reply has no log here, its row is looked at this often: it may end without ever being run.
+LOOK_SECONDS = 0.5
 
 
 async def follow(reply_id: UUID, after: int = 0) -> AsyncGenerator[tuple[int, bytes], None]:
@@ -32,7 +32,7 @@ async def follow(reply_id: UUID, after: int = 0) -> AsyncGenerator[tuple[int, by
             is_finished = log.is_finished
             if is_finished or LOGS.find(reply_id) is not log:
                 continue
-        stored = await in_database(rows.stored_state, reply_id)
+        stored = await in_database(rows.stored_state, reply_id, seen)
         if stored is None:
             return
         for seq, event in _stored_events(reply_id, stored, seen):
@@ -40,7 +40,7 @@ async def follow(reply_id: UUID, after: int = 0) -> AsyncGenerator[tuple[int, by
             yield seq, event
         is_finished = stored.finished is not None
         if not is_finished:
-            await asyncio.sleep(LOOK_SECONDS)
+            await LOGS.wait_open(reply_id, seconds=LOOK_SECONDS)
 
 
 def _stored_events(reply_id: UUID, stored: rows.Stored, seen: int) -> list[tuple[int, bytes]]:

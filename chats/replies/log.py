@@ -100,10 +100,23 @@ class Logs:
 
     def __init__(self) -> None:
         self._logs: dict[UUID, ReplyLog] = {}
+        self._awaited: dict[UUID, asyncio.Event] = {}
 
     def open(self, reply_id: UUID, *, last_seq: int) -> ReplyLog:
         log = self._logs[reply_id] = ReplyLog(reply_id, last_seq=last_seq)
+        if awaited := self._awaited.pop(reply_id, None):
+            awaited.set()
         return log
+
+    async def wait_open(self, reply_id: UUID, *, seconds: float) -> None:
+        """Return when a log of this reply is opened, or after `seconds`."""
+        opened = self._awaited.setdefault(reply_id, asyncio.Event())
+        try:
+            async with asyncio.timeout(seconds):
+                await opened.wait()
+        except TimeoutError:
+            if self._awaited.get(reply_id) is opened:
+                del self._awaited[reply_id]
 
     def find(self, reply_id: UUID) -> ReplyLog | None:
         return self._logs.get(reply_id)

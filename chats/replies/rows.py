@@ -4,14 +4,14 @@ A worker's writes name itself and its attempt: after a takeover they change noth
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
@@ -31,6 +31,17 @@ from chats.usage.services import record_usage
 LOST_EVENTS_MARGIN = 10_000
 INTERRUPTED_MESSAGE = "The server was interrupted while answering. The text so far is kept; press Retry to ask again."
 
+# By hand, as it runs every second for every running reply: the ORM would cost twenty times what the database does.
+SAVE_SEQ = """
+    UPDATE chats_reply SET snapshot_seq = %s WHERE id = %s AND worker = %s AND attempt = %s AND status = 'running'
+"""
+SAVE_TEXT = """
+    UPDATE chats_message SET content = %s, reasoning = %s
+    WHERE id = %s AND EXISTS (
+        SELECT 1 FROM chats_reply WHERE id = %s AND worker = %s AND attempt = %s AND status = 'running'
+    )
+"""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -46,9 +57,13 @@ class Job:
         return self.reply.pk
 
     @property
+    def lease(self) -> tuple[str, int]:
+        return self.reply.worker, self.reply.attempt
+
+    @property
     def held(self) -> QuerySet[Reply]:
         """The row, as long as it is still ours."""
-        return Reply.objects.held_by(self.reply.worker, self.reply.attempt).filter(pk=self.reply.pk)
+        return Reply.objects.held_by(*self.lease).filter(pk=self.reply.pk)
 
 
 @dataclass(frozen=True)
@@ -80,9 +95,9 @@ class Stored:
     """A reply as its row has it, for viewers who come when no log is live."""
 
     seq: int
-    text: str
-    reasoning: str
-    finished: dict[str, Any] | None = field(default=None)
+    text: str = ""
+    reasoning: str = ""
+    finished: dict[str, Any] | None = None
 
 
 def claim(reply_id: UUID, worker: str, *, stale_before: datetime) -> Job | None:
@@ -168,7 +183,7 @@ def to_be_stopped(jobs: Sequence[Job]) -> set[UUID]:
     ids = [job.reply_id for job in jobs]
     wanted = Reply.objects.filter(pk__in=ids, status=Reply.Status.RUNNING, stop_requested_at__isnull=True)
     going_on = set(wanted.values_list("pk", "worker", "attempt"))
-    return {job.reply_id for job in jobs if (job.reply_id, job.reply.worker, job.reply.attempt) not in going_on}
+    return {job.reply_id for job in jobs if (job.reply_id, *job.lease) not in going_on}
 
 
 def beat(worker: str, reply_ids: Sequence[UUID]) -> None:
@@ -179,10 +194,15 @@ def beat(worker: str, reply_ids: Sequence[UUID]) -> None:
 
 def save_snapshots(snapshots: Sequence[Snapshot]) -> None:
     """Make what viewers have seen durable: all running replies of this process in one transaction."""
-    with relaxed_durability(), transaction.atomic():
-        for shot in snapshots:
-            if shot.job.held.update(snapshot_seq=shot.seq):
-                Message.objects.filter(pk=shot.job.message.pk).update(content=shot.text, reasoning=shot.reasoning)
+    reply_id, message_id = Reply._meta.pk, Message._meta.pk
+    seqs = [(s.seq, reply_id.get_db_prep_value(s.job.reply_id, connection), *s.job.lease) for s in snapshots]
+    texts = [
+        (s.text, s.reasoning, message_id.get_db_prep_value(s.job.message.pk, connection), *seq[1:])
+        for s, seq in zip(snapshots, seqs, strict=True)
+    ]
+    with relaxed_durability(), transaction.atomic(), connection.cursor() as cursor:
+        cursor.executemany(SAVE_SEQ, seqs)
+        cursor.executemany(SAVE_TEXT, texts)
 
 
 def release(snapshot: Snapshot) -> None:
@@ -245,16 +265,24 @@ def finished_body(reply: Reply, message: Message | None, records: list[UsageReco
     }
 
 
-def stored_state(reply_id: UUID) -> Stored | None:
-    """What the database knows of a reply; None when it is gone."""
-    reply = Reply.objects.filter(pk=reply_id).select_related("message").prefetch_related("usage_records").first()
+def stored_state(reply_id: UUID, seen: int) -> Stored | None:
+    """What the database knows of a reply beyond event `seen`; None when the reply is gone."""
+    found = Reply.objects.filter(pk=reply_id, message__isnull=False)
+    state = found.order_by().values_list("status", "snapshot_seq").first()
+    if state is None:
+        return None
+    status, seq = state
+    if status in Reply.UNFINISHED and seq <= seen:
+        return Stored(seq=seq)
+    reply = found.select_related("message").prefetch_related("usage_records").order_by().first()
     if reply is None or reply.message is None:
         return None
+    records = list(reply.usage_records.all())
     return Stored(
         seq=reply.snapshot_seq,
         text=reply.message.content,
         reasoning=reply.message.reasoning,
-        finished=finished_body(reply, reply.message, list(reply.usage_records.all())) if reply.is_finished else None,
+        finished=finished_body(reply, reply.message, records) if reply.is_finished else None,
     )
 
 
