@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import aiohttp
 
@@ -34,8 +35,11 @@ async def measure(product: Product, load: Load) -> dict[str, Any]:
     async with product.session() as session:
         chats = [await create_chat(session, model=product.model) for _ in range(load.streams)]
 
+        # People have their pages open before they ask.
+        sockets = [await session.ws_connect(f"/ws/chats/{chat}/") for chat in chats]
+
         async def follow(number: int) -> str:
-            return await answer_over_socket(session, chats[number])
+            return await answer_over_socket(sockets[number])
 
         result = await timed(follow, product.server, load)
         stored = [await stored_answer(session, chat) for chat in chats]
@@ -69,19 +73,19 @@ async def timed(follow: Callable[[int], Awaitable[str]], server: Running, load: 
     }
 
 
-async def answer_over_socket(session: aiohttp.ClientSession, chat: str) -> str:
+async def answer_over_socket(socket: aiohttp.ClientWebSocketResponse) -> str:
     """Send one message and read its answer to the end, as the chat page does."""
     text = ""
-    async with session.ws_connect(f"/ws/chats/{chat}/") as socket:
-        await socket.send_json({"type": "message.send", "content": "Hello", "client_id": f"bench-{chat}"})
-        async for message in socket:
-            event = json.loads(message.data)
-            if event["type"] in {"reply.snapshot", "reply.restarted"}:
-                text = event["text"]
-            elif event["type"] == "text.delta":
-                text += event["text"]
-            elif event["type"] in {"reply.finished", "error"}:
-                break
+    await socket.send_json({"type": "message.send", "content": "Hello", "client_id": str(uuid4())})
+    async for message in socket:
+        event = json.loads(message.data)
+        if event["type"] in {"reply.snapshot", "reply.restarted"}:
+            text = event["text"]
+        elif event["type"] == "text.delta":
+            text += event["text"]
+        elif event["type"] in {"reply.finished", "error"}:
+            break
+    await socket.close()
     return text
 
 
