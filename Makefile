@@ -11,10 +11,11 @@ MANAGE := $(BIN)/python manage.py
 CHECK := DATA_DIR=$(CURDIR)/build/check ENV_FILE=/dev/null
 PYTEST := $(BIN)/python -m pytest -q -n $(TEST_WORKERS) --maxprocesses=$(TEST_WORKERS)
 NEW_SECRET = $(shell $(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(64))')
+TEMPLATES = git ls-files --cached --others --exclude-standard -z '*.html'
 APT := $(shell test "$$(id -u)" = 0 && echo apt-get || echo sudo -n apt-get)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run install-dev dev test test-cov check lint types contracts migrations deploy-check chromium \
+.PHONY: help install run install-dev dev test test-cov check format lint types contracts migrations deploy-check chromium \
 	migrate-create migrate-upgrade migrate-downgrade migrate-current migrate-history migrate-reset openapi bench clean
 
 help: ## List what can be made
@@ -67,12 +68,16 @@ test-cov: ## Run every test and report the branches that none of them took
 
 check: lint types contracts migrations deploy-check openapi test-cov ## Everything CI runs, which ends with the tests
 
+format: install-dev ## Bring code and templates into the house's form
+	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
+	@$(TEMPLATES) | xargs -0 --no-run-if-empty $(BIN)/djade --target-version 5.2
+
 lint: install-dev
 	@echo "== Lint"
 	@$(BIN)/ruff check --quiet .
-	@$(BIN)/ruff format --quiet --check . || { echo "Run: $(BIN)/ruff format ." >&2; exit 1; }
-	@git ls-files --cached --others --exclude-standard -z 'templates/*.html' 'chats/*.html' 'accounts/*.html' | \
-		xargs -0 --no-run-if-empty $(BIN)/djade --target-version 5.2 --check
+	@{ $(BIN)/ruff format --quiet --check . && \
+		$(TEMPLATES) | xargs -0 --no-run-if-empty $(BIN)/djade --target-version 5.2 --check; \
+	} || { echo "Run: make format" >&2; exit 1; }
 
 types: install-dev
 	@echo "== Types"
