@@ -65,6 +65,11 @@ def redact_event(_logger: Any, _method: str, event: EventDict) -> EventDict:
     return {key: redact(value, key=key) for key, value in event.items()}
 
 
+def is_news(record: logging.LogRecord) -> bool:
+    """Uvicorn takes every socket refused with an answer for one that was not answered at all."""
+    return "without completing handshake" not in str(record.msg)
+
+
 # For events of structlog and of the standard library alike.
 _BEFORE: list[Processor] = [
     structlog.contextvars.merge_contextvars,
@@ -116,6 +121,7 @@ def logging_config(*, level: str, log_format: str, file: Path | None) -> dict[st
             "console": _formatter(structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())),
             "json": _formatter(structlog.processors.JSONRenderer(ensure_ascii=False)),
         },
+        "filters": {"is_news": {"()": lambda: is_news}},
         "handlers": handlers,
         "root": {"handlers": list(handlers), "level": level if level in LEVELS else "INFO"},
         "loggers": {
@@ -123,6 +129,7 @@ def logging_config(*, level: str, log_format: str, file: Path | None) -> dict[st
             "django.server": {"handlers": [], "propagate": True, "level": "INFO"},
             **{name: {"level": logging.WARNING} for name in QUIET},
             **{name: {"level": logging.ERROR} for name in QUIETER},
+            "uvicorn.error": {"filters": ["is_news"]},
         },
     }
 

@@ -99,3 +99,9 @@ def test_the_console_format_is_for_people(capsys):
     line = made.format(logging.makeLogRecord({"name": "chats", "levelname": "INFO", "msg": "hello"}))
     assert "hello" in line
     assert not line.startswith("{")
+
+
+def test_a_refused_socket_is_no_error_of_the_server(log_lines):
+    logging.getLogger("uvicorn.error").error("ASGI callable returned without completing handshake.")
+    logging.getLogger("uvicorn.error").error("Something else")
+    assert [line["event"] for line in log_lines()] == ["Something else"]
