@@ -81,7 +81,10 @@ class Run:
         if self.job.reply.attempt > 1:
             self.log.append("reply.restarted", text="", reasoning="")
         else:
-            self.log.append("reply.started", message=str(self.job.message.pk))
+            message = self.job.message
+            self.log.append(
+                "reply.started", chat=str(message.chat_id), prompt=str(message.parent_id), message=str(message.pk)
+            )
         self._reading = asyncio.create_task(self._read())
         # A task of its own, so that a stop can cancel the reading at any point and the saving goes on undisturbed.
         await asyncio.wait({self._reading})
