@@ -253,7 +253,12 @@ MEDIA_ROOT = DATA_DIR / "media"
 MEDIA_URL = "/media/"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {"BACKEND": "chats.pages.static_files.StaticFiles"},
+    # While developing, files are served as they are: nothing to collect after a change.
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG
+        else "chats.pages.static_files.StaticFiles"
+    },
 }
 
 # ---------------------------------------------------------------- language and time
