@@ -26,7 +26,7 @@ ENDINGS: Final = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One message with all a template needs. `html` is empty for everyone but models: people are shown as they typed."""
+    """One message with all a template needs. `html` is a model's; people are shown as they typed."""
 
     message: Message
     html: SafeString

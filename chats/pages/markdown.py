@@ -35,7 +35,7 @@ CACHED_SECONDS: Final = 24 * 3600
 # Raise it when the output of the same text changes.
 CACHE_VERSION: Final = 1
 
-SCHEMES: Final = ("http:", "https:", "mailto:")
+BEGINNINGS: Final = ("http://", "https://", "mailto:")
 TAGS: Final = {
     *("a", "blockquote", "br", "code", "del", "div", "em", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p", "pre"),
     *("s", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul"),
@@ -130,7 +130,7 @@ def _new_parser() -> MarkdownIt:
     options = {"html": False, "linkify": True, "breaks": True, "maxNesting": 2 * MAX_NESTING}
     parser = MarkdownIt("js-default", options)
     assert parser.linkify is not None
-    parser.linkify.set({"fuzzy_link": False})
+    parser.linkify.set({"fuzzy_link": False, "fuzzy_email": False})
     parser.validateLink = _is_allowed_link  # type: ignore[method-assign]
     # In every chain of rules: a table asks for the ends of its rows in that of the block quote.
     chains = ["paragraph", "reference", "blockquote", "list"]
@@ -144,7 +144,7 @@ def _new_parser() -> MarkdownIt:
 
 def _is_allowed_link(url: str) -> bool:
     # Only whole addresses: a relative one would lead into our own pages under a foreign name.
-    return url.strip().lower().startswith(SCHEMES)
+    return url.strip().lower().startswith(BEGINNINGS)
 
 
 def _watch(env: Env) -> None:

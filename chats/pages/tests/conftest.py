@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from django.test import Client
 from django.utils import timezone
+from playwright.sync_api import Page
 
 from accounts.models import User
 from chats.catalog.models import AIModel
@@ -58,3 +59,9 @@ def many_chats(owner: User) -> list[Chat]:
             for number in range(70)
         ]
     )
+
+
+@pytest.fixture
+def signed_in(page: Page, log_in: Callable[[User], None], owner: User) -> Page:
+    log_in(owner)
+    return page

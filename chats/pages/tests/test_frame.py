@@ -11,7 +11,7 @@ from django.urls import reverse
 from accounts.models import User
 from chats.pages.tags import usd
 
-VENDOR = [Path(settings.BASE_DIR) / "chats/static/chats/vendor"]
+VENDOR = [Path(settings.BASE_DIR) / folder for folder in ("chats/static/chats/vendor", "chats/pages/tests/vendor")]
 
 
 def test_a_page_that_is_not_there_is_a_page(client: Client, db: None) -> None:

@@ -6,12 +6,14 @@ import MarkdownIt from "../vendor/markdown-it-15.0.3/markdown-it.min.js";
 const MAX_NESTING = 50;
 const BLOCK_MILLISECONDS = 40;
 const BLOCK_MAX_CHARACTERS = 60_000;
-const SCHEMES = ["http:", "https:", "mailto:"];
+const BEGINNINGS = ["http://", "https://", "mailto:"];
 const LANGUAGE = /^[A-Za-z0-9+#._-]{1,30}$/;
 const POLICY = {
   ALLOWED_TAGS: "a blockquote br code del div em h3 h4 h5 h6 hr li ol p pre s strong table tbody td th thead tr ul".split(" "),
   ALLOWED_ATTR: ["href", "title", "start", "data-language", "class", "tabindex", "role", "aria-label"],
   ALLOWED_URI_REGEXP: /^(?:https?|mailto):/i,
+  // The pattern above is held against every other attribute too.
+  ADD_URI_SAFE_ATTR: ["start", "data-language", "tabindex", "role", "aria-label"],
   ALLOW_DATA_ATTR: false,
   ALLOW_ARIA_ATTR: false,
   KEEP_CONTENT: true,
@@ -81,8 +83,8 @@ function cell(tokens, index, options, env, renderer) {
 
 function newParser() {
   const made = new MarkdownIt({ html: false, linkify: true, breaks: true, maxNesting: 2 * MAX_NESTING });
-  made.linkify.set({ fuzzyLink: false });
-  made.validateLink = (url) => SCHEMES.some((scheme) => url.trim().toLowerCase().startsWith(scheme));
+  made.linkify.set({ fuzzyLink: false, fuzzyEmail: false });
+  made.validateLink = (url) => BEGINNINGS.some((beginning) => url.trim().toLowerCase().startsWith(beginning));
   made.block.ruler.before("table", "watch", watch, { alt: ["paragraph", "reference", "blockquote", "list"] });
   made.inline.ruler.before("text", "watch", watch);
   Object.assign(made.renderer.rules, RULES);
