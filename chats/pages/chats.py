@@ -7,7 +7,7 @@ from django.conf import settings
 from django.http import HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.models import User
 from chats.models import Chat
@@ -43,13 +43,13 @@ def show_chat(
 
 
 @page
-@require_GET
+@require_safe
 def home(request: PageRequest) -> HttpResponse:
     return show_chat(request, None, text=prefilled(request.GET.get("text", "")))
 
 
 @page
-@require_GET
+@require_safe
 def chat(request: PageRequest, chat_id: UUID) -> HttpResponse:
     found = chat_of(request.user, chat_id)
     before = parse_id(request.GET.get("before", ""))
@@ -60,7 +60,7 @@ def chat(request: PageRequest, chat_id: UUID) -> HttpResponse:
 
 
 @page
-@require_GET
+@require_safe
 def chats(request: PageRequest) -> HttpResponse:
     """The list alone for a script; a page of its own for those without."""
     found = chat_list(request.user, words=request.GET.get("q", ""), before=request.GET.get("before", ""))

@@ -52,6 +52,8 @@ class Entry:
         reply = self.reply
         if reply is None or reply.message_id != self.message.pk or not reply.is_finished:
             return ""
+        if self.is_stopped and not self.message.content:
+            return "You stopped this answer before it began."
         return reply.error_message or ENDINGS.get(Reply.Status(reply.status), "")
 
     @property

@@ -5,7 +5,7 @@ from uuid import UUID
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_POST, require_safe
 
 from chats.errors import DomainError
 from chats.models import Message, Reply
@@ -50,7 +50,7 @@ def stop(request: PageRequest, reply_id: UUID) -> HttpResponse:
 
 
 @page
-@require_GET
+@require_safe
 def message(request: PageRequest, message_id: UUID) -> HttpResponse:
     """One message as the chat page shows it: how a script gets an answer that is finished."""
     found = get_object_or_404(Message.objects.visible_to(request.user).select_related("chat"), pk=message_id)
@@ -59,7 +59,7 @@ def message(request: PageRequest, message_id: UUID) -> HttpResponse:
 
 
 @page
-@require_GET
+@require_safe
 def text(request: PageRequest, message_id: UUID) -> HttpResponse:
     """The text of a message as the model wrote it, to copy."""
     found = get_object_or_404(Message.objects.visible_to(request.user), pk=message_id)

@@ -33,6 +33,7 @@ def _nothing_complained(page: Page) -> Iterator[None]:
 
 
 def send(page: Page, text: str) -> None:
+    expect(page.locator("html[data-script]")).to_be_attached()
     page.get_by_label("Message", exact=True).fill(text)
     page.keyboard.press("Enter")
 
@@ -129,6 +130,17 @@ def test_a_second_tab_sees_the_same_answer(signed_in: Page, owner: User) -> None
     expect(other.locator(FINISHED)).to_contain_text("two tabs", timeout=20_000)
     expect(page.locator(FINISHED)).to_contain_text("two tabs", timeout=20_000)
     assert page.locator("article").count() == other.locator("article").count() == 2
+
+
+def test_the_list_shows_when_another_chat_has_answered(signed_in: Page) -> None:
+    page = signed_in
+    page.goto("/")
+    send(page, f"quote {QUOTED}")
+    page.wait_for_url("**/chats/*/")
+    page.goto("/")
+    dot = page.locator(".chat-row .dot")
+    expect(dot).to_be_attached()
+    expect(dot).to_have_count(0, timeout=20_000)
 
 
 def test_enter_pressed_many_times_sends_once(signed_in: Page, owner: User) -> None:

@@ -149,6 +149,11 @@ def test_an_answer_that_did_not_end_well_says_so_and_offers_another_try(
     assert reverse("pages:retry", args=[answer.reply.pk]) in page
 
 
+def test_an_answer_stopped_before_its_first_word_says_so(visitor: Client, ended: Callable[..., StartedReply]) -> None:
+    page = visitor.get(url_of(ended("stopped").chat)).content.decode()
+    assert "You stopped this answer before it began." in page
+
+
 def test_the_cause_of_a_failure_is_shown_in_the_engines_words(
     visitor: Client, ended: Callable[..., StartedReply]
 ) -> None:

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.core.files.storage import FileSystemStorage
 from django.test import Client
 from django.urls import reverse
 
 from accounts.models import User
+from chats.pages.static_files import StaticFiles
 from chats.pages.tags import usd
 
 VENDOR = [Path(settings.BASE_DIR) / folder for folder in ("chats/static/chats/vendor", "chats/pages/tests/vendor")]
@@ -63,6 +65,21 @@ def test_a_theme_cookie_is_text(visitor: Client) -> None:
 )
 def test_dollars_for_people(amount: str | None, shown: str) -> None:
     assert usd(amount) == shown
+
+
+def test_our_modules_import_each_other_by_names_that_change_with_their_content(tmp_path: Path) -> None:
+    source = FileSystemStorage(Path(settings.BASE_DIR) / "chats/static")
+    target = StaticFiles(location=tmp_path, base_url="/static/")
+    names = [f"chats/js/{name}" for name in source.listdir("chats/js")[1]]
+    names += [str(path.relative_to(source.location)) for path in Path(source.location).glob("chats/vendor/*/*.js")]
+    for name in names:
+        with source.open(name) as file:
+            target.save(name, file)
+    list(target.post_process({name: (target, name) for name in names}))
+    code = (tmp_path / target.stored_name("chats/js/app.js")).read_text()
+    assert f'"./{Path(target.stored_name("chats/js/stream.js")).name}"' in code
+    lazily = (tmp_path / target.stored_name("chats/js/stream.js")).read_text()
+    assert f'import("./{Path(target.stored_name("chats/js/growing.js")).name}")' in lazily
 
 
 def test_the_files_of_others_are_what_they_were() -> None:

@@ -3,7 +3,10 @@
 const root = document.documentElement;
 const collapse = document.querySelector("[data-collapse]");
 const toasts = document.getElementById("toasts");
+const list = document.getElementById("chat-list");
 const YEAR = 365 * 24 * 3600;
+const SOON = 300;
+const LATER = 4_000;
 
 function showState() {
   const isClosed = root.dataset.sidebar === "closed";
@@ -17,6 +20,25 @@ collapse.addEventListener("click", () => {
   document.cookie = `sidebar=${root.dataset.sidebar ?? "open"};path=/;max-age=${YEAR};samesite=lax`;
   showState();
 });
+
+// ---- the list, renewed when nobody is busy with it
+const isInUse = () => list.scrollTop > 200 || list.querySelector("details[open], .editing");
+let listTimer;
+
+export function refreshList(delay = SOON) {
+  clearTimeout(listTimer);
+  listTimer = setTimeout(() => {
+    if (isInUse() || document.hidden) refreshList(LATER);
+    else window.htmx?.trigger(document.body, "chats-changed");
+  }, delay);
+}
+
+// Other chats say nothing to this page when they have answered.
+function watchOthers() {
+  if (list.querySelector(".chat-link:not([aria-current]) .dot")) refreshList(LATER);
+}
+
+list.addEventListener("htmx:afterSettle", watchOthers);
 
 // ---- toasts stay while someone is about to use them
 function keepFor(toast, seconds) {
@@ -71,3 +93,4 @@ document.addEventListener("htmx:afterSettle", ({ detail: { elt } }) => {
 
 showState();
 watchToasts();
+watchOthers();

@@ -3,6 +3,7 @@
 import { hideProblem, isBusy, setAnswering, showProblem } from "./composer.js";
 import { announceNew, has, isNewest, replace, replaceAll, say } from "./log.js";
 import { ask, backoff } from "./request.js";
+import { refreshList } from "./sidebar.js";
 import { follow, open } from "./socket.js";
 
 const main = document.getElementById("main");
@@ -41,7 +42,7 @@ async function finish(article, growing) {
   } catch {
     article.removeAttribute("data-reply");
   }
-  changedList();
+  refreshList();
 }
 
 async function watch(article) {
@@ -93,12 +94,6 @@ document.addEventListener("submit", async (event) => {
 });
 
 // ---- news of the chat
-let listTimer;
-function changedList() {
-  clearTimeout(listTimer);
-  listTimer = setTimeout(() => window.htmx?.trigger(document.body, "chats-changed"), 300);
-}
-
 function showTitle(title) {
   document.querySelector("[data-title]").textContent = title;
   document.title = `${title} · Parley`;
@@ -118,7 +113,7 @@ async function catchUp(leaf) {
 
 document.addEventListener("parley:chat", ({ detail: chat }) => {
   if (chat.title) showTitle(chat.title);
-  changedList();
+  refreshList();
   catchUp(chat.current_leaf);
 });
 document.addEventListener("parley:signed-out", () => {
