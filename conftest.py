@@ -5,6 +5,7 @@ import importlib
 import os
 import shutil
 from collections.abc import Awaitable, Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from uuid import UUID
 import pytest
 from django.apps import apps
 from django.core.cache import cache
+from django.db import connections
 from django.test import Client
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from pytest_django import DjangoDbBlocker
@@ -47,10 +49,39 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
 
 
+class TidyThreads(ThreadPoolExecutor):
+    """For `asyncio.to_thread`. They keep no database connection: a pool never gets one back whose thread has died."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        def call() -> Any:
+            try:
+                return fn(*args, **kwargs)
+            finally:
+                connections.close_all()
+
+        return super().submit(call)
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    loop.set_default_executor(TidyThreads())
+    return loop
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    return {"tidy": new_event_loop}
+
+
 @pytest.fixture(autouse=True)
 def _empty_cache() -> None:
     """Rate limits live in the cache; one test must not use up another's."""
     cache.clear()
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb() -> bool:
+    """The database goes with the run's directory; dropping it first would have to wait for the pool's connections."""
+    return True
 
 
 # ---------------------------------------------------------------- people
