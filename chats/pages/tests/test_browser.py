@@ -32,6 +32,12 @@ def _nothing_complained(page: Page) -> Iterator[None]:
     assert not [complaint for complaint in complaints if "status of 4" not in complaint and "ERR_" not in complaint]
 
 
+def visit(page: Page, address: str) -> None:
+    """Open a page and wait until all of it is there."""
+    page.goto(address)
+    wait_until(lambda: page.evaluate("Boolean(window.htmx)"), seconds=10, what="htmx is loaded")
+
+
 def send(page: Page, text: str) -> None:
     expect(page.locator("html[data-script]")).to_be_attached()
     page.get_by_label("Message", exact=True).fill(text)
@@ -66,7 +72,7 @@ def test_reload_in_mid_stream_shows_everything_once(signed_in: Page, owner: User
     wait_until(lambda: "Item 2" in page.locator(ANSWER).inner_text(), seconds=10, what="some text is there")
     seen = page.locator(ANSWER).inner_text()
     page.reload()
-    assert page.locator(ANSWER).inner_text()[:40] == seen[:40]
+    wait_until(lambda: page.locator(ANSWER).inner_text()[:40] == seen[:40], seconds=5, what="the text is back")
     expect(page.locator(FINISHED)).to_be_visible(timeout=20_000)
     for number in range(ITEMS):
         assert page.locator(ANSWER).inner_text().count(f"Item {number} ") == 1
@@ -134,10 +140,10 @@ def test_a_second_tab_sees_the_same_answer(signed_in: Page, owner: User) -> None
 
 def test_the_list_shows_when_another_chat_has_answered(signed_in: Page) -> None:
     page = signed_in
-    page.goto("/")
+    visit(page, "/")
     send(page, f"quote {QUOTED}")
     page.wait_for_url("**/chats/*/")
-    page.goto("/")
+    visit(page, "/")
     dot = page.locator(".chat-row .dot")
     expect(dot).to_be_attached()
     expect(dot).to_have_count(0, timeout=20_000)
@@ -220,7 +226,7 @@ def test_without_a_socket_events_carry_the_answer(signed_in: Page) -> None:
 def test_rename_in_place(signed_in: Page, owner: User) -> None:
     page = signed_in
     chat = create_chat(owner, title="Old name")
-    page.goto(f"/chats/{chat.pk}/")
+    visit(page, f"/chats/{chat.pk}/")
     page.locator(f"#chat-{chat.pk}").hover()
     page.get_by_label("Options for Old name").click()
     page.get_by_role("link", name="Rename").first.click()
@@ -238,7 +244,7 @@ def test_rename_in_place(signed_in: Page, owner: User) -> None:
 def test_delete_and_undo(signed_in: Page, owner: User) -> None:
     page = signed_in
     chat = create_chat(owner, title="Goodbye")
-    page.goto("/")
+    visit(page, "/")
     row = page.locator(f"#chat-{chat.pk}")
     row.hover()
     page.get_by_label("Options for Goodbye").click()
@@ -263,7 +269,7 @@ def test_delete_of_the_open_chat_leads_home_with_undo(signed_in: Page, owner: Us
 def test_pin_moves_a_chat_up(signed_in: Page, owner: User) -> None:
     page = signed_in
     chat = create_chat(owner, title="Keep")
-    page.goto("/")
+    visit(page, "/")
     page.locator(f"#chat-{chat.pk}").hover()
     page.get_by_label("Options for Keep").click()
     page.get_by_role("button", name="Pin").click()
@@ -274,7 +280,7 @@ def test_search_and_shortcuts(signed_in: Page, owner: User) -> None:
     page = signed_in
     for title in ("Bread", "Tides"):
         create_chat(owner, title=title)
-    page.goto("/")
+    visit(page, "/")
     page.keyboard.press("Control+k")
     expect(page.get_by_label("Search chats by title")).to_be_focused()
     page.keyboard.type("tid")
@@ -296,7 +302,7 @@ def test_more_chats_and_earlier_messages_come_on_scroll(signed_in: Page, owner: 
         rows.append(parent)
     Message.objects.bulk_create(rows)
     Chat.objects.filter(pk=chat.pk).update(current_leaf=parent)
-    page.goto(f"/chats/{chat.pk}/")
+    visit(page, f"/chats/{chat.pk}/")
     expect(page.locator("article")).to_have_count(40)
     expect(page.get_by_text("Line 89.").first).to_be_in_viewport()
     page.locator("[data-scroller]").evaluate("element => (element.scrollTop = -element.scrollHeight)")

@@ -10,3 +10,10 @@ document.documentElement.dataset.script = "";
 // The server groups chats by this person's days.
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 document.cookie = `timezone=${zone};path=/;max-age=31536000;samesite=lax`;
+
+// The list's fragments can wait until one can write: without htmx its links and forms lead to pages.
+addEventListener("load", () => {
+  const script = document.createElement("script");
+  script.src = document.body.dataset.htmx;
+  document.head.append(script);
+});
