@@ -28,6 +28,7 @@ from chats.models import Chat, Reply
 from config.tests import servers, sockets
 from config.tests.live import REPLIES_END_SECONDS, LiveServer, wait_until
 from config.tests.plugin import run_dir
+from config.tests.threads import in_thread
 
 OpenSocket = Callable[..., Awaitable[AbstractAsyncContextManager[sockets.ChatSocket]]]
 HAS_FAILED = pytest.StashKey[bool]()
@@ -214,7 +215,7 @@ def open_socket(live: LiveServer, session_of: Callable[[User], str]) -> OpenSock
     async def make(
         user: User, chat: Chat | UUID | str, **options: Any
     ) -> AbstractAsyncContextManager[sockets.ChatSocket]:
-        session = await asyncio.to_thread(session_of, user)
+        session = await in_thread(session_of, user)
         return sockets.open_socket(live.ws_url, chat.id if isinstance(chat, Chat) else chat, session=session, **options)
 
     return make

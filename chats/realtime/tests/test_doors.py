@@ -1,7 +1,5 @@
 """Who may open a socket, and when it is closed again."""
 
-import asyncio
-
 import pytest
 from websockets.exceptions import InvalidStatus
 
@@ -9,6 +7,7 @@ from accounts.services import create_api_key, revoke_api_key
 from chats.replies.services import start_reply
 from chats.services import create_chat, delete_chat
 from config.tests.sockets import open_socket as open_socket_at
+from config.tests.threads import in_thread
 
 
 @pytest.fixture
@@ -33,7 +32,7 @@ async def test_nobody_unknown_gets_in(live, chat):
 async def test_a_foreign_a_deleted_and_a_missing_chat_look_alike(live, chat, owner, stranger, open_socket):
     assert await _refused_with(await open_socket(stranger, chat)) == 404
     assert await _refused_with(await open_socket(owner, "018f0000-0000-7000-8000-000000000000")) == 404
-    await asyncio.to_thread(delete_chat, chat)
+    await in_thread(delete_chat, chat)
     assert await _refused_with(await open_socket(owner, chat)) == 404
     assert await _refused_with(await open_socket(owner, "not-an-id")) == 404
 
@@ -57,7 +56,7 @@ async def test_a_host_name_that_is_not_ours_is_refused(owner, chat, open_socket,
 
 
 async def test_an_api_key_opens_a_socket_by_header_and_by_subprotocol(live, owner, chat):
-    _, secret = await asyncio.to_thread(create_api_key, owner, name="t")
+    _, secret = await in_thread(create_api_key, owner, name="t")
     async with open_socket_at(live.ws_url, chat.pk, api_key=secret) as socket:
         await socket.send("nonsense")
         assert (await socket.receive())["type"] == "error"
@@ -75,20 +74,20 @@ async def test_open_sockets_are_limited_for_each_person(owner, chat, open_socket
 
 async def test_what_is_revoked_is_shut_out_of_open_sockets(live, owner, chat, open_socket, settings):
     settings.SOCKET_RECHECK_SECONDS = 0.1
-    key, secret = await asyncio.to_thread(create_api_key, owner, name="t")
+    key, secret = await in_thread(create_api_key, owner, name="t")
     with_key = open_socket_at(live.ws_url, chat.pk, api_key=secret)
     async with with_key as by_key, await open_socket(owner, chat) as by_session:
-        await asyncio.to_thread(revoke_api_key, key)
+        await in_thread(revoke_api_key, key)
         assert await by_key.close_code() == 4401
         owner.is_active = False
-        await asyncio.to_thread(owner.save)
+        await in_thread(owner.save)
         assert await by_session.close_code() == 4401
 
 
 async def test_a_deleted_chat_tells_nothing_more(owner, chat, demo_model, open_socket):
-    started = await asyncio.to_thread(start_reply, owner, chat=chat, content="help")
+    started = await in_thread(start_reply, owner, chat=chat, content="help")
     async with await open_socket(owner, chat) as socket:
-        await asyncio.to_thread(delete_chat, chat)
+        await in_thread(delete_chat, chat)
         await socket.send("reply.follow", reply=str(started.reply.pk), after=0)
         error = (await socket.receive_until("error"))[-1]
     assert error["error"]["code"] == "not_found"

@@ -1,6 +1,5 @@
 """What clients may say on a socket, and what they hear when they say something else."""
 
-import asyncio
 import json
 
 import pytest
@@ -8,6 +7,7 @@ import pytest
 from chats.models import Message, Reply
 from chats.replies.services import start_reply
 from chats.services import create_chat
+from config.tests.threads import in_thread
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ async def test_a_bad_message_gets_an_error_and_the_socket_stays_open(owner, chat
         assert error["error"]["message"]
         await socket.connection.send(b"\xff\xfe")
         assert (await socket.receive())["error"]["code"] == "invalid"
-    assert not await asyncio.to_thread(Message.objects.exists)
+    assert not await in_thread(Message.objects.exists)
 
 
 async def test_an_error_names_the_client_id_it_belongs_to(owner, chat, open_socket):
@@ -65,21 +65,21 @@ async def test_an_error_names_the_client_id_it_belongs_to(owner, chat, open_sock
 
 async def test_a_disabled_model_is_refused(owner, chat, demo_model, open_socket):
     demo_model.enabled = False
-    await asyncio.to_thread(demo_model.save)
+    await in_thread(demo_model.save)
     async with await open_socket(owner, chat) as socket:
         await socket.send("message.send", content="Hi", model=str(demo_model.pk))
         assert (await socket.receive())["error"]["code"] == "model_unavailable"
 
 
 async def test_a_reply_of_another_chat_is_not_found(owner, stranger, chat, demo_model, open_socket):
-    theirs = await asyncio.to_thread(start_reply, stranger, content="help")
-    other = await asyncio.to_thread(start_reply, owner, content="help")
+    theirs = await in_thread(start_reply, stranger, content="help")
+    other = await in_thread(start_reply, owner, content="help")
     async with await open_socket(owner, chat) as socket:
         for reply in (theirs.reply, other.reply):
             for kind in ("reply.follow", "reply.stop"):
                 await socket.send(kind, reply=str(reply.pk))
                 assert (await socket.receive())["error"]["code"] == "not_found"
-    stopped = await asyncio.to_thread(Reply.objects.filter(stop_requested_at__isnull=False).exists)
+    stopped = await in_thread(Reply.objects.filter(stop_requested_at__isnull=False).exists)
     assert not stopped
 
 
@@ -107,7 +107,7 @@ async def test_a_repeated_send_is_answered_the_same(owner, chat, demo_model, ope
             accepted.append((await socket.receive_until("message.accepted"))[-1])
         await socket.receive_until("reply.finished")
     assert len({(event["message"]["id"], event["reply"]["id"]) for event in accepted}) == 1
-    assert await asyncio.to_thread(Message.objects.count) == 2
+    assert await in_thread(Message.objects.count) == 2
 
 
 async def test_whoever_floods_is_shown_out(owner, chat, open_socket, settings):

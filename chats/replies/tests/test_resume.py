@@ -1,6 +1,5 @@
 """The law of resumable streams: for every number, what stood then and the later events make the saved message."""
 
-import asyncio
 import threading
 
 from chats.llm.tests.fake_provider import Script
@@ -9,6 +8,7 @@ from chats.replies.services import start_reply
 from chats.services import create_chat
 from config.tests.live import wait_until
 from config.tests.sockets import text_of
+from config.tests.threads import in_thread
 
 WORDS = [f" word{i}" for i in range(120)]
 
@@ -23,9 +23,9 @@ async def test_from_every_number_on_the_rest_makes_the_saved_message(
     owner, live, openai_model, fake_provider, open_socket
 ):
     fake_provider.script("fake-1", Script(chunks=WORDS, tokens_per_second=600))
-    started = await asyncio.to_thread(start_reply, owner, content="Count")
+    started = await in_thread(start_reply, owner, content="Count")
     events = await _events_after(open_socket, owner, started.reply, 0)
-    saved = (await asyncio.to_thread(Message.objects.get, pk=started.answer.pk)).content
+    saved = (await in_thread(Message.objects.get, pk=started.answer.pk)).content
 
     assert saved == "".join(WORDS)
     async with await open_socket(owner, started.chat) as socket:
@@ -42,7 +42,7 @@ async def test_a_viewer_who_comes_in_the_middle_sees_what_is_there_and_then_the_
 ):
     gate = threading.Event()
     fake_provider.script("fake-1", Script(chunks=WORDS, gate=gate, gate_after=60))
-    started = await asyncio.to_thread(start_reply, owner, content="Count")
+    started = await in_thread(start_reply, owner, content="Count")
 
     async with await open_socket(owner, started.chat) as first:
         await first.send("reply.follow", reply=str(started.reply.pk), after=0)
@@ -59,11 +59,11 @@ async def test_a_viewer_who_comes_in_the_middle_sees_what_is_there_and_then_the_
 
 
 async def test_a_reply_no_longer_in_memory_is_told_from_its_row(owner, live, openai_model, open_socket):
-    chat = await asyncio.to_thread(create_chat, owner)
-    started = await asyncio.to_thread(start_reply, owner, chat=chat, content="Hi")
+    chat = await in_thread(create_chat, owner)
+    started = await in_thread(start_reply, owner, chat=chat, content="Hi")
     await _events_after(open_socket, owner, started.reply, 0)
     # As after a restart: another row, which no log of this process has ever seen.
-    stored = await asyncio.to_thread(_copy_of, started.reply)
+    stored = await in_thread(_copy_of, started.reply)
 
     for after, kinds in [
         (0, ["reply.snapshot", "reply.finished"]),
@@ -92,14 +92,14 @@ async def test_what_a_viewer_has_seen_is_in_the_row_within_a_second(
 ):
     gate = threading.Event()
     fake_provider.script("fake-1", Script(chunks=WORDS, gate=gate, gate_after=30))
-    started = await asyncio.to_thread(start_reply, owner, content="Count")
+    started = await in_thread(start_reply, owner, content="Count")
     async with await open_socket(owner, started.chat) as socket:
         await socket.send("reply.follow", reply=str(started.reply.pk), after=0)
         seen = []
         while text_of(seen) != "".join(WORDS[:30]):
             seen.append(await socket.receive())
         is_stored = lambda: _stored_text(started) == "".join(WORDS[:30])  # noqa: E731
-        await asyncio.to_thread(wait_until, is_stored, seconds=1.2, what="the words seen are stored")
+        await in_thread(wait_until, is_stored, seconds=1.2, what="the words seen are stored")
         gate.set()
         await socket.receive_until("reply.finished")
 

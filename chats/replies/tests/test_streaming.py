@@ -1,10 +1,9 @@
-import asyncio
-
 from chats.llm.tests.fake_provider import Script
 from chats.models import Message, Reply
 from chats.services import create_chat
 from chats.usage.models import UsageRecord
 from config.tests.sockets import text_of
+from config.tests.threads import in_thread
 
 TEXT = "".join(f" word{i}" for i in range(200))
 
@@ -13,7 +12,7 @@ async def test_a_sent_message_is_answered_word_for_word_in_numbered_events(
     owner, live, openai_model, fake_provider, open_socket
 ):
     fake_provider.script("fake-1", Script(text=TEXT, tokens_per_second=400))
-    chat = await asyncio.to_thread(create_chat, owner)
+    chat = await in_thread(create_chat, owner)
 
     async with await open_socket(owner, chat) as socket:
         await socket.send("message.send", content="Count for me", client_id="a1")
@@ -30,7 +29,7 @@ async def test_a_sent_message_is_answered_word_for_word_in_numbered_events(
     finished = numbered[-1]
     assert finished["status"] == "completed"
     assert finished["message"]["content"] == TEXT
-    stored = await asyncio.to_thread(Message.objects.get, reply=accepted["reply"]["id"])
+    stored = await in_thread(Message.objects.get, reply=accepted["reply"]["id"])
     assert stored.content == TEXT
 
 
@@ -38,7 +37,7 @@ async def test_deltas_are_gathered_so_that_a_viewer_gets_far_fewer_events_than_t
     owner, live, openai_model, fake_provider, open_socket
 ):
     fake_provider.script("fake-1", Script(text=TEXT, tokens_per_second=400))
-    chat = await asyncio.to_thread(create_chat, owner)
+    chat = await in_thread(create_chat, owner)
 
     async with await open_socket(owner, chat) as socket:
         await socket.send("message.send", content="Count for me")
@@ -52,7 +51,7 @@ async def test_deltas_are_gathered_so_that_a_viewer_gets_far_fewer_events_than_t
 
 async def test_reasoning_is_streamed_and_stored_beside_the_text(owner, live, openai_model, fake_provider, open_socket):
     fake_provider.script("fake-1", Script(text="Yes", reasoning=["Let me ", "think"]))
-    chat = await asyncio.to_thread(create_chat, owner)
+    chat = await in_thread(create_chat, owner)
 
     async with await open_socket(owner, chat) as socket:
         await socket.send("message.send", content="Well?")
@@ -67,13 +66,13 @@ async def test_reasoning_is_streamed_and_stored_beside_the_text(owner, live, ope
 async def test_usage_is_booked_with_the_price_of_the_start(owner, live, openai_model, fake_provider, open_socket):
     usage = {"prompt_tokens": 1000, "completion_tokens": 200}
     fake_provider.script("fake-1", Script(text="Hello", usage=usage))
-    chat = await asyncio.to_thread(create_chat, owner)
+    chat = await in_thread(create_chat, owner)
 
     async with await open_socket(owner, chat) as socket:
         await socket.send("message.send", content="Hi")
         finished = (await socket.receive_until("reply.finished"))[-1]
 
-    record = await asyncio.to_thread(UsageRecord.objects.get)
+    record = await in_thread(UsageRecord.objects.get)
     assert finished["cost"] == "0.00325"
     assert finished["usage"]["input_tokens"] == 1000
     assert finished["usage"]["output_tokens"] == 200
@@ -85,7 +84,7 @@ async def test_usage_is_booked_with_the_price_of_the_start(owner, live, openai_m
 async def test_the_prompt_is_the_path_of_the_chat_with_its_system_prompt(
     owner, live, openai_model, fake_provider, open_socket
 ):
-    chat = await asyncio.to_thread(create_chat, owner, system_prompt="Be brief.")
+    chat = await in_thread(create_chat, owner, system_prompt="Be brief.")
 
     async with await open_socket(owner, chat) as socket:
         for content in ("One", "Two"):
@@ -103,7 +102,7 @@ async def test_the_prompt_is_the_path_of_the_chat_with_its_system_prompt(
 async def test_two_sends_to_one_chat_are_answered_one_after_the_other(
     owner, live, openai_model, fake_provider, open_socket
 ):
-    chat = await asyncio.to_thread(create_chat, owner)
+    chat = await in_thread(create_chat, owner)
 
     async with await open_socket(owner, chat) as socket:
         await socket.send("message.send", content="One")
@@ -111,7 +110,7 @@ async def test_two_sends_to_one_chat_are_answered_one_after_the_other(
         await socket.receive_until("reply.finished")
         await socket.receive_until("reply.finished")
 
-    replies = await asyncio.to_thread(lambda: list(Reply.objects.order_by("created_at")))
+    replies = await in_thread(lambda: list(Reply.objects.order_by("created_at")))
     assert [reply.status for reply in replies] == ["completed", "completed"]
     assert replies[0].finished_at <= replies[1].started_at
     assert [message["content"] for message in fake_provider.requests[-1].body["messages"]] == [
@@ -122,7 +121,7 @@ async def test_two_sends_to_one_chat_are_answered_one_after_the_other(
 
 
 async def test_a_chat_is_named_after_its_first_words_and_moves_up_when_answered(owner, live, openai_model, open_socket):
-    chat = await asyncio.to_thread(create_chat, owner)
+    chat = await in_thread(create_chat, owner)
 
     async with await open_socket(owner, chat) as socket:
         await socket.send("message.send", content="What is the tallest mountain\nof Europe?")
