@@ -1,11 +1,9 @@
 """The one cast of the whole suite, and the servers it plays on."""
 
-import asyncio
 import importlib
 import os
 import shutil
 from collections.abc import Awaitable, Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,6 @@ from uuid import UUID
 import pytest
 from django.apps import apps
 from django.core.cache import cache
-from django.db import connections
 from django.test import Client
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from pytest_django import DjangoDbBlocker
@@ -48,29 +45,6 @@ CHROMIUM_ARGS = [
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # Playwright leaves an event loop in the main thread, which would disturb asyncio tests after it.
     items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
-
-
-class TidyThreads(ThreadPoolExecutor):
-    """For `asyncio.to_thread`. They keep no database connection: a pool never gets one back whose thread has died."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        def call() -> Any:
-            try:
-                return fn(*args, **kwargs)
-            finally:
-                connections.close_all()
-
-        return super().submit(call)
-
-
-def new_event_loop() -> asyncio.AbstractEventLoop:
-    loop = asyncio.new_event_loop()
-    loop.set_default_executor(TidyThreads())
-    return loop
-
-
-def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    return {"tidy": new_event_loop}
 
 
 @pytest.fixture(autouse=True)

@@ -25,4 +25,6 @@ def handler400(request: HttpRequest, exception: Exception) -> HttpResponseBase:
 def handler500(request: HttpRequest) -> HttpResponseBase:
     is_api = request.path.startswith("/api/")
     return api_errors.server_error(request) if is_api else defaults.server_error(request)
+
+
 handler429 = "accounts.responses.too_many"  # django-allauth asks for it

@@ -85,9 +85,14 @@ async def open_stream(_target: Target, request: ChatRequest, limits: Limits) -> 
     shown = tokens[: len(tokens) // 2] if command == "failure" else tokens[: request.max_output_tokens]
     pace = _number(request, "tokens_per_second", TOKENS_PER_SECOND)
     started, now = asyncio.get_running_loop().time(), asyncio.get_running_loop().time
-    for count, token in enumerate(shown):
-        await asyncio.sleep(max(0.0, started + count / pace - now()) if pace else 0)
-        yield TextDelta(token)
+    sent = 0
+    while sent < len(shown):
+        await asyncio.sleep(
+            max(0.0, started + sent / pace - now(), limits.window_seconds if sent else 0) if pace else 0
+        )
+        due = max(sent + 1, int((now() - started) * pace) + 1 if pace else 0)
+        yield TextDelta("".join(shown[sent:due]))
+        sent = due
     yield UsageReported(Usage(input_tokens=_input_tokens(request), output_tokens=len(shown)))
     if command == "failure":
         raise ProviderBroken("This is the failure you asked for: the demo broke off in mid-answer. Try again to go on.")

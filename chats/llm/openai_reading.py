@@ -39,6 +39,7 @@ class Reading:
         self._is_json = response.content_type == "application/json"
         self._is_clock_due = False  # content has come: from the next read on, silence is counted anew
         self._is_finishing = False
+        self._resume_at = 0.0
 
     async def check_status(self) -> None:
         """Pass if this is an answer. Raises ProviderError."""
@@ -63,6 +64,7 @@ class Reading:
             self._is_clock_due = False
             wait = AFTER_FINISH_SECONDS if self._is_finishing else self._limits.silence_seconds
             self._deadline = self._now() + wait
+        await self._gather()
         if chunk := await self._next_chunk():
             events = self.answer.take(self._decoder.feed(chunk))
         else:
@@ -74,6 +76,7 @@ class Reading:
         answer = self.answer
         if events:
             self._is_clock_due = True
+            self._resume_at = self._now() + self._limits.window_seconds
         if answer.finish_reason and not self._is_finishing:
             self._is_finishing = self._is_clock_due = True
         if self._decoder.is_overlong and not answer.failure:
@@ -83,6 +86,12 @@ class Reading:
         if answer.is_done and not is_eof:
             await self._drain()
         self.is_over = is_eof or answer.is_done or answer.failure is not None
+
+    async def _gather(self) -> None:
+        """Let bytes come together: reading and passing on each token by itself is most of what a token costs."""
+        pause = self._resume_at - self._now()
+        if pause > 0 and not self._is_finishing:
+            await asyncio.sleep(pause)
 
     async def _next_chunk(self) -> bytes:
         """The next bytes, b"" when there are no more: then `answer.failure` says why, unless all has been said."""

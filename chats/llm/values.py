@@ -45,6 +45,7 @@ class Limits:
     connect_seconds: float = 10
     first_token_seconds: float = 180
     silence_seconds: float = 300
+    window_seconds: float = 0  # the first delta comes at once; later ones are gathered for so long
     line_max_bytes: int = 4_000_000
 
 

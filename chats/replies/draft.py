@@ -1,6 +1,5 @@
-"""Reading a provider's stream into a reply's log: first words at once, later ones in short windows."""
+"""What a provider's stream has brought so far, passed on to the reply's log."""
 
-import asyncio
 from datetime import datetime
 from typing import Any
 
@@ -21,7 +20,7 @@ from chats.replies.log import ReplyLog
 
 
 class Draft:
-    """A message being written: what the provider has sent, gathered and passed on to the log."""
+    """A message being written."""
 
     def __init__(self, log: ReplyLog) -> None:
         self.log = log
@@ -30,17 +29,14 @@ class Draft:
         self.first_token_at: datetime | None = None
         self.is_too_long = False
         self._bytes = 0
-        self._text: list[str] = []
-        self._reasoning: list[str] = []
         self._tool_calls: dict[int, dict[str, Any]] = {}
-        self._window: asyncio.TimerHandle | None = None
 
     def take(self, event: StreamEvent) -> None:
         match event:
             case TextDelta(text):
-                self._gather(self._text, text)
+                self.log.append_text(self._fitting(text))
             case ReasoningDelta(text):
-                self._gather(self._reasoning, text)
+                self.log.append_reasoning(self._fitting(text))
             case ToolCallDelta():
                 self._take_tool_call(event)
             case UsageReported(usage):
@@ -56,18 +52,6 @@ class Draft:
     def has_begun(self) -> bool:
         return self.first_token_at is not None
 
-    def settle(self) -> None:
-        """Pass on what is gathered; nothing more will come."""
-        if self._window is not None:
-            self._window.cancel()
-            self._window = None
-        self._pass_on()
-
-    def _gather(self, waiting: list[str], text: str) -> None:
-        waiting.append(self._fitting(text))
-        if self._window is None:
-            self._open_window()
-
     def _fitting(self, text: str) -> str:
         """As much of `text` as REPLY_MAX_BYTES leaves room for; what it takes is counted."""
         if self.first_token_at is None:
@@ -79,23 +63,6 @@ class Draft:
             text = text.encode()[:room].decode(errors="ignore")
         self._bytes += size
         return text
-
-    def _open_window(self) -> None:
-        self._pass_on()
-        self._window = asyncio.get_running_loop().call_later(settings.REPLY_WINDOW_SECONDS, self._close_window)
-
-    def _close_window(self) -> None:
-        self._window = None
-        if self._text or self._reasoning:
-            self._open_window()
-
-    def _pass_on(self) -> None:
-        if self._reasoning:
-            self.log.append_reasoning("".join(self._reasoning))
-            self._reasoning.clear()
-        if self._text:
-            self.log.append_text("".join(self._text))
-            self._text.clear()
 
     def _take_tool_call(self, delta: ToolCallDelta) -> None:
         empty = {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}

@@ -26,7 +26,7 @@ class ReplyLog:
         self._events: deque[bytes] = deque(maxlen=REPLAY_MAX_EVENTS)
         self._text: list[str] = []
         self._reasoning: list[str] = []
-        self._news: asyncio.Future[None] | None = None
+        self._readers: set[asyncio.Future[None]] = set()
 
     @property
     def text(self) -> str:
@@ -84,15 +84,17 @@ class ReplyLog:
         return orjson.dumps({"seq": seq, "reply": str(self.reply_id), "type": kind, **fields})
 
     async def _next(self) -> None:
-        if self._news is None:
-            self._news = asyncio.get_running_loop().create_future()
-        # Shielded: one reader who leaves must not cancel what the others wait for.
-        await asyncio.shield(self._news)
+        waiting = asyncio.get_running_loop().create_future()
+        self._readers.add(waiting)
+        try:
+            await waiting
+        finally:
+            self._readers.discard(waiting)
 
     def _wake(self) -> None:
-        if self._news is not None:
-            self._news.set_result(None)
-            self._news = None
+        for waiting in self._readers:
+            if not waiting.done():
+                waiting.set_result(None)
 
 
 class Logs:

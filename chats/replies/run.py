@@ -88,7 +88,6 @@ class Run:
         self._reading = asyncio.create_task(self._read())
         # A task of its own, so that a stop can cancel the reading at any point and the saving goes on undisturbed.
         await asyncio.wait({self._reading})
-        self.draft.settle()
         if self.handed_over:
             await self._save(rows.release, self.snapshot())
             return
@@ -118,6 +117,7 @@ class Run:
             connect_seconds=settings.PROVIDER_CONNECT_SECONDS,
             first_token_seconds=settings.PROVIDER_FIRST_TOKEN_SECONDS,
             silence_seconds=settings.PROVIDER_SILENCE_SECONDS,
+            window_seconds=settings.REPLY_WINDOW_SECONDS,
         )
         try:
             async with asyncio.timeout(settings.REPLY_TOTAL_SECONDS):
