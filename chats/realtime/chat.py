@@ -32,6 +32,7 @@ logger = structlog.get_logger(__name__)
 
 CLOSE_FLOOD = 1008
 FOLLOWED_MAX = 50
+NOTICE_PAUSE_SECONDS = 0.5
 
 
 class ChatConsumer(AsyncConsumer):
@@ -158,6 +159,8 @@ class ChatConsumer(AsyncConsumer):
             notice = await in_database(_notice, self.principal, self.chat_id)
             if notice is not None:
                 await self._say({"type": "chat.changed", "chat": notice})
+            # What changes together is told together.
+            await asyncio.sleep(NOTICE_PAUSE_SECONDS)
 
     async def _say(self, body: dict[str, Any]) -> None:
         await self.base_send({"type": "websocket.send", "text": orjson.dumps(body).decode()})

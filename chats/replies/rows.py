@@ -110,8 +110,7 @@ def claim(reply_id: UUID, worker: str, *, stale_before: datetime) -> Job | None:
         reply = free.select_for_update(of=("self",)).select_related(*related).order_by().first()
         if reply is None:
             return None
-        path = Message.objects.path_to(reply.prompt_id)
-        request = _request_of(reply, path)
+        request = _request_of(reply, Message.objects.path_to(reply.prompt_id))
         if reply.attempt:
             _book_lost_attempt(reply, request)
         if reply.stop_requested_at or reply.message is None:
@@ -121,13 +120,20 @@ def claim(reply_id: UUID, worker: str, *, stale_before: datetime) -> Job | None:
             end(reply, Reply.Status.INTERRUPTED, "interrupted", INTERRUPTED_MESSAGE)
             return None
         _hold(reply, worker)
+        reply.save(update_fields=["status", "worker", "attempt", "heartbeat_at", "started_at", "snapshot_seq"])
+    return _job_of(reply, reply.message, request)
+
+
+def hold_new(reply: Reply, answer: Message, *, worker: str, path: Sequence[Message]) -> Job:
+    """Make a reply that is not saved yet this worker's own from the start."""
+    _hold(reply, worker)
+    return _job_of(reply, answer, _request_of(reply, path))
+
+
+def _job_of(reply: Reply, message: Message, request: ChatRequest) -> Job:
     model = reply.model
-    return Job(
-        reply=reply,
-        message=reply.message,
-        target=target_of(model) if model and model.enabled and model.provider.enabled else None,
-        request=request,
-    )
+    is_usable = model is not None and model.enabled and model.provider.enabled
+    return Job(reply=reply, message=message, target=target_of(model) if model and is_usable else None, request=request)
 
 
 def _request_of(reply: Reply, path: Sequence[Message]) -> ChatRequest:
@@ -144,7 +150,6 @@ def _hold(reply: Reply, worker: str) -> None:
     reply.status, reply.worker, reply.attempt = Reply.Status.RUNNING, worker, reply.attempt + 1
     reply.heartbeat_at = timezone.now()
     reply.started_at = reply.started_at or reply.heartbeat_at
-    reply.save(update_fields=["status", "worker", "attempt", "heartbeat_at", "started_at", "snapshot_seq"])
 
 
 def _book_lost_attempt(reply: Reply, request: ChatRequest) -> None:

@@ -19,7 +19,7 @@ from chats.catalog.models import AIModel
 from chats.catalog.services import usable_model
 from chats.errors import Conflict, Invalid, NotFound, TooMany
 from chats.models import Chat, Message, Reply
-from chats.replies import rows
+from chats.replies import handoff, rows
 from chats.services import check_text, insert_chat, insert_messages, lock_chat, title_from
 
 CLIENT_ID_MAX_CHARACTERS = 64
@@ -57,7 +57,7 @@ def start_reply(
     if not text.strip():
         raise Invalid("Write something first.", fields={"content": ["This may not be empty."]})
     chosen = usable_model(user, model or (str(chat.model_id) if chat and chat.model_id else None))
-    _check_rates(user)
+    limits.hit("send", str(user.pk), limit=settings.SENDS_PER_MINUTE_PER_USER, seconds=60)
 
     def write() -> Reply:
         locked = lock_chat(chat) if chat else insert_chat(user, model=chosen, **chat_fields)
@@ -75,7 +75,7 @@ def retry_reply(reply: Reply, *, model: str | None = None, client_id: str | None
     if earlier := _earlier(user, client_id, digest):
         return earlier
     chosen = usable_model(user, model or (str(reply.model_id) if reply.model_id else None))
-    _check_rates(user)
+    limits.hit("send", str(user.pk), limit=settings.SENDS_PER_MINUTE_PER_USER, seconds=60)
 
     def write() -> Reply:
         chat = lock_chat(reply.chat)
@@ -113,8 +113,12 @@ def _insert_reply(
     digest: str,
     **chat_changes: Any,
 ) -> Reply:
-    """A queued reply to `prompt`, its still empty message, and the `new` messages that lead to it."""
+    """A reply to `prompt`, its still empty message, and the `new` messages that lead to it.
+
+    It is run at once by the engine of this process; without one, or behind another reply of its chat, it is queued.
+    """
     chat = prompt.chat
+    busy_chats = _chats_being_answered(user)
     answer = Message(chat=chat, parent=prompt, role=Message.Role.ASSISTANT, model=model)
     price = model.price_at(timezone.now())
     answer.reply = Reply(
@@ -127,10 +131,16 @@ def _insert_reply(
         client_id=client_id,
         request_digest=digest,
     )
+    engine = handoff.engine()
+    if engine is not None and chat.pk not in busy_chats:
+        path = [*Message.objects.path_to(prompt.parent_id), prompt]
+        job = rows.hold_new(answer.reply, answer, worker=engine.worker, path=path)
+        transaction.on_commit(partial(engine.take, job))
+    else:
+        transaction.on_commit(partial(doorbell.ring, "reply", answer.reply.pk))
     # The two refer to each other: the database checks that only when the transaction ends.
     insert_messages(chat, [*new, answer], model=model, **chat_changes)
     answer.reply.save(force_insert=True)
-    transaction.on_commit(partial(doorbell.ring, "reply", answer.reply.pk))
     return answer.reply
 
 
@@ -168,14 +178,14 @@ def _started(reply: Reply, *, created: bool) -> StartedReply:
     return StartedReply(chat=reply.chat, message=reply.prompt, reply=reply, answer=reply.message, created=created)
 
 
-def _check_rates(user: User) -> None:
-    limits.hit("send", str(user.pk), limit=settings.SENDS_PER_MINUTE_PER_USER, seconds=60)
-    running = Reply.objects.unfinished().filter(user=user)[: settings.RUNNING_REPLIES_PER_USER]
-    if len(running.values_list("pk")) >= settings.RUNNING_REPLIES_PER_USER:
-        raise TooMany(
-            f"{settings.RUNNING_REPLIES_PER_USER} of your answers are being written. Wait for one, or stop one.",
-            retry_after_seconds=2,
-        )
+def _chats_being_answered(user: User) -> list[UUID]:
+    """The chats in which this person's replies run or wait. Raises TooMany at RUNNING_REPLIES_PER_USER."""
+    unfinished = Reply.objects.unfinished().filter(user=user).order_by()[: settings.RUNNING_REPLIES_PER_USER]
+    chats = list(unfinished.values_list("chat_id", flat=True))
+    if len(chats) >= settings.RUNNING_REPLIES_PER_USER:
+        message = f"{settings.RUNNING_REPLIES_PER_USER} of your answers are being written. Wait for one, or stop one."
+        raise TooMany(message, retry_after_seconds=2)
+    return chats
 
 
 def _digest(verb: str, subject: UUID | None, content: str | None, model: str | None) -> str:

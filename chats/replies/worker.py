@@ -5,6 +5,7 @@ import os
 import secrets
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -16,7 +17,7 @@ from django.utils import timezone
 
 from chats import doorbell
 from chats.llm.registry import close_sessions
-from chats.replies import rows
+from chats.replies import handoff, rows
 from chats.replies.database import in_database
 from chats.replies.log import LOGS
 from chats.replies.run import Run
@@ -36,6 +37,8 @@ class Worker:
 
     async def start(self) -> None:
         self._stop_listening = doorbell.listen("reply", self._ring)
+        self._loop = asyncio.get_running_loop()
+        handoff.set_engine(handoff.Engine(worker=self.name, take=self.take))
         # One process owns an SQLite file, so whatever runs there belongs to a process that is dead.
         await self._sweep(everything=settings.IS_SQLITE)
         self._spawn(self._keep_durable())
@@ -44,6 +47,7 @@ class Worker:
     async def leave(self, *, grace_seconds: float) -> None:
         """Take no new work; give running replies `grace_seconds` to finish, then hand them over."""
         self._is_leaving = True
+        handoff.set_engine(None)
         if self._stop_listening is not None:
             self._stop_listening()
         if running := [task for task in self._tasks if task.get_name().startswith("reply:")]:
@@ -55,6 +59,12 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def take(self, job: rows.Job) -> None:
+        """Run a reply that was just started in this process. Any thread may call it."""
+        # A closed loop means that the process is ending: the reply is in its row, and the next start finds it.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._begin, job)
 
     def _ring(self, reply_id: str) -> None:
         self._spawn(self._look(UUID(reply_id)))
@@ -74,12 +84,15 @@ class Worker:
             job = await in_database(rows.claim, reply_id, self.name, stale_before=stale_before)
         finally:
             was_rung_meanwhile = self._claiming.pop(reply_id)
-        if job is None:
-            return
+        if job is not None:
+            run = self._begin(job)
+            if was_rung_meanwhile:
+                await self._heed_stops([run])
+
+    def _begin(self, job: rows.Job) -> Run:
         run = self.runs[job.reply_id] = Run(job, LOGS.open(job.reply_id, last_seq=job.reply.snapshot_seq))
         self._spawn(self._run(run), name=f"reply:{job.reply_id}")
-        if was_rung_meanwhile:
-            await self._heed_stops([run])
+        return run
 
     async def _heed_stops(self, runs: list[Run]) -> None:
         ended = await in_database(rows.to_be_stopped, [run.job for run in runs])
