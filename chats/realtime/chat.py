@@ -226,5 +226,5 @@ def _stop(principal: Principal, chat_id: UUID, reply_id: Any) -> None:
 
 
 def _notice(principal: Principal, chat_id: UUID) -> dict[str, Any] | None:
-    row = Chat.objects.visible_to(principal.user).filter(pk=chat_id).order_by().values(*NOTICE_FIELDS).first()
-    return chat_notice_json(row) if row else None
+    rows = Chat.objects.visible_to(principal.user).filter(pk=chat_id).order_by().values(*NOTICE_FIELDS)
+    return next(map(chat_notice_json, rows), None)

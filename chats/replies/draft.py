@@ -28,7 +28,7 @@ class Draft:
         self.finish_reason: FinishReason | None = None
         self.first_token_at: datetime | None = None
         self.is_too_long = False
-        self._bytes = 0
+        self._room = settings.REPLY_MAX_BYTES
         self._tool_calls: dict[int, dict[str, Any]] = {}
 
     def take(self, event: StreamEvent) -> None:
@@ -53,15 +53,14 @@ class Draft:
         return self.first_token_at is not None
 
     def _fitting(self, text: str) -> str:
-        """As much of `text` as REPLY_MAX_BYTES leaves room for; what it takes is counted."""
+        """As much of `text` as REPLY_MAX_BYTES leaves room for, which is then less."""
         if self.first_token_at is None:
             self.first_token_at = timezone.now()
-        room = settings.REPLY_MAX_BYTES - self._bytes
         size = len(text) if text.isascii() else len(text.encode())
-        if size > room:
+        if size > self._room:
             self.is_too_long = True
-            text = text.encode()[:room].decode(errors="ignore")
-        self._bytes += size
+            text = text.encode()[: self._room].decode(errors="ignore")
+        self._room = max(0, self._room - size)
         return text
 
     def _take_tool_call(self, delta: ToolCallDelta) -> None:

@@ -20,6 +20,7 @@ class ReplyLog:
 
     def __init__(self, reply_id: UUID, *, last_seq: int) -> None:
         self.reply_id = reply_id
+        self._shown_id = str(reply_id)
         self.seq = last_seq
         self.is_closed = False
         self.is_finished = False  # the last event is `reply.finished`
@@ -81,7 +82,7 @@ class ReplyLog:
                 await self._next()
 
     def _encoded(self, seq: int, kind: str, fields: dict[str, Any]) -> bytes:
-        return orjson.dumps({"seq": seq, "reply": str(self.reply_id), "type": kind, **fields})
+        return orjson.dumps({"seq": seq, "reply": self._shown_id, "type": kind, **fields})
 
     async def _next(self) -> None:
         waiting = asyncio.get_running_loop().create_future()
