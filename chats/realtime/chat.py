@@ -6,7 +6,7 @@ A handler starts followers and returns: Channels serves one message of a socket 
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 from uuid import UUID
 
@@ -139,7 +139,9 @@ class ChatConsumer(AsyncConsumer):
     def _forget(self, reply_id: UUID, done: asyncio.Task[None]) -> None:
         if self.followed.get(reply_id) is done:
             del self.followed[reply_id]
-        if not done.cancelled() and (failure := done.exception()):
+        failure = None if done.cancelled() else done.exception()
+        # An OSError is the server's word for a client that has gone.
+        if failure is not None and not isinstance(failure, OSError):
             logger.error("follow_failed", reply=str(reply_id), exc_info=failure)
 
     async def _pass_on(self, reply_id: UUID, after: int) -> None:
@@ -153,14 +155,16 @@ class ChatConsumer(AsyncConsumer):
             self.changed.set()
 
     async def _tell_changes(self) -> None:
-        while True:
-            await self.changed.wait()
-            self.changed.clear()
-            notice = await in_database(_notice, self.principal, self.chat_id)
-            if notice is not None:
-                await self._say({"type": "chat.changed", "chat": notice})
-            # What changes together is told together.
-            await asyncio.sleep(NOTICE_PAUSE_SECONDS)
+        # A client that has gone needs no news, and its disconnect ends this task.
+        with suppress(OSError):
+            while True:
+                await self.changed.wait()
+                self.changed.clear()
+                notice = await in_database(_notice, self.principal, self.chat_id)
+                if notice is not None:
+                    await self._say({"type": "chat.changed", "chat": notice})
+                # What changes together is told together.
+                await asyncio.sleep(NOTICE_PAUSE_SECONDS)
 
     async def _say(self, body: dict[str, Any]) -> None:
         await self.base_send({"type": "websocket.send", "text": orjson.dumps(body).decode()})

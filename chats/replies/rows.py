@@ -113,7 +113,7 @@ def claim(reply_id: UUID, worker: str, *, stale_before: datetime) -> Job | None:
         request = _request_of(reply, Message.objects.path_to(reply.prompt_id))
         if reply.attempt:
             _book_lost_attempt(reply, request)
-        if reply.stop_requested_at or reply.message is None:
+        if reply.stop_requested_at or reply.message is None or not reply.user.is_active:
             end(reply, Reply.Status.STOPPED)
             return None
         if reply.attempt >= settings.REPLY_MAX_ATTEMPTS:
@@ -184,9 +184,9 @@ def unfinished_ids(*, stale_before: datetime) -> list[UUID]:
 
 
 def to_be_stopped(jobs: Sequence[Job]) -> set[UUID]:
-    """Those of a worker's replies that someone asked to stop, or that are its own no longer (deleted, taken over)."""
-    ids = [job.reply_id for job in jobs]
-    wanted = Reply.objects.filter(pk__in=ids, status=Reply.Status.RUNNING, stop_requested_at__isnull=True)
+    """Those of a worker's replies that were asked to stop, whose person was shut out, or that are its own no longer."""
+    running = Reply.objects.filter(pk__in=[job.reply_id for job in jobs], status=Reply.Status.RUNNING)
+    wanted = running.filter(stop_requested_at__isnull=True, user__is_active=True)
     going_on = set(wanted.values_list("pk", "worker", "attempt"))
     return {job.reply_id for job in jobs if (job.reply_id, *job.lease) not in going_on}
 

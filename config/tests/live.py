@@ -6,7 +6,8 @@ import threading
 import time
 
 import uvicorn
-from django.conf import settings
+
+from chats.management.commands.serve import server_config
 
 REPLIES_END_SECONDS = 10
 START_SECONDS = 20
@@ -36,18 +37,7 @@ class LiveServer:
         self.ws_url = f"ws://{address}"
         # Loaded on use: the application reads settings that a test run changes first.
         application = importlib.import_module("config.asgi").application
-        config = uvicorn.Config(
-            application,
-            ws="websockets-sansio",
-            ws_max_size=settings.SOCKET_MESSAGE_MAX_BYTES,
-            ws_per_message_deflate=False,
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=3,
-        )
-        self._server = _AnnouncingServer(config)
+        self._server = _AnnouncingServer(server_config(application))
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, name="live-server", daemon=True
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+import uvloop
 from django.conf import settings
 from django.contrib.staticfiles.finders import get_finders
 from django.contrib.staticfiles.storage import ManifestFilesMixin, staticfiles_storage
@@ -18,6 +19,34 @@ from django.db.migrations.executor import MigrationExecutor
 
 # SSE streams that are still open when the server is told to stop are cut after this; clients resume by number.
 CONNECTION_GRACE_SECONDS = 3
+STUCK_PEER_SECONDS = 45
+
+
+def server_config(application: Any, **where: Any) -> uvicorn.Config:
+    """How Parley is served: `where` is host and port."""
+    return uvicorn.Config(
+        application,
+        **where,
+        http="httptools",
+        ws="websockets-sansio",
+        ws_max_size=settings.SOCKET_MESSAGE_MAX_BYTES,
+        ws_per_message_deflate=False,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=CONNECTION_GRACE_SECONDS,
+    )
+
+
+def listen(config: uvicorn.Config) -> socket.socket:
+    """A socket on the configured address. Exits with the reason when it is taken."""
+    listening = config.bind_socket()
+    # A peer that takes no data for so long is gone; without this the kernel would keep its connection for a quarter
+    # of an hour, whatever a ping finds out.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STUCK_PEER_SECONDS * 1000)
+    return listening
 
 
 class AnnouncingServer(uvicorn.Server):
@@ -47,28 +76,16 @@ class Command(BaseCommand):
             self._migrate()
         self._collect_static()
         connection.close()
-        config = uvicorn.Config(
-            "config.asgi:application",
-            host=host,
-            port=port,
-            loop="uvloop",
-            http="httptools",
-            ws="websockets-sansio",
-            ws_max_size=settings.SOCKET_MESSAGE_MAX_BYTES,
-            ws_per_message_deflate=False,
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=CONNECTION_GRACE_SECONDS,
-        )
+        server_settings = server_config("config.asgi:application", host=host, port=port)
         shown = "localhost" if host in ("127.0.0.1", "0.0.0.0", "::", "::1") else host  # noqa: S104 - compared, not bound
-        server = AnnouncingServer(config, lambda: self.stdout.write(f"Parley is ready: http://{shown}:{port}/"))
+        server = AnnouncingServer(
+            server_settings, lambda: self.stdout.write(f"Parley is ready: http://{shown}:{port}/")
+        )
+        listening = listen(server_settings)
         # uvicorn raises the signal that ended it once more when all is done: then this is a success.
         signal.signal(signal.SIGTERM, lambda *_: None)
-        with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-            runner.run(server.serve())
+        with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(server.serve(sockets=[listening]))
         if lock is not None:
             lock.close()
         if not server.started:

@@ -67,6 +67,13 @@ class Server:
     def reply(self, reply_id: str) -> dict:
         return self.call("GET", f"/api/v1/replies/{reply_id}/")
 
+    def events(self, reply_id: str) -> list[dict]:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/api/v1/replies/{reply_id}/events/")
+        request.add_header("Authorization", f"Bearer {self.key}")
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        return [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
+
     def text(self, reply_id: str) -> str:
         return self.call("GET", f"/api/v1/messages/{self.reply(reply_id)['message']}/")["content"]
 
@@ -115,6 +122,9 @@ def test_a_reply_whose_server_is_killed_is_finished_by_the_next_and_given_up_aft
     reply = _wait_for_end(server, finished_id)
     assert reply["status"] == "completed"
     assert server.text(finished_id) == "".join(WORDS)
+    assert reply["usage"]["is_estimated"], "what the killed attempt had used is booked too"
+    kinds = [event["type"] for event in server.events(finished_id)]
+    assert (kinds[0], kinds[-1]) == ("reply.restarted", "reply.finished")
 
     fake_provider.script("fake-1", held)
     lost_id = _send_and_wait_for_ten_words(server)

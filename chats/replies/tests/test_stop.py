@@ -95,6 +95,14 @@ def test_deleting_the_message_being_written_ends_its_reply(say, ended, fake_prov
     assert not Message.objects.filter(pk=started.answer.pk).exists()
 
 
+def test_the_running_reply_of_a_person_who_is_shut_out_ends(say, ended, fake_provider, owner):
+    started = _running(say, fake_provider)
+    owner.is_active = False
+    owner.save()
+    assert fake_provider.wait_closed(1, timeout=5)
+    assert ended(started).status == Reply.Status.STOPPED
+
+
 def test_a_stop_nobody_rang_for_is_heeded_all_the_same(say, ended, fake_provider):
     started = _running(say, fake_provider)
     Reply.objects.filter(pk=started.reply.pk).update(stop_requested_at="2026-01-01T00:00:00Z")
