@@ -16,7 +16,7 @@ import jwt
 from django.conf import settings
 
 from accounts.errors import IssuerUnavailable, Unauthenticated
-from accounts.outbound import AddressPolicy
+from accounts.outbound import STAFF_POLICY
 
 LOCAL_HOSTS: Final = ("localhost", "127.0.0.1", "::1")
 COGNITO_HOST_PREFIX: Final = "cognito-idp."
@@ -114,7 +114,7 @@ def _read_body(response: Any) -> bytes:
 
 
 def _check_address(url: str) -> None:
-    parts = AddressPolicy(allows_private=True).check_url(url)
+    parts = STAFF_POLICY.check_url(url)
     is_local_trial = parts.hostname in LOCAL_HOSTS and not settings.IS_PRODUCTION
     if parts.scheme != "https" and not is_local_trial:
         raise ValueError("The issuer's keys are fetched over https only.")

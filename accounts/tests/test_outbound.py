@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accounts.outbound import AddressDenied, AddressPolicy, Reach, reach_of
+from accounts.outbound import STAFF_POLICY, AddressDenied, AddressPolicy, Reach, reach_of
 
-STAFF = AddressPolicy(allows_private=True)  # for addresses that staff enter
 PEOPLE = AddressPolicy()  # for addresses that anyone enters
 
 PUBLIC = [
@@ -173,27 +172,27 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize("url", PUBLIC)
-@pytest.mark.parametrize("policy", [STAFF, PEOPLE])
+@pytest.mark.parametrize("policy", [STAFF_POLICY, PEOPLE])
 def test_public_addresses_are_open_to_everyone(policy: AddressPolicy, url: str) -> None:
     assert policy.check_url(url).hostname
 
 
 @pytest.mark.parametrize("url", PRIVATE)
 def test_private_addresses_are_for_staff(url: str) -> None:
-    assert STAFF.check_url(url).hostname
+    assert STAFF_POLICY.check_url(url).hostname
     with pytest.raises(AddressDenied, match="private"):
         PEOPLE.check_url(url)
 
 
 @pytest.mark.parametrize("url", FORBIDDEN)
-@pytest.mark.parametrize("policy", [STAFF, PEOPLE])
+@pytest.mark.parametrize("policy", [STAFF_POLICY, PEOPLE])
 def test_forbidden_addresses_are_for_nobody(policy: AddressPolicy, url: str) -> None:
     with pytest.raises(AddressDenied, match="forbidden"):
         policy.check_url(url)
 
 
 @pytest.mark.parametrize("url", MALFORMED)
-@pytest.mark.parametrize("policy", [STAFF, PEOPLE])
+@pytest.mark.parametrize("policy", [STAFF_POLICY, PEOPLE])
 def test_what_is_no_plain_address_is_refused_in_words(policy: AddressPolicy, url: str) -> None:
     with pytest.raises(AddressDenied) as caught:
         policy.check_url(url)
@@ -234,4 +233,4 @@ def test_nothing_that_python_calls_special_is_public(address: ipaddress.IPv4Addr
 def test_any_text_is_either_fine_or_denied(text: str) -> None:
     for url in (text, f"http://{text}", f"http://{text}/v1"):
         with contextlib.suppress(AddressDenied):
-            assert STAFF.check_url(url).hostname
+            assert STAFF_POLICY.check_url(url).hostname

@@ -5,9 +5,8 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.exceptions import ValidationError
 
-from accounts.outbound import AddressDenied, AddressPolicy
+from accounts.outbound import STAFF_POLICY, AddressDenied
 
-POLICY = AddressPolicy(allows_private=True)
 NOT_ALLOWED = "The operator allows no provider at this address (PROVIDER_ALLOWED_HOSTS)."
 USUAL_PORTS = {"http": 80, "https": 443}
 
@@ -16,7 +15,7 @@ def clean_base_url(url: str) -> str:
     """The address without surrounding blanks and trailing slashes. Raises ValidationError saying what to correct."""
     url = url.strip().rstrip("/")
     try:
-        POLICY.check_url(url)
+        STAFF_POLICY.check_url(url)
     except AddressDenied as error:
         raise ValidationError(str(error)) from None
     if "?" in url:

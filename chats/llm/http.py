@@ -15,7 +15,7 @@ import aiohttp
 from aiohttp.abc import ResolveResult
 from yarl import URL
 
-from accounts.outbound import AddressDenied, AddressPolicy
+from accounts.outbound import STAFF_POLICY, AddressDenied, AddressPolicy
 from chats.llm.errors import (
     ProviderError,
     ProviderNonsense,
@@ -25,9 +25,6 @@ from chats.llm.errors import (
     ProviderUnreachable,
 )
 from chats.llm.values import Limits, Target
-
-# Staff type these addresses; Ollama on localhost is as good as a server far away.
-POLICY = AddressPolicy(allows_private=True)
 
 _sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = WeakKeyDictionary()
 
@@ -53,7 +50,7 @@ class GuardedResolver(aiohttp.ThreadedResolver):
 
 
 def new_session() -> aiohttp.ClientSession:
-    connector = aiohttp.TCPConnector(resolver=GuardedResolver(POLICY), limit=0)
+    connector = aiohttp.TCPConnector(resolver=GuardedResolver(STAFF_POLICY), limit=0)
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
 
 
@@ -129,7 +126,7 @@ def host_of(target: Target) -> str:
 def address_of(target: Target, path: str) -> URL:
     """The URL of `path` below the target's base URL, whose query (Azure has one) is kept. Raises ProviderRejected."""
     try:
-        parts = POLICY.check_url(target.base_url)
+        parts = STAFF_POLICY.check_url(target.base_url)
     except AddressDenied as error:
         raise _denied(error) from error
     return URL(parts._replace(path=f"{parts.path.rstrip('/')}/{path}").geturl())
