@@ -16,10 +16,9 @@ from chats.api import fields as f
 from chats.api import shapes
 from chats.api.base import Resource, checked, flag_parameter, found, person, text_parameter, with_model
 from chats.api.documentation import PAGING
+from chats.api.messages import page_of_messages
 from chats.api.pagination import page_of
-from chats.api.present import messages_json
-from chats.models import Chat, Message
-from chats.replies.present import MESSAGE_FIELDS
+from chats.models import Chat
 
 CHAT_FIELDS = (
     "id",
@@ -89,9 +88,7 @@ class ChatResource(Resource):
     def retrieve(self, request: Request, chat_id: UUID) -> Response:
         """One chat with the first page of its messages."""
         chat = found(Chat.objects.visible_to(person(request)), chat_id)
-        rows = Message.objects.visible_to(person(request)).filter(chat=chat)
-        elsewhere = reverse("api:chats-messages", args=[chat_id])
-        messages = page_of(request, rows.values(*MESSAGE_FIELDS), messages_json, path=elsewhere)
+        messages = page_of_messages(request, chat, path=reverse("api:chats-messages", args=[chat_id]))
         return Response({**chat_json(chat), "messages": messages})
 
     @extend_schema(request=ChatForm, responses=shapes.Chat, examples=[EXAMPLE])

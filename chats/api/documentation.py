@@ -2,17 +2,25 @@
 
 from typing import Final
 
+from django.conf import settings
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
+
+from chats.api.pagination import PAGE_MAX
+
+MODEL_HELP: Final = "Id, name, or the provider's id of a model you may use. Left out: the chat's, else your first."
+CLIENT_ID_HELP: Final = "Yours, once per send: the same again makes nothing new and gives the same answer."
 
 PAGING: Final = [
     OpenApiParameter(
         "page",
-        {"type": "integer", "minimum": 1, "maximum": 10_000, "default": 1},
+        {"type": "integer", "minimum": 1, "maximum": PAGE_MAX, "default": 1},
         description="A page beyond the end is empty.",
     ),
     OpenApiParameter(
-        "page_size", {"type": "integer", "minimum": 1, "default": 30}, description="Rows on a page; at most 100 come."
+        "page_size",
+        {"type": "integer", "minimum": 1, "default": settings.PAGE_SIZE_DEFAULT},
+        description=f"Rows on a page; at most {settings.PAGE_SIZE_MAX} come.",
     ),
 ]
 

@@ -13,8 +13,7 @@ from accounts.services import KEY_NAME_MAX_LENGTH, create_api_key, revoke_api_ke
 from chats.api import fields as f
 from chats.api import shapes
 from chats.api.base import Resource, checked, found, person
-from chats.api.documentation import PAGING
-from chats.api.messages import CLIENT_ID_HELP
+from chats.api.documentation import CLIENT_ID_HELP, PAGING
 from chats.api.pagination import page_of
 
 KEY_FIELDS = ("id", "name", "hint", "created_at", "last_used_at", "expires_at", "revoked_at")

@@ -1,6 +1,6 @@
 """/api/v1/messages/ and /api/v1/chats/{id}/messages/: what was said. Posting to a chat asks its model, by default."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -15,17 +15,13 @@ from chats import services
 from chats.api import fields as f
 from chats.api import shapes
 from chats.api.base import Resource, checked, found, id_parameter, person, with_model
-from chats.api.documentation import EVENTS, PAGING
+from chats.api.documentation import CLIENT_ID_HELP, EVENTS, MODEL_HELP, PAGING
 from chats.api.pagination import page_of
-from chats.api.present import messages_json, written_json
 from chats.api.streams import event_stream, wants_stream
 from chats.errors import Invalid
 from chats.models import Chat, Message
-from chats.replies.present import MESSAGE_FIELDS, reply_json
+from chats.replies.present import MESSAGE_FIELDS, message_json, message_json_of, reply_json
 from chats.replies.services import StartedReply, start_reply
-
-MODEL_HELP = "Id, name, or the provider's id of a model you may use. Left out: the chat's, else your first."
-CLIENT_ID_HELP = "Yours, once per send: the same again makes nothing new and gives the same answer."
 
 
 class MessageForm(serializers.Serializer[Any]):
@@ -85,7 +81,7 @@ class ChatMessageResource(Resource):
         if not said.pop("reply"):
             said.pop("client_id", None)
             message = _append(person(request), chat, said)
-            return Response({"message": written_json(message), "reply": None}, status=201)
+            return Response({"message": message_json_of(message), "reply": None}, status=201)
         _check_sendable(said)
         started = start_reply(
             person(request),
@@ -112,12 +108,12 @@ class MessageResource(Resource):
         """Add to the history of a chat without asking a model."""
         said = checked(ImportForm, request)
         chat = found(Chat.objects.editable_by(person(request)), said.pop("chat"))
-        return Response(written_json(_append(person(request), chat, said)), status=201)
+        return Response(message_json_of(_append(person(request), chat, said)), status=201)
 
     @extend_schema(responses=shapes.Message)
     def retrieve(self, request: Request, message_id: UUID) -> Response:
         """One message."""
-        return Response(written_json(found(Message.objects.visible_to(person(request)), message_id)))
+        return Response(message_json_of(found(Message.objects.visible_to(person(request)), message_id)))
 
     @extend_schema(request=MessageChangeForm, responses=shapes.Message)
     def update(self, request: Request, message_id: UUID) -> Response:
@@ -138,19 +134,28 @@ class MessageResource(Resource):
     def _change(self, request: Request, message_id: UUID, *, partial: bool) -> Response:
         message = found(Message.objects.editable_by(person(request)), message_id)
         changes = with_model(person(request), checked(MessageChangeForm, request, partial=partial))
-        return Response(written_json(services.change_message(message, **changes)))
+        return Response(message_json_of(services.change_message(message, **changes)))
 
 
 def started_answer(started: StartedReply) -> Response:
     """What was said and the reply to it: 201, or 200 when this was a repetition."""
-    body = {"message": written_json(started.message), "reply": reply_json(started.reply)}
+    body = {"message": message_json_of(started.message), "reply": reply_json(started.reply)}
     return Response(body, status=201 if started.created else 200)
+
+
+def page_of_messages(request: Request, chat: Chat, *, path: str = "") -> dict[str, Any]:
+    """A page of the messages of a chat, all branches, oldest first. `path`: where further pages are, if not here."""
+    rows = Message.objects.visible_to(person(request)).filter(chat=chat)
+    return page_of(request, rows.values(*MESSAGE_FIELDS), _messages_json, path=path)
+
+
+def _messages_json(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [message_json(row) for row in rows]
 
 
 def _messages_of(request: Request, chat_id: UUID) -> Response:
     chat = found(Chat.objects.visible_to(person(request)), chat_id)
-    rows = Message.objects.visible_to(person(request)).filter(chat=chat)
-    return Response(page_of(request, rows.values(*MESSAGE_FIELDS), messages_json))
+    return Response(page_of_messages(request, chat))
 
 
 def _append(user: User, chat: Chat, said: Mapping[str, Any]) -> Message:

@@ -13,8 +13,8 @@ from chats import cleaning
 from chats.api import fields as f
 from chats.api import shapes
 from chats.api.base import Resource, checked, found, person
-from chats.api.documentation import EVENTS
-from chats.api.messages import CLIENT_ID_HELP, MODEL_HELP, started_answer
+from chats.api.documentation import CLIENT_ID_HELP, EVENTS, MODEL_HELP
+from chats.api.messages import started_answer
 from chats.api.pagination import as_number, number_parameter
 from chats.api.streams import answer_when_finished, event_stream, wants_stream
 from chats.models import Chat, Reply

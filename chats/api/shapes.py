@@ -1,4 +1,4 @@
-"""What answers look like, for the schema. Rows become JSON without these: see `present` of each resource."""
+"""What answers look like, for the schema. Rows become JSON without these: see `..._json` of each resource."""
 
 from typing import Any
 

@@ -16,11 +16,10 @@ from accounts.errors import NotFound, Unauthenticated
 from accounts.models import User
 from chats.api import errors
 from chats.api.base import person, principal
-from chats.api.present import written_json
 from chats.models import Reply
 from chats.replies.database import in_database
 from chats.replies.follow import finished, follow, sse
-from chats.replies.present import reply_json
+from chats.replies.present import message_json_of, reply_json
 
 EVENT_STREAM = "text/event-stream"
 # Proxies must pass every event on at once.
@@ -69,4 +68,4 @@ def _answered(user: User, credential: Principal | None, reply_id: UUID) -> dict[
     reply = Reply.objects.visible_to(user).select_related("message").filter(pk=reply_id).first()
     if reply is None or reply.message is None:
         return errors.problem_of_domain(NotFound("The chat or this answer was deleted.")).body
-    return {"chat": str(reply.chat_id), "reply": reply_json(reply), "message": written_json(reply.message)}
+    return {"chat": str(reply.chat_id), "reply": reply_json(reply), "message": message_json_of(reply.message)}
