@@ -3,18 +3,19 @@
 The interfaces render every one of these in one place; see `chats.api.errors`.
 """
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import ClassVar
 
 
 class DomainError(Exception):
-    """An expected failure. `code` is stable, `message` is shown to people, `fields` names what to correct."""
+    """An expected failure. `code` is stable, `message` is shown to people, `fields` says what to correct, by name."""
 
     code: ClassVar[str] = "error"
     message: str = "Something went wrong."
 
-    def __init__(self, message: str = "", *, fields: dict[str, Any] | None = None) -> None:
+    def __init__(self, message: str = "", *, fields: Mapping[str, list[str]] | None = None) -> None:
         self.message = message or type(self).message
-        self.fields = fields or {}
+        self.fields = dict(fields or {})
         super().__init__(self.message)
 
 

@@ -96,7 +96,7 @@ def create_api_key(
     """
     name = clean_line(name, field="name", max_length=KEY_NAME_MAX_LENGTH)
     if not name:
-        raise Invalid("Give the key a name.", fields={"name": "Give the key a name."})
+        raise Invalid("Give the key a name.", fields={"name": ["Give the key a name."]})
     if client_id is not None:
         client_id = clean_line(client_id, field="client_id", max_length=CLIENT_ID_MAX_LENGTH) or None
     with transaction.atomic():
@@ -127,7 +127,7 @@ def _new_user(email: str, *, password: str, name: str, is_staff: bool = False, i
         with transaction.atomic():
             user.save(force_insert=True)
     except IntegrityError:
-        raise Conflict("This address is already in use.", fields={"email": "Already in use."}) from None
+        raise Conflict("This address is already in use.", fields={"email": ["Already in use."]}) from None
     return user
 
 
@@ -143,7 +143,7 @@ def _claims_to_be_first(user: User) -> bool:
 def _new_api_key(user: User, *, name: str, expires_at: datetime | None, client_id: str | None) -> tuple[ApiKey, str]:
     now = timezone.now()
     if expires_at is not None and expires_at <= now:
-        raise Invalid("The expiry lies in the past.", fields={"expires_at": "Choose a moment in the future."})
+        raise Invalid("The expiry lies in the past.", fields={"expires_at": ["Choose a moment in the future."]})
     if ApiKey.objects.filter(user=user).usable(now).count() >= settings.API_KEYS_PER_USER:
         raise Invalid(f"You have {settings.API_KEYS_PER_USER} keys, which is the most. Revoke one first.")
     limits.hit("key-changes", str(user.pk), limit=settings.KEY_CHANGES_PER_HOUR, seconds=3600)
@@ -170,7 +170,7 @@ def _clean_email(email: str) -> str:
     try:
         validate_email(email)
     except ValidationError:
-        raise Invalid("Enter a valid email address.", fields={"email": "Enter a valid email address."}) from None
+        raise Invalid("Enter a valid email address.", fields={"email": ["Enter a valid email address."]}) from None
     return email
 
 
@@ -183,17 +183,17 @@ def clean_line(text: str, *, field: str, max_length: int) -> str:
     """One line that every database can store. Raises Invalid."""
     text = text.strip()
     if len(text) > max_length:
-        raise Invalid(f"The {field} is too long.", fields={field: f"At most {max_length} characters."})
+        raise Invalid(f"The {field} is too long.", fields={field: [f"At most {max_length} characters."]})
     if any(unicodedata.category(character) in UNSTORABLE for character in text):
-        raise Invalid(f"The {field} contains characters that can't be shown.", fields={field: "Use plain text."})
+        raise Invalid(f"The {field} contains characters that can't be shown.", fields={field: ["Use plain text."]})
     return text
 
 
 def _clean_preferences(preferences: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in preferences.items():
         if name not in PREFERENCES:
-            raise Invalid(f"There is no preference «{name}».", fields={"preferences": f"Unknown: {name}"})
+            raise Invalid(f"There is no preference «{name}».", fields={"preferences": [f"Unknown: {name}"]})
         # `is` for booleans: 1 == True, but it is not what the pages expect to find.
         if not any(value is v or (isinstance(v, str) and value == v) for v in PREFERENCES[name]):
-            raise Invalid(f"«{name}» can't have this value.", fields={"preferences": f"Not a value of {name}."})
+            raise Invalid(f"«{name}» can't have this value.", fields={"preferences": [f"Not a value of {name}."]})
     return dict(preferences)

@@ -97,7 +97,7 @@ def _save_profile(user: User, form: ProfileForm) -> None:
 
 
 def _show_error(form: Form, error: DomainError) -> None:
-    for name, text in error.fields.items():
-        form.add_error(name if name in form.fields else None, text)
+    for name, texts in error.fields.items():
+        form.add_error(name if name in form.fields else None, texts)
     if not error.fields:
         form.add_error(None, error.message)

@@ -115,9 +115,8 @@ def problem_of_domain(error: DomainError) -> Problem:
     """How a failure that has a code of ours is shown."""
     codes = (getattr(kind, "code", "error") for kind in type(error).__mro__)
     status = next(STATUS_OF[code] for code in codes if code in STATUS_OF)
-    fields = {name: _as_list(said) for name, said in error.fields.items()}
     seconds = getattr(error, "retry_after_seconds", RETRY_AFTER_SECONDS if status == 503 else None)
-    return Problem(status, error.code, error.message, fields, seconds)
+    return Problem(status, error.code, error.message, error.fields, seconds)
 
 
 def _problem_of_drf(error: drf_errors.APIException) -> Problem:
@@ -138,11 +137,8 @@ def _flat(detail: Any, path: str = "") -> Iterator[tuple[str, list[str]]]:
     elif isinstance(detail, list) and any(isinstance(inner, Mapping | list) for inner in detail):
         yield from _flat({str(index): inner for index, inner in enumerate(detail) if inner}, path)
     else:
-        yield path or "non_field_errors", [str(said) for said in _as_list(detail)]
-
-
-def _as_list(said: Any) -> list[str]:
-    return list(said) if isinstance(said, list | tuple) else [said]
+        said = detail if isinstance(detail, list) else [detail]
+        yield path or "non_field_errors", [str(sentence) for sentence in said]
 
 
 # ---------------------------------------------------------------- problem -> answer
