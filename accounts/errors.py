@@ -1,6 +1,7 @@
 """What can go wrong, said once: a code for programs, a sentence for people, no HTTP.
 
-The interfaces render every one of these in one place; see `chats.api.errors`.
+Each interface renders them in one place: `chats.api.errors`, `chats.pages.doors`, `chats.realtime.doors`.
+Their HTTP statuses are in `accounts.statuses`.
 """
 
 from collections.abc import Mapping

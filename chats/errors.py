@@ -1,4 +1,4 @@
-"""Errors of conversations: a code and a sentence each. HTTP knows them only in `chats.api.errors`."""
+"""Errors of conversations: a code and a sentence each. Their HTTP statuses are in `accounts.statuses`."""
 
 from accounts.errors import Conflict, DomainError, Forbidden, Invalid, NotFound, TooLarge, TooMany
 

@@ -11,24 +11,13 @@ from django.core import exceptions as django_errors
 from django.db import DataError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.urls import Resolver404, resolve
+from django.views.decorators.csrf import csrf_exempt
 from rest_framework import exceptions as drf_errors
 from rest_framework.response import Response
 
 from accounts.errors import DomainError, Forbidden, Invalid, NotFound, TooLarge, Unauthenticated
+from accounts.statuses import status_of
 
-# By code; an error whose code is not here is answered as the nearest class above it whose code is.
-STATUS_OF = {
-    "error": 400,
-    "invalid": 400,
-    "unauthenticated": 401,
-    "forbidden": 403,
-    "not_found": 404,
-    "conflict": 409,
-    "too_large": 413,
-    "too_many": 429,
-    "issuer_unavailable": 503,
-    "unavailable": 503,
-}
 CODE_OF = {
     400: "invalid",
     401: "unauthenticated",
@@ -113,8 +102,7 @@ def problem_of(error: Exception) -> Problem | None:
 
 def problem_of_domain(error: DomainError) -> Problem:
     """How a failure that has a code of ours is shown."""
-    codes = (getattr(kind, "code", "error") for kind in type(error).__mro__)
-    status = next(STATUS_OF[code] for code in codes if code in STATUS_OF)
+    status = status_of(error)
     seconds = getattr(error, "retry_after_seconds", RETRY_AFTER_SECONDS if status == 503 else None)
     return Problem(status, error.code, error.message, error.fields, seconds)
 
@@ -156,6 +144,7 @@ def answer(problem: Problem) -> HttpResponse:
     return HttpResponse(orjson.dumps(problem.body), "application/json", problem.status, headers=headers)
 
 
+@csrf_exempt  # nothing changes here, and a program's POST must hear the same as its GET
 def unknown_address(request: HttpRequest) -> HttpResponse:
     """Whatever below /api/ has no view. A forgotten slash is answered by the way to the right address."""
     if not request.path.endswith("/") and _is_known(f"{request.path_info}/"):

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, tzinfo
 from functools import wraps
-from typing import Concatenate, Final, ParamSpec
+from typing import Concatenate, Final, ParamSpec, cast
 from zoneinfo import ZoneInfo
 
 from django.contrib.auth.views import redirect_to_login
@@ -15,58 +15,51 @@ from django_htmx.middleware import HtmxDetails
 
 from accounts import errors
 from accounts.models import User
+from accounts.statuses import status_of
 
 P = ParamSpec("P")
 
-STATUSES: Final = {
-    errors.Invalid: 400,
-    errors.Forbidden: 403,
-    errors.NotFound: 404,
-    errors.Conflict: 409,
-    errors.TooLarge: 413,
-    errors.TooMany: 429,
-}
 SIGNED_OUT: Final = "You are signed out. Sign in again in another tab, then repeat this; your text stays here."
 
 
-class PageRequest(HttpRequest):
-    """A request as the middleware hands it on, of someone who is signed in."""
+class AnyRequest(HttpRequest):
+    """A request as the middleware hands it on, of whoever asks."""
 
-    user: User
     htmx: HtmxDetails
 
 
-PageView = Callable[Concatenate[PageRequest, P], HttpResponse]
+class PageRequest(AnyRequest):
+    """The same of someone who is signed in."""
+
+    user: User
 
 
-def page(view: PageView[P]) -> PageView[P]:
+def page(
+    view: Callable[Concatenate[PageRequest, P], HttpResponse],
+) -> Callable[Concatenate[AnyRequest, P], HttpResponse]:
     """A page for people who are signed in, never cached, at their own time of day. Refusals of verbs become pages."""
 
     @never_cache
     @wraps(view)
-    def guarded(request: PageRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+    def guarded(request: AnyRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
         if not request.user.is_authenticated:
             return _ask_to_sign_in(request)
         with timezone.override(_zone_of(request)):
             try:
-                return view(request, *args, **kwargs)
+                return view(cast(PageRequest, request), *args, **kwargs)
             except errors.DomainError as error:
                 return _refuse(request, error)
 
     return guarded
 
 
-def status_of(error: errors.DomainError) -> int:
-    return next((status for kind, status in STATUSES.items() if isinstance(error, kind)), 400)
-
-
-def _ask_to_sign_in(request: PageRequest) -> HttpResponse:
+def _ask_to_sign_in(request: AnyRequest) -> HttpResponse:
     if request.htmx:
         return HttpResponse(SIGNED_OUT, status=401, content_type="text/plain; charset=utf-8")
     return redirect_to_login(request.get_full_path())
 
 
-def _refuse(request: PageRequest, error: errors.DomainError) -> HttpResponse:
+def _refuse(request: AnyRequest, error: errors.DomainError) -> HttpResponse:
     """A sentence for a script, which shows it where the person is; a page for everyone else."""
     if request.htmx:
         response = HttpResponse(error.message, content_type="text/plain; charset=utf-8")

@@ -7,10 +7,11 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
+from accounts.statuses import status_of
 from chats.errors import DomainError
 from chats.models import Message, Reply
 from chats.pages.chats import chat_of, show_chat
-from chats.pages.doors import PageRequest, page, status_of
+from chats.pages.doors import PageRequest, page
 from chats.pages.history import entries_of
 from chats.replies.services import StartedReply, retry_reply, start_reply, stop_reply
 
