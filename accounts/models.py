@@ -122,7 +122,7 @@ class ApiKey(models.Model):
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_keys")
     name = models.CharField(max_length=200)
     hint = models.CharField(max_length=16, editable=False, help_text="The first characters, to recognise it by.")
-    digest = models.CharField(max_length=64, unique=True, editable=False)
+    digest = models.CharField(max_length=64, editable=False)
     client_id = models.CharField(max_length=64, null=True, blank=True, editable=False)  # noqa: DJ001 - NULL may repeat under the unique constraint, "" may not
     created_at = models.DateTimeField(auto_now_add=True)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
@@ -134,7 +134,10 @@ class ApiKey(models.Model):
     class Meta:
         verbose_name = "API key"
         ordering = ["-created_at"]
-        constraints = [models.UniqueConstraint(fields=["user", "client_id"], name="apikey_user_client_id_unique")]
+        constraints = [
+            models.UniqueConstraint(fields=["digest"], name="apikey_digest_unique"),
+            models.UniqueConstraint(fields=["user", "client_id"], name="apikey_user_client_id_unique"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.name} ({self.hint}…)"

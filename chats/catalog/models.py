@@ -47,7 +47,7 @@ class Provider(models.Model):
         DEMO = "demo", "Built-in demo (no network)"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    name = models.CharField(max_length=100, unique=True)
+    name = models.CharField(max_length=100)
     kind = models.CharField(max_length=20, choices=Kind.choices, default=Kind.OPENAI)
     base_url = models.CharField(
         "base URL",
@@ -67,6 +67,7 @@ class Provider(models.Model):
 
     class Meta:
         ordering = ["name"]
+        constraints = [models.UniqueConstraint(fields=["name"], name="provider_name_unique")]
 
     def __str__(self) -> str:
         return self.name
