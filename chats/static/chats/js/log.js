@@ -7,7 +7,7 @@ const spoken = document.getElementById("spoken");
 const NEAR = 48;
 
 // The scroller is a reversed column: its end is 0, and everything before is negative.
-export const isAtEnd = () => Math.abs(scroller.scrollTop) < NEAR;
+const isAtEnd = () => Math.abs(scroller.scrollTop) < NEAR;
 
 export function goToEnd() {
   scroller.scrollTop = 0;
