@@ -119,7 +119,6 @@ def _entry(message: Message, budget: markdown.Budget, *, is_last: bool) -> Entry
     # A reply with several steps used its tokens once, not at each of its messages.
     is_whole = message.reply is not None and message.reply.message_id == message.pk
     records = list(message.reply.usage_records.all()) if message.reply and is_whole else []
-    entry = Entry(message, SafeString(), usage_json(records), cost_json(records), is_last)
-    if message.role != Message.Role.ASSISTANT:
-        return entry
-    return Entry(message, markdown.render(message.content, budget=budget), entry.usage, entry.cost, is_last)
+    is_formatted = message.role == Message.Role.ASSISTANT
+    html = markdown.render(message.content, budget=budget) if is_formatted else SafeString()
+    return Entry(message, html, usage_json(records), cost_json(records), is_last)
