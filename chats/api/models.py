@@ -1,6 +1,7 @@
 """/api/v1/models/: the models the person who asks may use, with what they cost now."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from django.utils import timezone
@@ -13,7 +14,7 @@ from chats.api.base import Resource, person
 from chats.api.documentation import PAGING
 from chats.api.pagination import page_of
 from chats.catalog.models import AIModel, Price
-from chats.catalog.services import simple_price
+from chats.catalog.services import simple_price, values_of
 from chats.replies.present import money
 
 
@@ -54,11 +55,4 @@ def _model_json(model: AIModel, price: Price | None) -> dict[str, Any]:
 
 
 def _price_json(price: Price) -> dict[str, str | None]:
-    return {
-        "input_per_million": money(price.input_per_million),
-        "cached_input_per_million": money(price.cached_input_per_million),
-        "cache_write_per_million": money(price.cache_write_per_million),
-        "output_per_million": money(price.output_per_million),
-        "per_request": money(price.per_request),
-        "currency": "USD",
-    }
+    return {name: money(usd) for name, usd in asdict(values_of(price)).items()} | {"currency": "USD"}

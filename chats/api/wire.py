@@ -14,6 +14,7 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
 from chats.errors import Invalid, TooLarge
+from chats.money import plain_usd
 
 BODY_MAX_DEPTH = 32
 BODY_MAX_KEYS = 1_000
@@ -74,7 +75,7 @@ def _read(stream: Any) -> bytes:
 
 def _plain(value: Any) -> str:
     if isinstance(value, Decimal):
-        return f"{value.normalize():f}"
+        return plain_usd(value)
     raise TypeError
 
 

@@ -17,6 +17,7 @@ from chats.catalog.addresses import clean_base_url
 from chats.catalog.encryption import EncryptedTextField
 from chats.cleaning import check_json
 from chats.errors import Invalid
+from chats.money import plain_usd
 
 SETTINGS_MAX_BYTES = 16_000
 # SQLite would take more than PostgreSQL's integer holds.
@@ -264,4 +265,4 @@ class Price(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.input_per_million.normalize():f} in, {self.output_per_million.normalize():f} out"
+        return f"{plain_usd(self.input_per_million)} in, {plain_usd(self.output_per_million)} out"

@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
 from chats.catalog.desk import ReadOnlyAdmin
+from chats.money import plain_usd
 from chats.usage.models import UsageRecord
 
 
@@ -31,7 +32,7 @@ class UsageRecordAdmin(ReadOnlyAdmin):
 
     @admin.display(description="cost, USD", ordering="cost")
     def cost_usd(self, record: UsageRecord) -> str:
-        return "unknown" if record.cost is None else plain(record.cost)
+        return "unknown" if record.cost is None else plain_usd(record.cost)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         response = super().changelist_view(request, extra_context)
@@ -50,9 +51,4 @@ def total_of(records: QuerySet[UsageRecord]) -> dict[str, Any]:
         usd=Sum("cost", default=Decimal(0)),
         unknown=Count("pk", filter=Q(cost=None)),
     )
-    return {**total, "usd": plain(total["usd"])}
-
-
-def plain(usd: Decimal) -> str:
-    """Every digit, and no more: 0.00123, never 1.23E-3."""
-    return f"{usd.normalize():f}"
+    return {**total, "usd": plain_usd(total["usd"])}

@@ -1,14 +1,16 @@
 """`manage.py add_model`: create or update a model, its provider and its price. Prints one JSON object."""
 
 import json
+from dataclasses import asdict
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
 from chats.catalog.models import Price, Provider
-from chats.catalog.services import PriceValues, SavedModel, save_model
+from chats.catalog.services import PriceValues, SavedModel, save_model, values_of
 from chats.errors import Invalid
+from chats.money import plain_usd
 
 
 class Command(BaseCommand):
@@ -97,13 +99,5 @@ def _shown(saved: SavedModel) -> dict[str, Any]:
 
 
 def _shown_price(price: Price) -> dict[str, str | None]:
-    amounts = {
-        "input_per_million": price.input_per_million,
-        "cached_input_per_million": price.cached_input_per_million,
-        "cache_write_per_million": price.cache_write_per_million,
-        "output_per_million": price.output_per_million,
-        "per_request": price.per_request,
-    }
-    return {name: None if usd is None else f"{usd.normalize():f}" for name, usd in amounts.items()} | {
-        "currency": "USD"
-    }
+    amounts = asdict(values_of(price))
+    return {name: None if usd is None else plain_usd(usd) for name, usd in amounts.items()} | {"currency": "USD"}
