@@ -14,11 +14,6 @@ CHATS, MESSAGES, ASK = "/api/v1/chats/", "/api/v1/messages/", "/api/v1/chat/"
 
 
 @pytest.fixture
-def api(api_of, owner):
-    return api_of(owner)
-
-
-@pytest.fixture
 def chat(owner):
     return services.create_chat(owner)
 
@@ -182,6 +177,14 @@ def test_a_forgotten_slash_leads_to_the_right_address_with_the_same_verb(api):
     response = api.post("/api/v1/chats?x=1", {})
     assert (response.status_code, response["Location"]) == (308, "/api/v1/chats/?x=1")
     assert api.get("/api/v1/models")["Location"] == "/api/v1/models/"
+
+
+@pytest.mark.parametrize("method", ["post", "put", "patch", "delete"])
+def test_a_program_that_changes_something_hears_of_a_wrong_address_in_json(method):
+    program = Client(enforce_csrf_checks=True)  # as a real server does
+    send = getattr(program, method)
+    assert refusal(send("/api/v1/replies//stop/"), 404)["code"] == "not_found"
+    assert send("/api/v1/chats").status_code == 308
 
 
 def test_a_wrong_method_is_405_and_names_the_right_ones(api):
