@@ -39,10 +39,14 @@ class Imported:
 
     @property
     def summary(self) -> str:
-        return (
-            f"Imported {len(self.added)}, disabled until you enable them. Already here: {self.known}. "
-            f"New with a known list price: {self.priced}; check it before you enable them."
-        )
+        said = [f"Imported {len(self.added)}, disabled until you enable them."]
+        if self.known:
+            said.append(f"Already here: {self.known}.")
+        if self.priced:
+            said.append(f"Given their list price: {self.priced}; check it first.")
+        if unpriced := len(self.added) - self.priced:
+            said.append(f"Without a price: {unpriced}.")
+        return " ".join(said)
 
 
 def test_connection(provider: Provider) -> ConnectionReport:

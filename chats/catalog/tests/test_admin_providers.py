@@ -168,7 +168,7 @@ def test_a_provider_the_operator_does_not_allow_is_not_asked(desk: Client, provi
 
 def test_imported_models_arrive_disabled_and_unpriced(desk: Client, provider: Provider) -> None:
     page = text(desk.post(button(provider, "import-models"), follow=True))
-    assert "Imported 2, disabled until you enable them. Already here: 0." in page
+    assert "Imported 2, disabled until you enable them. Without a price: 2." in page
     rows = provider.models.values_list("name", "model_id", "enabled")
     assert set(rows) == {("fake-large", "fake-large", False), ("fake-small", "fake-small", False)}
     assert not provider.models.filter(prices__isnull=False).exists()
