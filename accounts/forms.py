@@ -110,6 +110,7 @@ class ChangePasswordForm(allauth_forms.ChangePasswordForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.fields["oldpassword"].label = "Current password"
         self.fields["oldpassword"].widget.attrs = {"autocomplete": "current-password", "autofocus": True}
         self.fields["oldpassword"].help_text = ""
         _ask_new_password(self.fields["password1"])
