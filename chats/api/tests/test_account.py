@@ -9,11 +9,6 @@ from chats.catalog.models import AIModel, Price, Provider
 from chats.usage.models import UsageRecord
 
 
-@pytest.fixture
-def api(api_of, owner):
-    return api_of(owner)
-
-
 def test_me_is_who_asks_and_can_be_changed(api, owner):
     assert api.get("/api/v1/me/").json() == {
         "id": str(owner.pk),

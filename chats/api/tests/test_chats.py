@@ -6,11 +6,6 @@ from chats.models import Chat
 URL = "/api/v1/chats/"
 
 
-@pytest.fixture
-def api(api_of, owner):
-    return api_of(owner)
-
-
 def titles(response):
     assert response.status_code == 200, response.json()
     return [chat["title"] for chat in response.json()["results"]]

@@ -7,11 +7,6 @@ URL = "/api/v1/messages/"
 
 
 @pytest.fixture
-def api(api_of, owner):
-    return api_of(owner)
-
-
-@pytest.fixture
 def chat(owner):
     return services.create_chat(owner)
 

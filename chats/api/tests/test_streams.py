@@ -13,6 +13,7 @@ from chats import services
 from chats.api import streams
 from chats.llm.tests.fake_provider import Script
 from chats.models import Chat, Message, Reply
+from config.tests.sockets import text_of
 
 
 class Program:
@@ -54,16 +55,6 @@ def events_of(response):
             event = json.loads(value)
             assert event["seq"] == number
             yield event
-
-
-def text_of(events):
-    text = ""
-    for event in events:
-        if event["type"] in {"reply.snapshot", "reply.restarted"}:
-            text = event["text"]
-        elif event["type"] == "text.delta":
-            text += event["text"]
-    return text
 
 
 @pytest.fixture
