@@ -365,6 +365,21 @@ def test_the_drawer_of_a_phone(signed_in: Page, owner: User) -> None:
     page.wait_for_url(f"**/chats/{chat.pk}/")
 
 
+def test_a_chat_deleted_in_the_drawer_of_a_phone_can_be_brought_back(signed_in: Page, owner: User) -> None:
+    page = signed_in
+    chat = create_chat(owner, title="Goodbye")
+    page.set_viewport_size(PHONE)
+    visit(page, "/")
+    page.get_by_role("button", name="List of chats", exact=True).click()
+    row = page.locator(f"#chat-{chat.pk}")
+    row.hover()
+    page.get_by_label("Options for Goodbye").click()
+    row.get_by_role("button", name="Delete").click()
+    page.get_by_role("button", name="Undo").click(timeout=4_000)
+    expect(row).to_have_count(1)
+    assert Chat.objects.visible_to(owner).filter(pk=chat.pk).exists()
+
+
 def test_nothing_scrolls_sideways_on_the_smallest_phone(signed_in: Page, owner: User) -> None:
     page = signed_in
     chat = create_chat(owner, title="W" * 200)

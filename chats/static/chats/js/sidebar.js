@@ -52,10 +52,19 @@ function keepFor(toast, seconds) {
   start();
 }
 
+// The drawer of a phone lies in the browser's top layer: only what comes into that layer later is seen above it.
+toasts.popover = "manual";
+
+function raise() {
+  if (toasts.matches(":popover-open")) toasts.hidePopover();
+  if (toasts.childElementCount) toasts.showPopover();
+}
+
 function watchToasts() {
   for (const toast of toasts.querySelectorAll("[data-toast]:not([data-timed])")) {
     toast.dataset.timed = "";
     keepFor(toast, Number(toast.dataset.toast));
+    raise();
   }
 }
 
