@@ -120,13 +120,17 @@ def test_an_answer_that_is_being_written_says_where_to_go_on(visitor: Client, st
     page = visitor.get(url_of(started.chat)).content.decode()
     assert f'data-reply="{started.reply.pk}" data-after="0"' in page
     assert "data-raw>Because &lt;light&gt;</div>" in page
-    assert '<noscript><meta http-equiv="refresh" content="3"></noscript>' in page
+    assert '<noscript><meta http-equiv="refresh" content="3"><link rel="stylesheet"' in page
+    assert "chats/css/waiting" in page
+    assert "Then you can write again." in page
     assert f'formaction="{reverse("pages:stop", args=[started.reply.pk])}"' in page
     assert "data-answering" in page
 
 
 def test_a_finished_page_does_not_refresh(visitor: Client, chat: Chat) -> None:
-    assert "http-equiv" not in visitor.get(url_of(chat)).content.decode()
+    page = visitor.get(url_of(chat)).content.decode()
+    assert "http-equiv" not in page
+    assert "chats/css/waiting" not in page
 
 
 @pytest.mark.parametrize(
