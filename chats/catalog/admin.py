@@ -167,7 +167,7 @@ class AIModelAdmin(PoliteAdmin):
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[AIModel]:
         return cast(AIModelQuerySet, super().get_queryset(request)).with_current_price(timezone.now())
 
-    @admin.display(description="price now, USD per million (input / output)")
+    @admin.display(description="USD per million, in / out")
     def current_price(self, model: AIModel) -> str:
         if not model.current_prices:
             return format_html('<strong class="unknown-price">{}</strong>', "unknown")
