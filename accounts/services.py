@@ -25,7 +25,8 @@ PLACEHOLDER_DOMAIN: Final = "identity.invalid"
 # Controls, among them NUL, and lone surrogates: not text, and PostgreSQL refuses some of them.
 UNSTORABLE: Final = ("Cc", "Cs")
 HINT_LENGTH: Final = 12
-PREFERENCES: Final[dict[str, tuple[object, ...]]] = {"theme": ("light", "dark", "system"), "enter_sends": (True, False)}
+THEMES: Final = ("light", "dark", "system")
+PREFERENCES: Final[dict[str, tuple[object, ...]]] = {"theme": THEMES, "enter_sends": (True, False)}
 
 
 def create_user(

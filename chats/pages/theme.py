@@ -4,9 +4,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST
 
-from accounts.services import update_profile
+from accounts.services import THEMES, update_profile
 
-THEMES = ("light", "dark", "system")
 REMEMBERED_SECONDS = 365 * 24 * 3600
 
 
