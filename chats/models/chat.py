@@ -9,6 +9,7 @@ from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from chats.catalog.models import AIModel
+from chats.cleaning import SPACE_MAX_LENGTH, TAG_MAX_LENGTH, TITLE_MAX_LENGTH
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -36,9 +37,9 @@ class ChatQuerySet(models.QuerySet["Chat"]):
 class Chat(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="chats")
-    title = models.CharField(max_length=200, blank=True, default="")
+    title = models.CharField(max_length=TITLE_MAX_LENGTH, blank=True, default="")
     is_title_automatic = models.BooleanField(default=True, help_text="No person has named it yet.")
-    space = models.CharField(max_length=100, default="default")
+    space = models.CharField(max_length=SPACE_MAX_LENGTH, default="default")
     notebooks = models.JSONField(default=list, blank=True, help_text="List of strings.")
     system_prompt = models.TextField(blank=True, default="")
     model = models.ForeignKey(AIModel, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
@@ -77,7 +78,7 @@ class Chat(models.Model):
 
 class ChatTag(models.Model):
     chat = models.ForeignKey(Chat, on_delete=models.CASCADE, related_name="tags")
-    tag = models.CharField(max_length=100)
+    tag = models.CharField(max_length=TAG_MAX_LENGTH)
 
     class Meta:
         ordering = ["tag"]
