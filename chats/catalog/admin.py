@@ -22,6 +22,7 @@ from chats.catalog.desk import PoliteAdmin
 from chats.catalog.forms import ProviderForm
 from chats.catalog.models import AIModel, AIModelQuerySet, Price, Provider, ProviderQuerySet
 from chats.errors import Invalid
+from chats.money import plain_usd
 
 Ask = Callable[[HttpRequest, Provider], None]
 
@@ -172,7 +173,7 @@ class AIModelAdmin(PoliteAdmin):
         if not model.current_prices:
             return format_html('<strong class="unknown-price">{}</strong>', "unknown")
         price = model.current_prices[0]
-        return f"{price.input_per_million.normalize():f} / {price.output_per_million.normalize():f}"
+        return f"{plain_usd(price.input_per_million)} / {plain_usd(price.output_per_million)}"
 
     def check_deletable(self, obj: AIModel) -> None:
         services.check_unused(obj)
