@@ -105,7 +105,17 @@ async def read(response: aiohttp.ClientResponse, *, deadline: float) -> bytes:
         raise
     except (aiohttp.ClientError, OSError, RuntimeError) as error:
         # RuntimeError: aiohttp's word for a connection that was closed on our side, as at shutdown.
+        if rest := _received_before_the_loss(response):
+            return rest
         raise ConnectionLost from error
+
+
+def _received_before_the_loss(response: aiohttp.ClientResponse) -> bytes:
+    # aiohttp raises at once and keeps to itself what had come while nobody was reading, yet people are owed that text.
+    waiting = response.content._buffer
+    rest = b"".join(waiting)
+    waiting.clear()
+    return rest
 
 
 async def read_all(response: aiohttp.ClientResponse, *, max_bytes: int, deadline: float) -> tuple[bytes, bool]:

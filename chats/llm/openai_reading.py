@@ -23,6 +23,8 @@ ERROR_MAX_BYTES = 65_536
 AFTER_FINISH_SECONDS = 5.0
 # How long the end of the HTTP body may lag behind [DONE] before the connection is given up instead of kept.
 DRAIN_SECONDS = 0.2
+# A server that sends this much at once without saying anything is read no faster than one that speaks.
+BULK_BYTES = 16_384
 
 
 class Reading:
@@ -69,6 +71,8 @@ class Reading:
             events = self.answer.take(self._decoder.feed(chunk))
         else:
             events = self.answer.take_rest(self._decoder.end())
+        if events or len(chunk) > BULK_BYTES:
+            self._resume_at = self._now() + self._limits.window_seconds
         await self._look_around(events, is_eof=not chunk)
         return events
 
@@ -76,7 +80,6 @@ class Reading:
         answer = self.answer
         if events:
             self._is_clock_due = True
-            self._resume_at = self._now() + self._limits.window_seconds
         if answer.finish_reason and not self._is_finishing:
             self._is_finishing = self._is_clock_due = True
         if self._decoder.is_overlong and not answer.failure:
@@ -88,7 +91,10 @@ class Reading:
         self.is_over = is_eof or answer.is_done or answer.failure is not None
 
     async def _gather(self) -> None:
-        """Let bytes come together: reading and passing on each token by itself is most of what a token costs."""
+        """Let bytes come together: reading and passing on each token by itself is most of what a token costs.
+
+        It also bounds what a flood of comments or empty pieces takes from everyone else's share of this process.
+        """
         pause = self._resume_at - self._now()
         if pause > 0 and not self._is_finishing:
             await asyncio.sleep(pause)

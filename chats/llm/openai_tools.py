@@ -8,6 +8,8 @@ from chats.llm.cleaning import TextCleaner, clean
 from chats.llm.values import ToolCallDelta
 
 CALLS_MAX = 128
+# Ids and names are not text that a reply may grow by: what is longer is no id and no name.
+LABEL_MAX_CHARACTERS = 256
 
 
 @dataclass(slots=True)
@@ -71,7 +73,7 @@ class ToolCalls:
 
 
 def _text(value: object) -> str:
-    return clean(value) if isinstance(value, str) else ""
+    return clean(value[:LABEL_MAX_CHARACTERS]) if isinstance(value, str) else ""
 
 
 def _arguments(value: object) -> str:
