@@ -18,7 +18,7 @@ def install(apps: Any, _schema_editor: Any) -> None:
         model_id=MODEL_ID,
         defaults={
             "name": "Parley demo",
-            "description": "Not an AI: a built-in program that answers from a script, to try Parley out. Free.",
+            "description": "Not an AI: a built-in program that answers from a script, to try Parley out.",
             "enabled": True,
             "order": 1000,
         },
