@@ -95,7 +95,7 @@ async def open_stream(_target: Target, request: ChatRequest, limits: Limits) -> 
         sent = due
     yield UsageReported(Usage(input_tokens=_input_tokens(request), output_tokens=len(shown)))
     if command == "failure":
-        raise ProviderBroken("This is the failure you asked for: the demo broke off in mid-answer. It does so each time.")
+        raise ProviderBroken("This is the failure you asked for: the demo broke off, as it does each time.")
     yield Finished("stop" if len(shown) == len(tokens) else "length")
 
 
