@@ -4,13 +4,15 @@ Everything here is sync and asks the database each time, so what was revoked sto
 A credential is compared whole, by its digest; what it was that is wrong with it is never said.
 """
 
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib import import_module
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.sessions.models import Session
 from django.core.exceptions import ValidationError
 from django.db.models import Q
 from django.utils import timezone
@@ -50,24 +52,53 @@ def principal_of_session(session_key: str) -> Principal | None:
     if not session_key.isalnum():
         return None
     session = import_module(settings.SESSION_ENGINE).SessionStore(session_key).load()
-    if session.get(BACKEND_SESSION_KEY) not in settings.AUTHENTICATION_BACKENDS:
-        return None
     user = _active_user(session.get(SESSION_KEY))
-    if user is None or not _is_hash_of(user, session.get(HASH_SESSION_KEY, "")):
+    if user is None or not _is_session_of(user, session):
         return None
     return Principal(user, "session", session_key)
 
 
 def is_still_valid(principal: Principal) -> bool:
     """Whether the credential behind `principal` would be let in now."""
-    if principal.kind == "session":
-        current = principal_of_session(principal.credential_id)
-        return current is not None and current.user.pk == principal.user.pk
-    if principal.kind == "api_key":
-        return ApiKey.objects.filter(pk=principal.credential_id).usable(timezone.now()).exists()
-    identity_id, _, expires_at = principal.credential_id.partition(":")
-    is_unexpired = float(expires_at) > timezone.now().timestamp()
-    return is_unexpired and Identity.objects.filter(pk=identity_id, user__is_active=True).exists()
+    return principal in still_valid([principal])
+
+
+def still_valid(principals: Collection[Principal]) -> set[Principal]:
+    """Those whose credential would be let in now, in at most four queries for any number of them."""
+    now = timezone.now()
+    of_kind = {kind: [p for p in principals if p.kind == kind] for kind in ("session", "api_key", "jwt")}
+    return {
+        *_valid_sessions(of_kind["session"], when=now),
+        *_valid_keys(of_kind["api_key"], when=now),
+        *_valid_identities(of_kind["jwt"], when=now),
+    }
+
+
+def _valid_sessions(principals: Collection[Principal], *, when: datetime) -> Iterator[Principal]:
+    if not principals:
+        return
+    keys = [principal.credential_id for principal in principals]
+    sessions = Session.objects.filter(session_key__in=keys, expire_date__gt=when).in_bulk(field_name="session_key")
+    users = User.objects.filter(is_active=True).in_bulk([principal.user.pk for principal in principals])
+    for principal in principals:
+        session, user = sessions.get(principal.credential_id), users.get(principal.user.pk)
+        if session is not None and user is not None and _is_session_of(user, session.get_decoded()):
+            yield principal
+
+
+def _valid_keys(principals: Collection[Principal], *, when: datetime) -> Iterator[Principal]:
+    ids = [principal.credential_id for principal in principals]
+    usable = ApiKey.objects.filter(pk__in=ids).usable(when).values_list("pk", flat=True) if ids else ()
+    valid = {str(pk) for pk in usable}
+    return (principal for principal in principals if principal.credential_id in valid)
+
+
+def _valid_identities(principals: Collection[Principal], *, when: datetime) -> Iterator[Principal]:
+    parts = {principal: principal.credential_id.partition(":") for principal in principals}
+    unexpired = {principal: part[0] for principal, part in parts.items() if float(part[2]) > when.timestamp()}
+    active = Identity.objects.filter(pk__in=unexpired.values(), user__is_active=True).values_list("pk", flat=True)
+    valid = {str(pk) for pk in active} if unexpired else set()
+    return (principal for principal, pk in unexpired.items() if pk in valid)
 
 
 def _of_api_key(secret: str, *, when: datetime) -> Principal:
@@ -99,6 +130,12 @@ def _active_user(user_id: str | None) -> User | None:
         return User.objects.filter(pk=user_id, is_active=True).first() if user_id else None
     except ValidationError:
         return None
+
+
+def _is_session_of(user: User, session: Mapping[str, Any]) -> bool:
+    is_ours = session.get(BACKEND_SESSION_KEY) in settings.AUTHENTICATION_BACKENDS
+    is_theirs = session.get(SESSION_KEY) == str(user.pk)
+    return is_ours and is_theirs and _is_hash_of(user, session.get(HASH_SESSION_KEY, ""))
 
 
 def _is_hash_of(user: User, session_hash: str) -> bool:

@@ -10,18 +10,11 @@ from django.conf import settings
 
 from accounts.authentication import Principal, authenticate_bearer, principal_of_session
 from accounts.errors import DomainError, Forbidden, Unauthenticated
+from accounts.statuses import status_of
 
 # Browsers can't set headers on a socket: a key travels as a second subprotocol, which proxies don't log.
 SUBPROTOCOL = "parley"
 BEARER_SUBPROTOCOL = "bearer."
-STATUS_OF = {
-    "unauthenticated": 401,
-    "no_account": 401,
-    "forbidden": 403,
-    "not_found": 404,
-    "too_many": 429,
-    "issuer_unavailable": 503,
-}
 
 
 def headers_of(scope: Any) -> dict[str, str]:
@@ -84,6 +77,5 @@ async def refuse(send: Any, error: DomainError) -> None:
     """Answer the handshake with the error, as plain HTTP would."""
     body = orjson.dumps({"error": {"code": error.code, "message": error.message}})
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    status = STATUS_OF.get(error.code, 400)
-    await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+    await send({"type": "websocket.http.response.start", "status": status_of(error), "headers": headers})
     await send({"type": "websocket.http.response.body", "body": body})

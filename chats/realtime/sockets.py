@@ -10,7 +10,7 @@ import structlog
 from django.conf import settings
 from django.db import DatabaseError
 
-from accounts.authentication import Principal, is_still_valid
+from accounts.authentication import Principal, still_valid
 from chats.errors import TooMany
 from chats.replies.database import in_database
 
@@ -56,16 +56,12 @@ class Sockets:
             await asyncio.sleep(settings.SOCKET_RECHECK_SECONDS)
             principals = {socket.principal for socket in self._open}
             try:
-                revoked = await in_database(_revoked, principals)
+                valid = await in_database(still_valid, principals)
             except DatabaseError as error:
                 logger.warning("recheck_retry", error=str(error))
                 continue
-            for socket in [socket for socket in self._open if socket.principal in revoked]:
+            for socket in [socket for socket in self._open if socket.principal not in valid]:
                 await socket.close(CLOSE_REVOKED)
-
-
-def _revoked(principals: set[Principal]) -> set[Principal]:
-    return {principal for principal in principals if not is_still_valid(principal)}
 
 
 SOCKETS = Sockets()

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from chats.models import Message, Reply
+from chats.money import plain_usd
 from chats.usage.models import UsageRecord
 
 MESSAGE_FIELDS = (
@@ -58,7 +59,7 @@ def chat_notice_json(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def money(value: Decimal | None) -> str | None:
     """Exact USD without trailing zeros; None when unknown."""
-    return None if value is None else f"{value.normalize():f}"
+    return None if value is None else plain_usd(value)
 
 
 def reply_json(reply: Reply, records: list[UsageRecord] | None = None) -> dict[str, Any]:
