@@ -77,7 +77,8 @@ class Command(BaseCommand):
         self._collect_static()
         connection.close()
         server_settings = server_config("config.asgi:application", host=host, port=port)
-        shown = "localhost" if host in ("127.0.0.1", "0.0.0.0", "::", "::1") else host  # noqa: S104 - compared, not bound
+        everywhere = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+        shown = "localhost" if host in everywhere else f"[{host}]" if ":" in host else host
         server = AnnouncingServer(
             server_settings, lambda: self.stdout.write(f"Parley is ready: http://{shown}:{port}/")
         )
@@ -106,7 +107,7 @@ class Command(BaseCommand):
     def _migrate(self) -> None:
         executor = MigrationExecutor(connection)
         if executor.migration_plan(executor.loader.graph.leaf_nodes()):
-            call_command("migrate", interactive=False, verbosity=1, stdout=self.stdout)
+            call_command("migrate", interactive=False, verbosity=1)
 
     def _collect_static(self) -> None:
         """Collect the static files when the manifest is missing or older than one of them."""
