@@ -11,16 +11,19 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth import admin as auth_admin
 from django.contrib.auth import forms as auth_forms
+from django.contrib.auth.models import Group
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from accounts import services
+from accounts.lookups import CarefulLookups
 from accounts.models import ApiKey, Identity, User
 
 # The same door, limits and words as for everyone else.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 # `User.email` is the one address; allauth's rows about it are kept by `services.vouch_for_email`.
 admin.site.unregister(EmailAddress)
+admin.site.unregister(Group)
 
 GRANTING_FIELDS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
@@ -71,7 +74,7 @@ class IdentityInline(admin.TabularInline):
 
 
 @admin.register(User)
-class UserAdmin(auth_admin.UserAdmin):
+class UserAdmin(CarefulLookups, auth_admin.UserAdmin):
     form = UserChangeForm
     add_form = UserAddForm
     ordering = ("-created_at",)
@@ -115,8 +118,13 @@ class UserAdmin(auth_admin.UserAdmin):
         self.message_user(request, f"{len(allowed)} confirmed.", messages.SUCCESS)
 
 
+@admin.register(Group)
+class GroupAdmin(CarefulLookups, auth_admin.GroupAdmin):
+    pass
+
+
 @admin.register(ApiKey)
-class ApiKeyAdmin(admin.ModelAdmin):
+class ApiKeyAdmin(CarefulLookups):
     list_display = ("name", "hint", "user", "created_at", "last_used_at", "expires_at", "revoked_at")
     list_filter = ("revoked_at", "expires_at", "last_used_at")
     list_select_related = ("user",)

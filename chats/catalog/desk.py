@@ -10,11 +10,12 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
 from accounts.errors import DomainError
+from accounts.lookups import CarefulLookups
 
 LOST_RACE = "Somebody else saved the same a moment ago: it already exists. Nothing of yours was saved."
 
 
-class PoliteAdmin(admin.ModelAdmin):
+class PoliteAdmin(CarefulLookups):
     """Whatever a verb refuses becomes a message on the page where the person was; nothing of it is saved."""
 
     def changeform_view(
@@ -59,7 +60,7 @@ class PoliteAdmin(admin.ModelAdmin):
         return reverse(f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_change", args=[pk])
 
 
-class ReadOnlyAdmin(admin.ModelAdmin):
+class ReadOnlyAdmin(CarefulLookups):
     """A table that staff with the right to view it may look at, and nobody changes here."""
 
     actions = None
