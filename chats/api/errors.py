@@ -17,6 +17,7 @@ from rest_framework.response import Response
 
 from accounts.errors import DomainError, Forbidden, Invalid, NotFound, TooLarge, Unauthenticated
 from accounts.statuses import status_of
+from chats.cleaning import clean_text
 
 CODE_OF = {
     400: "invalid",
@@ -50,8 +51,10 @@ class Problem:
 
     @property
     def body(self) -> dict[str, Any]:
-        shown: dict[str, Any] = {"code": self.code, "message": self.message, "request_id": request_id()}
-        return {"error": shown | ({"fields": self.fields} if self.fields else {})}
+        # A refusal may quote what was sent, and half of a surrogate pair can't be sent back.
+        shown: dict[str, Any] = {"code": self.code, "message": clean_text(self.message), "request_id": request_id()}
+        fields = {clean_text(name): [clean_text(said) for said in reasons] for name, reasons in self.fields.items()}
+        return {"error": shown | ({"fields": fields} if fields else {})}
 
     @property
     def headers(self) -> dict[str, str]:

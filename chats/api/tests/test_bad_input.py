@@ -234,3 +234,16 @@ def test_whoever_has_no_valid_credential_is_counted_by_the_address_he_really_com
         return client.get(CHATS, headers=headers).status_code
 
     assert [knock(number) for number in range(5)] == [401, 401, 401, 429, 429]
+
+
+@pytest.mark.parametrize(
+    ("method", "url", "body"),
+    [
+        ("post", MESSAGES, {"role": "\ud800"}),
+        ("patch", "/api/v1/me/", {"preferences": {"\ud800": "dark"}}),
+        ("post", CHATS, {"tags": ["\ud800", 7]}),
+    ],
+)
+def test_a_refusal_that_quotes_half_a_character_can_be_sent(api, method, url, body):
+    api.raise_request_exception = False
+    refusal(getattr(api, method)(url, json.dumps(body), content_type="application/json"), 400)
