@@ -1,4 +1,6 @@
-"""Every address of the site."""
+"""Every address of the site, and what is answered when something is wrong with a request."""
+
+from inspect import unwrap
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponseBase
@@ -17,14 +19,28 @@ urlpatterns = [
 ]
 
 
+# Django's views for failures look for a CSRF token in the body first. A body that can't be read fails there again, and
+# the page that should have said so never comes. The forms of these pages get their token all the same.
+_bad_request, _forbidden = unwrap(defaults.bad_request), unwrap(defaults.permission_denied)
+_not_found, _server_error = unwrap(defaults.page_not_found), unwrap(defaults.server_error)
+
+
 def handler400(request: HttpRequest, exception: Exception) -> HttpResponseBase:
     is_api = request.path.startswith("/api/")
-    return api_errors.bad_request(request, exception) if is_api else defaults.bad_request(request, exception)
+    return api_errors.bad_request(request, exception) if is_api else _bad_request(request, exception)
+
+
+def handler403(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    return _forbidden(request, exception)
+
+
+def handler404(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    return _not_found(request, exception)
 
 
 def handler500(request: HttpRequest) -> HttpResponseBase:
     is_api = request.path.startswith("/api/")
-    return api_errors.server_error(request) if is_api else defaults.server_error(request)
+    return api_errors.server_error(request) if is_api else _server_error(request)
 
 
 handler429 = "accounts.responses.too_many"  # django-allauth asks for it
