@@ -84,11 +84,15 @@ class Reading:
             self._is_finishing = self._is_clock_due = True
         if self._decoder.is_overlong and not answer.failure:
             answer.failure = self._overlong()
+        # A read that finds bytes waiting never looks at the clock, and a flood without content always has some.
+        is_late = not (events or self._is_clock_due) and self._now() >= self._deadline
+        if is_late and not (answer.is_done or answer.finish_reason or answer.failure):
+            answer.failure = self._silent()
         if is_eof and not (answer.is_done or answer.finish_reason or answer.failure):
             answer.failure = self._ended_early()
         if answer.is_done and not is_eof:
             await self._drain()
-        self.is_over = is_eof or answer.is_done or answer.failure is not None
+        self.is_over = is_eof or is_late or answer.is_done or answer.failure is not None
 
     async def _gather(self) -> None:
         """Let bytes come together: reading and passing on each token by itself is most of what a token costs.

@@ -77,3 +77,9 @@ async def test_a_failure_whose_body_never_ends_is_told_all_the_same(ask: Ask, mo
     monkeypatch.setattr("chats.llm.openai_reading.AFTER_FINISH_SECONDS", SOON)
     outcome = await ask(Script(status=500, body=b"half", headers={"Content-Length": "100"}))
     assert "status 500" in outcome.error.message
+
+
+async def test_a_flood_without_content_is_read_no_faster_than_content(ask: Ask) -> None:
+    flood = [b":" + b" " * 65_534 + b"\n"] * 2_000  # 131 MB
+    outcome = await ask(Script(raw=flood), first_token_seconds=1, window_seconds=0.05)
+    assert type(outcome.error) is ProviderTimeout

@@ -112,3 +112,9 @@ async def test_what_no_database_stores_is_cleaned(ask: Ask) -> None:
         )
     )
     assert outcome.tool_calls == [("a\ufffd", "f\ufffd", "😀\ufffd")]
+
+
+async def test_an_id_or_a_name_cannot_grow_a_reply_beyond_its_limit(ask: Ask) -> None:
+    outcome = await ask(wire({"tool_calls": [piece("{}", call_id="i" * 100_000, name="n" * 100_000, index=0)]}))
+    [(call_id, name, arguments)] = outcome.tool_calls
+    assert (len(call_id), len(name), arguments) == (256, 256, "{}")
