@@ -28,11 +28,19 @@ logger = logging.getLogger("django.request")
 # A body over the limit is still read to its end, up to this much: a client that can't finish sending sees
 # a broken connection instead of the answer that tells why.
 DRAIN_MAX_BYTES = 32_000_000
-BODY_CHUNK_SECONDS = 30
+BODY_SECONDS = 60
 
 
 class ClientGone(Exception):
     """The client went away before it had sent its request."""
+
+
+class SlowBody(Exception):
+    """The client took longer than BODY_SECONDS to send its request."""
+
+
+# Not rendered by a view: the request that would tell page from program never came.
+SLOW_BODY = HttpResponse("The request took too long to arrive. Send it again.\n", status=408, content_type="text/plain")
 
 
 class OversizedBody(io.RawIOBase):
@@ -54,6 +62,9 @@ class PooledHandler(BaseHandler):
         try:
             body, size = await read_body(receive, limit=settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
         except ClientGone:
+            return
+        except SlowBody:
+            await self.send_response(SLOW_BODY, receive, send)
             return
         loop = asyncio.get_running_loop()
         response = await loop.run_in_executor(self.pool, self.respond, scope, body, size)
@@ -103,12 +114,12 @@ class PooledHandler(BaseHandler):
 
 
 async def read_body(receive: Any, *, limit: int) -> tuple[IO[bytes], int]:
-    """The whole request body, on disk when it is large, and its size in bytes. Raises ClientGone."""
+    """The whole request body, on disk when it is large, and its size in bytes. Raises ClientGone, SlowBody."""
     body = tempfile.SpooledTemporaryFile(max_size=settings.FILE_UPLOAD_MAX_MEMORY_SIZE)  # noqa: SIM115 - the caller closes it
-    size, more = 0, True
+    size, more, deadline = 0, True, asyncio.get_running_loop().time() + BODY_SECONDS
     try:
         while more:
-            async with asyncio.timeout(BODY_CHUNK_SECONDS):
+            async with asyncio.timeout_at(deadline):
                 message = await receive()
             if message["type"] == "http.disconnect":
                 raise ClientGone
@@ -118,9 +129,9 @@ async def read_body(receive: Any, *, limit: int) -> tuple[IO[bytes], int]:
                 body.write(chunk)
             elif size > DRAIN_MAX_BYTES:
                 break
-    except (ClientGone, TimeoutError) as gone:
+    except (ClientGone, TimeoutError) as failure:
         body.close()
-        raise ClientGone from gone
+        raise (failure if isinstance(failure, ClientGone) else SlowBody()) from None
     if size > limit:
         body.close()
         return cast(IO[bytes], OversizedBody()), size

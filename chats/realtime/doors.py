@@ -1,12 +1,12 @@
 """Who may open a socket: where the page came from, who is asking, and how a refusal is told."""
 
 from collections.abc import Mapping
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 from django.conf import settings
+from django.http import parse_cookie
+from django.http.request import split_domain_port, validate_host
 
 from accounts.authentication import Principal, authenticate_bearer, principal_of_session
 from accounts.errors import DomainError, Forbidden, Unauthenticated
@@ -29,19 +29,16 @@ def check_origin(headers: Mapping[str, str]) -> None:
     origin = headers.get("origin")
     if origin is None:
         return
-    is_same_site = urlsplit(origin).netloc.lower() == headers.get("host", "").lower() != ""
+    is_same_site = origin.lower().partition("://")[2] == headers.get("host", "").lower() != ""
     if not is_same_site and origin.rstrip("/") not in settings.CSRF_TRUSTED_ORIGINS:
         raise Forbidden("This page may not open sockets here.")
 
 
 def check_host(headers: Mapping[str, str]) -> None:
     """Raise Forbidden for a host name that is not ours, so that a rebound name can't pass for the same site."""
-    host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
-    bare = f"[{host}]" if ":" in host else host
-    for allowed in settings.ALLOWED_HOSTS:
-        if allowed in ("*", bare) or (allowed.startswith(".") and f".{bare}".endswith(allowed)):
-            return
-    raise Forbidden("This host name is not served here.")
+    domain, _ = split_domain_port(headers.get("host", ""))
+    if not domain or not validate_host(domain, settings.ALLOWED_HOSTS):
+        raise Forbidden("This host name is not served here.")
 
 
 def principal_of(scope: Any, headers: Mapping[str, str]) -> Principal:
@@ -49,7 +46,7 @@ def principal_of(scope: Any, headers: Mapping[str, str]) -> Principal:
     token = _bearer_of(scope, headers)
     if token is not None:
         return authenticate_bearer(token)
-    session_key = _cookie(headers.get("cookie", ""), settings.SESSION_COOKIE_NAME)
+    session_key = parse_cookie(headers.get("cookie", "")).get(settings.SESSION_COOKIE_NAME)
     principal = principal_of_session(session_key) if session_key else None
     if principal is None:
         raise Unauthenticated
@@ -62,15 +59,6 @@ def _bearer_of(scope: Any, headers: Mapping[str, str]) -> str | None:
         return token.strip()
     offered = [name for name in scope.get("subprotocols", []) if name.startswith(BEARER_SUBPROTOCOL)]
     return offered[0].removeprefix(BEARER_SUBPROTOCOL) if offered else None
-
-
-def _cookie(header: str, name: str) -> str:
-    cookies: SimpleCookie = SimpleCookie()
-    try:
-        cookies.load(header)
-    except CookieError:
-        return ""
-    return cookies[name].value if name in cookies else ""
 
 
 async def refuse(send: Any, error: DomainError) -> None:

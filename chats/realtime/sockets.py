@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from chats.replies.database import in_database
 logger = structlog.get_logger(__name__)
 
 CLOSE_REVOKED = 4401
+CLOSE_SECONDS = 1
 
 
 @dataclass(eq=False, frozen=True)
@@ -60,8 +62,16 @@ class Sockets:
             except DatabaseError as error:
                 logger.warning("recheck_retry", error=str(error))
                 continue
-            for socket in [socket for socket in self._open if socket.principal not in valid]:
-                await socket.close(CLOSE_REVOKED)
+            revoked = [socket for socket in self._open if socket.principal not in valid]
+            await asyncio.gather(*[_close(socket) for socket in revoked])
+
+
+async def _close(socket: OpenSocket) -> None:
+    # A client that takes no data must not keep others from being shut out; it is forgotten here at once, and hears
+    # nothing more.
+    with suppress(OSError, TimeoutError):
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await socket.close(CLOSE_REVOKED)
 
 
 SOCKETS = Sockets()

@@ -21,7 +21,7 @@ class ReplyLog:
     def __init__(self, reply_id: UUID, *, last_seq: int) -> None:
         self.reply_id = reply_id
         self._shown_id = str(reply_id)
-        self.seq = last_seq
+        self.seq = self._base = last_seq
         self.is_closed = False
         self.is_finished = False  # the last event is `reply.finished`
         self._events: deque[bytes] = deque(maxlen=REPLAY_MAX_EVENTS)
@@ -64,7 +64,8 @@ class ReplyLog:
 
         A reader who is behind what is kept, or ahead of it (he saw an attempt that was lost), first gets a snapshot.
         """
-        seen = after
+        # Whoever comes from before this attempt starts with its first event, which tells that all begins anew.
+        seen = max(after, self._base)
         while True:
             if seen != self.seq:
                 behind = self.seq - seen

@@ -129,3 +129,33 @@ def test_a_request_that_is_never_finished_holds_up_nobody(live, headers):
     with socket.create_connection((address.hostname, address.port), timeout=10) as slow:
         slow.sendall(b"POST /api/v1/chats/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
         assert _ask(live, "GET", "/api/v1/health/")[0] == 200
+
+
+def _first_line_after(live, *pieces: bytes) -> bytes:
+    """What the server says first to a client that sends `pieces` and then waits."""
+    address = urlsplit(live.base_url)
+    with socket.create_connection((address.hostname, address.port), timeout=10) as raw:
+        for piece in pieces:
+            raw.sendall(piece)
+        return raw.makefile("rb").readline()
+
+
+def test_a_head_without_end_is_refused(live):
+    assert b"431" in _first_line_after(live, b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ", b"a" * 100_000)
+
+
+def test_a_head_that_does_not_come_is_not_waited_for(live, monkeypatch):
+    monkeypatch.setattr("config.http.HEAD_SECONDS", 0.2)
+    assert b"408" in _first_line_after(live, b"GET / HTTP/1.1\r\nHost: loc")
+    assert b"408" in _first_line_after(live)
+
+
+def test_a_body_that_drips_is_not_waited_for(live, monkeypatch):
+    monkeypatch.setattr("config.handler.BODY_SECONDS", 0.2)
+    head = b"POST /api/v1/chats/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
+    assert b"408" in _first_line_after(live, head, b"{")
+
+
+def test_a_large_body_behind_a_small_head_is_read(live, headers):
+    body = json.dumps({"title": "Large", "system_prompt": "x" * 90_000}).encode()
+    assert _ask(live, "POST", "/api/v1/chats/", body=body, headers=headers)[0] == 201

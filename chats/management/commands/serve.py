@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import fcntl
+import os
 import signal
 import socket
 from pathlib import Path
@@ -27,7 +28,7 @@ def server_config(application: Any, **where: Any) -> uvicorn.Config:
     return uvicorn.Config(
         application,
         **where,
-        http="httptools",
+        http="config.http:CarefulHttp",
         ws="websockets-sansio",
         ws_max_size=settings.SOCKET_MESSAGE_MAX_BYTES,
         ws_per_message_deflate=False,
@@ -71,6 +72,8 @@ class Command(BaseCommand):
         parser.add_argument("--no-migrate", action="store_true", help="Leave the database's schema as it is.")
 
     def handle(self, *_: Any, host: str, port: int, no_migrate: bool, **__: Any) -> None:
+        # What is written from here on, the database above all, is nobody else's to read.
+        os.umask(0o077)
         lock = self._only_server() if settings.IS_SQLITE else None
         if not no_migrate:
             self._migrate()

@@ -38,7 +38,16 @@ async def test_a_foreign_a_deleted_and_a_missing_chat_look_alike(live, chat, own
 
 
 @pytest.mark.parametrize(
-    "origin", ["http://evil.example", "null", "http://127.0.0.1:1", "http://127.0.0.1.evil.example"]
+    "origin",
+    [
+        "http://[",
+        "http://[::1",
+        "://",
+        "http://evil.example",
+        "null",
+        "http://127.0.0.1:1",
+        "http://127.0.0.1.evil.example",
+    ],
 )
 async def test_a_page_of_another_site_gets_no_socket(owner, chat, open_socket, origin):
     assert await _refused_with(await open_socket(owner, chat, origin=origin)) == 403
