@@ -295,7 +295,7 @@ REPLY_HEARTBEAT_SECONDS = env.float("REPLY_HEARTBEAT_SECONDS", default=5)
 REPLY_STALE_SECONDS = env.float("REPLY_STALE_SECONDS", default=20)
 REPLY_SNAPSHOT_SECONDS = env.float("REPLY_SNAPSHOT_SECONDS", default=0.8)
 REPLY_WINDOW_SECONDS = env.float("REPLY_WINDOW_SECONDS", default=0.05)  # later deltas are gathered this long
-REPLY_REPLAY_SECONDS = env.float("REPLY_REPLAY_SECONDS", default=60)  # how long a finished log stays in memory
+REPLY_REPLAY_SECONDS = env.float("REPLY_REPLAY_SECONDS", default=10)  # how long a finished log stays in memory
 SHUTDOWN_GRACE_SECONDS = env.float("SHUTDOWN_GRACE_SECONDS", default=25)
 PROVIDER_CONNECT_SECONDS = env.float("PROVIDER_CONNECT_SECONDS", default=10)
 PROVIDER_FIRST_TOKEN_SECONDS = env.float("PROVIDER_FIRST_TOKEN_SECONDS", default=180)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from functools import partial
 from time import monotonic
 from typing import Any
 from uuid import UUID
@@ -35,9 +36,11 @@ def wants_stream(request: Request) -> bool:
 
 def event_stream(request: Request, reply_id: UUID, *, after: int = 0) -> StreamingHttpResponse:
     """The events of a reply as Server-Sent Events, as long as the credential they were asked with holds."""
-    events = _while_valid(principal(request), follow(reply_id, after))
+    credential = principal(request)
+    events = _while_valid(credential, follow(reply_id, after))
+    is_welcome = partial(in_database, is_still_valid, credential) if credential else None
     headers = STREAM_HEADERS | {"Location": reverse("api:replies-detail", args=[reply_id])}
-    return StreamingHttpResponse(sse(events), content_type=EVENT_STREAM, headers=headers)
+    return StreamingHttpResponse(sse(events, is_welcome=is_welcome), content_type=EVENT_STREAM, headers=headers)
 
 
 def answer_when_finished(request: Request, reply_id: UUID) -> StreamingHttpResponse:

@@ -1,7 +1,7 @@
 """The only way to read a reply while it is written: snapshot, then log, then wait, on any protocol."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from chats.replies import rows
 from chats.replies.database import in_database
 from chats.replies.log import LOGS
 
-PING_SECONDS = 15.0
+PING_SECONDS = 4.0
 # While a reply has no log here, its row is looked at this often: it may end without ever being run.
 LOOK_SECONDS = 0.5
 
@@ -68,8 +68,13 @@ async def finished(reply_id: UUID) -> None:
             pass
 
 
-async def sse(events: AsyncGenerator[tuple[int, bytes], None]) -> AsyncIterator[bytes]:
-    """`events` as Server-Sent Events: `id:` is the seq. A comment every 15 s keeps proxies from closing."""
+async def sse(
+    events: AsyncGenerator[tuple[int, bytes], None], *, is_welcome: Callable[[], Awaitable[bool]] | None = None
+) -> AsyncIterator[bytes]:
+    """`events` as Server-Sent Events: `id:` is the seq. In silence a comment now and then keeps proxies from closing.
+
+    It ends when a viewer who waits in silence `is_welcome` no longer.
+    """
     async with aclosing(events):
         step: asyncio.Task[tuple[int, bytes]] | None = None
         try:
@@ -77,6 +82,8 @@ async def sse(events: AsyncGenerator[tuple[int, bytes], None]) -> AsyncIterator[
                 step = step or asyncio.ensure_future(anext(events))
                 done, _ = await asyncio.wait({step}, timeout=PING_SECONDS)
                 if not done:
+                    if is_welcome is not None and not await is_welcome():
+                        return
                     yield b": ping\n\n"
                     continue
                 try:

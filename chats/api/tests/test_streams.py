@@ -209,3 +209,15 @@ def test_a_stream_ends_when_its_key_is_revoked(program, chat, says, monkeypatch)
         ApiKey.objects.update(revoked_at="2020-01-01T00:00:00Z")
         assert "reply.finished" not in [event["type"] for event in events]
     assert Reply.objects.get().status == Reply.Status.RUNNING
+
+
+def test_a_silent_stream_ends_too_when_its_key_is_revoked(program, chat, says, monkeypatch):
+    monkeypatch.setattr("chats.replies.follow.PING_SECONDS", 0.1)
+    says(hang=True)
+    headers = {"Accept": "text/event-stream"}
+    with program.open("POST", f"chats/{chat.pk}/messages/", {"content": "Hi"}, **headers) as response:
+        events = events_of(response)
+        assert next(events)["type"] == "reply.started"
+        ApiKey.objects.update(revoked_at="2020-01-01T00:00:00Z")
+        assert list(events) == []
+    assert Reply.objects.get().status == Reply.Status.RUNNING
