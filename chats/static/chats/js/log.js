@@ -14,17 +14,28 @@ export function goToEnd() {
   jump.hidden = true;
 }
 
+// Where the reader is: what stands at the top, and how high. It holds until he scrolls. Measured anew before every change,
+// the fractions of a pixel that scrolling rounds away would add up, and the text would creep.
+let place = null;
+
+function placeNow() {
+  const frame = scroller.getBoundingClientRect();
+  const anchor = document.elementFromPoint(frame.left + frame.width / 2, frame.top + 8);
+  return { anchor, top: anchor?.getBoundingClientRect().top, scrollTop: scroller.scrollTop };
+}
+
 export function keepPlace(change) {
   if (isAtEnd()) {
+    place = null;
     change();
     goToEnd();
     return;
   }
-  const frame = scroller.getBoundingClientRect();
-  const anchor = document.elementFromPoint(frame.left + frame.width / 2, frame.top + 8);
-  const before = anchor?.getBoundingClientRect().top;
+  if (!place?.anchor?.isConnected || place.scrollTop !== scroller.scrollTop) place = placeNow();
   change();
-  if (anchor?.isConnected) scroller.scrollTop += anchor.getBoundingClientRect().top - before;
+  if (!place.anchor?.isConnected) return;
+  scroller.scrollTop += place.anchor.getBoundingClientRect().top - place.top;
+  place.scrollTop = scroller.scrollTop;
 }
 
 export function offerJump() {
