@@ -56,13 +56,14 @@ class Sockets:
         """Ends with the last socket; the next one starts it again."""
         while self._open:
             await asyncio.sleep(settings.SOCKET_RECHECK_SECONDS)
-            principals = {socket.principal for socket in self._open}
+            # Only these are judged: one that opens while the question is asked is not in its answer.
+            asked = list(self._open)
             try:
-                valid = await in_database(still_valid, principals)
+                valid = await in_database(still_valid, {socket.principal for socket in asked})
             except DatabaseError as error:
                 logger.warning("recheck_retry", error=str(error))
                 continue
-            revoked = [socket for socket in self._open if socket.principal not in valid]
+            revoked = [socket for socket in asked if socket.principal not in valid]
             await asyncio.gather(*[_close(socket) for socket in revoked])
 
 
