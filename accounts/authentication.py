@@ -21,6 +21,7 @@ from django.utils.crypto import constant_time_compare
 from accounts import oidc
 from accounts.errors import Unauthenticated
 from accounts.models import ApiKey, Identity, User
+from accounts.queries import one_or_none
 
 TOKEN_MAX_LENGTH: Final = 16_384
 # A key in constant use is written once in this time, not once a request.
@@ -102,7 +103,7 @@ def _valid_identities(principals: Collection[Principal], *, when: datetime) -> I
 
 
 def _of_api_key(secret: str, *, when: datetime) -> Principal:
-    key = ApiKey.objects.of_secret(secret).usable(when).select_related("user").first()
+    key = one_or_none(ApiKey.objects.of_secret(secret).usable(when).select_related("user"))
     if key is None:
         raise Unauthenticated
     _note_use(key, when=when)
@@ -127,7 +128,7 @@ def _of_jwt(token: str) -> Principal:
 
 def _active_user(user_id: str | None) -> User | None:
     try:
-        return User.objects.filter(pk=user_id, is_active=True).first() if user_id else None
+        return one_or_none(User.objects.all(), pk=user_id, is_active=True) if user_id else None
     except ValidationError:
         return None
 

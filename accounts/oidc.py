@@ -13,6 +13,7 @@ from django.conf import settings
 from accounts import issuer_keys, services
 from accounts.errors import NoAccount, Unauthenticated
 from accounts.models import Identity
+from accounts.queries import one_or_none
 
 SUBJECT_MAX_LENGTH: Final = 255
 REQUIRED_CLAIMS: Final = ["iss", "sub", "exp", "iat"]
@@ -33,7 +34,7 @@ def verify(token: str) -> dict[str, Any]:
 
 def identity_of(claims: dict[str, Any]) -> Identity:
     """The person of verified claims, made on first sight. Raises NoAccount when OIDC_CREATE_USERS is off."""
-    known = Identity.objects.filter(issuer=claims["iss"], subject=claims["sub"]).select_related("user").first()
+    known = one_or_none(Identity.objects.select_related("user"), issuer=claims["iss"], subject=claims["sub"])
     if known:
         return known
     if not settings.OIDC_CREATE_USERS:

@@ -15,6 +15,7 @@ from django.utils import timezone
 from accounts import limits
 from accounts.errors import Conflict, Invalid
 from accounts.models import ApiKey, FirstUser, Identity, User
+from accounts.queries import one_or_none
 
 KEY_NAME_MAX_LENGTH: Final = 200
 NAME_MAX_LENGTH: Final = 150
@@ -103,7 +104,7 @@ def create_api_key(
     with transaction.atomic():
         # Everyone who makes a key for this person queues here, so the count below holds.
         User.objects.select_for_update().get(pk=user.pk)
-        earlier = ApiKey.objects.filter(user=user, client_id=client_id).first() if client_id else None
+        earlier = one_or_none(ApiKey.objects.all(), user=user, client_id=client_id) if client_id else None
         if earlier:
             return _same_key(earlier, name=name, expires_at=expires_at), ""
         return _new_api_key(user, name=name, expires_at=expires_at, client_id=client_id)

@@ -12,29 +12,33 @@ Topic = Literal["reply", "chat"]
 Listener = Callable[[str], None]
 
 _lock = threading.Lock()
-_listeners: dict[Topic, list[tuple[asyncio.AbstractEventLoop, Listener]]] = {"reply": [], "chat": []}
+# By key; under None, those who want to hear of every row.
+_listeners: dict[Topic, dict[str | None, list[tuple[asyncio.AbstractEventLoop, Listener]]]] = {"reply": {}, "chat": {}}
 
 
 def ring(topic: Topic, key: object) -> None:
     """Tell every listener of `topic` that the row `key` has changed. Any thread may call it; it never waits."""
+    name, of_topic = str(key), _listeners[topic]
     with _lock:
-        listeners = list(_listeners[topic])
+        listeners = [*of_topic.get(name, ()), *of_topic.get(None, ())]
     for loop, listener in listeners:
         try:
-            loop.call_soon_threadsafe(listener, str(key))
+            loop.call_soon_threadsafe(listener, name)
         except RuntimeError:
             # The loop was closed between the copy and the call: nobody is left to wake.
             continue
 
 
-def listen(topic: Topic, listener: Listener) -> Callable[[], None]:
-    """Call `listener(key)` on the running event loop at every ring. Returns the function that ends it."""
-    entry = (asyncio.get_running_loop(), listener)
+def listen(topic: Topic, listener: Listener, *, key: object | None = None) -> Callable[[], None]:
+    """Call `listener(key)` on the running event loop at every ring, or at those of one row. Returns what ends it."""
+    entry, name = (asyncio.get_running_loop(), listener), None if key is None else str(key)
     with _lock:
-        _listeners[topic].append(entry)
+        _listeners[topic].setdefault(name, []).append(entry)
 
     def end() -> None:
         with _lock:
-            _listeners[topic].remove(entry)
+            _listeners[topic][name].remove(entry)
+            if not _listeners[topic][name]:
+                del _listeners[topic][name]
 
     return end

@@ -12,10 +12,11 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from accounts.models import User
+from accounts.queries import found, one_or_none
 from chats import cleaning, doorbell
 from chats.catalog.models import AIModel
 from chats.cleaning import check_text, title_from
@@ -33,6 +34,7 @@ __all__ = [
     "insert_message",
     "insert_messages",
     "lock_chat",
+    "lock_chat_among",
     "restore_chat",
     "tags_of",
     "title_from",
@@ -89,7 +91,7 @@ def restore_chat(user: User, chat_id: UUID) -> Chat:
     since = timezone.now() - timedelta(seconds=settings.CHAT_UNDO_SECONDS)
     with transaction.atomic(durable=True):
         mine = Chat.objects.visible_to(user) | Chat.objects.deleted_since(user, since)
-        chat = mine.select_for_update(no_key=True).filter(pk=chat_id).first()
+        chat = one_or_none(mine.select_for_update(no_key=True), pk=chat_id)
         if chat is None:
             raise NotFound("This chat can't be brought back any more.")
         _write(chat, {"deleted_at": None})
@@ -99,11 +101,13 @@ def restore_chat(user: User, chat_id: UUID) -> Chat:
 
 def lock_chat(chat: Chat) -> Chat:
     """The chat as it stands, ours until the end of the transaction. Raises NotFound when it is deleted."""
+    return lock_chat_among(Chat.objects.filter(deleted_at__isnull=True), chat.pk)
+
+
+def lock_chat_among(chats: QuerySet[Chat], chat_id: UUID) -> Chat:
+    """As `lock_chat`, of those that a person may change."""
     # NO KEY: rows that only refer to the chat, such as the ledger's, need not wait for it.
-    locked = Chat.objects.select_for_update(no_key=True).filter(pk=chat.pk, deleted_at__isnull=True).first()
-    if locked is None:
-        raise NotFound("This chat was deleted.")
-    return locked
+    return found(chats.select_for_update(no_key=True), pk=chat_id)
 
 
 def tags_of(chat_ids: Collection[UUID]) -> dict[UUID, list[str]]:
@@ -181,7 +185,7 @@ def delete_message(message: Message) -> None:
 
 def _lock_message(message: Message) -> Message:
     chat = lock_chat(Chat(pk=message.chat_id))
-    locked = chat.messages.filter(pk=message.pk).first()
+    locked = one_or_none(chat.messages.all(), pk=message.pk)
     if locked is None:
         raise NotFound("This message was deleted.")
     locked.chat = chat

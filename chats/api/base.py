@@ -1,10 +1,9 @@
 """What all resources share: limits, headers and lookups through the gate."""
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
-from django.db.models import Model, QuerySet
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import Serializer
@@ -16,9 +15,7 @@ from chats.api import errors
 from chats.api.throttles import count_request
 from chats.catalog.services import usable_model
 from chats.cleaning import clean_text
-from chats.errors import Invalid, NotFound
-
-Row = TypeVar("Row", bound=Model)
+from chats.errors import Invalid
 
 
 class Resource(ViewSet):
@@ -42,14 +39,6 @@ def person(request: Request) -> User:
 def principal(request: Request) -> Principal | None:
     """The credential that says so, to be asked again later."""
     return request.auth if isinstance(request.auth, Principal) else None
-
-
-def found(rows: QuerySet[Row, Any], pk: UUID) -> Any:
-    """The row of this id among those the person may see. Raises NotFound: foreign and missing look alike."""
-    row = rows.filter(pk=pk).first()
-    if row is None:
-        raise NotFound
-    return row
 
 
 def checked(form: type[Serializer[Any]], request: Request, *, partial: bool = False) -> dict[str, Any]:

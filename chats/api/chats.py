@@ -11,10 +11,11 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.queries import found
 from chats import cleaning, services
 from chats.api import fields as f
 from chats.api import shapes
-from chats.api.base import Resource, checked, flag_parameter, found, person, text_parameter, with_model
+from chats.api.base import Resource, checked, flag_parameter, person, text_parameter, with_model
 from chats.api.documentation import PAGING
 from chats.api.messages import page_of_messages
 from chats.api.pagination import page_of
@@ -87,7 +88,7 @@ class ChatResource(Resource):
     @extend_schema(parameters=PAGING, responses=shapes.ChatDetail)
     def retrieve(self, request: Request, chat_id: UUID) -> Response:
         """One chat with the first page of its messages."""
-        chat = found(Chat.objects.visible_to(person(request)), chat_id)
+        chat = found(Chat.objects.visible_to(person(request)), pk=chat_id)
         messages = page_of_messages(request, chat, path=reverse("api:chats-messages", args=[chat_id]))
         return Response({**chat_json(chat), "messages": messages})
 
@@ -99,13 +100,13 @@ class ChatResource(Resource):
     @extend_schema(request=ChatForm, responses=shapes.Chat, examples=[EXAMPLE])
     def partial_update(self, request: Request, chat_id: UUID) -> Response:
         """Change some fields of a chat."""
-        chat = found(Chat.objects.editable_by(person(request)), chat_id)
+        chat = found(Chat.objects.editable_by(person(request)), pk=chat_id)
         return Response(chat_json(services.update_chat(chat, **_written(request))))
 
     @extend_schema(responses={204: None})
     def destroy(self, request: Request, chat_id: UUID) -> Response:
         """Delete a chat and end its running replies. It can be restored for an hour, or as long as the operator set."""
-        services.delete_chat(found(Chat.objects.editable_by(person(request)), chat_id))
+        services.delete_chat(found(Chat.objects.editable_by(person(request)), pk=chat_id))
         return Response(status=204)
 
     @extend_schema(request=None, responses=shapes.Chat)

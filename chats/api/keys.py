@@ -9,10 +9,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.models import ApiKey
+from accounts.queries import found
 from accounts.services import KEY_NAME_MAX_LENGTH, create_api_key, revoke_api_key
 from chats.api import fields as f
 from chats.api import shapes
-from chats.api.base import Resource, checked, found, person
+from chats.api.base import Resource, checked, person
 from chats.api.documentation import CLIENT_ID_HELP, PAGING
 from chats.api.pagination import page_of
 
@@ -41,5 +42,5 @@ class KeyResource(Resource):
     @extend_schema(responses={204: None})
     def destroy(self, request: Request, key_id: UUID) -> Response:
         """Revoke a key. It opens nothing from now on."""
-        revoke_api_key(found(ApiKey.objects.editable_by(person(request)), key_id))
+        revoke_api_key(found(ApiKey.objects.editable_by(person(request)), pk=key_id))
         return Response(status=204)

@@ -11,10 +11,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.models import User
+from accounts.queries import found
 from chats import services
 from chats.api import fields as f
 from chats.api import shapes
-from chats.api.base import Resource, checked, found, id_parameter, person, with_model
+from chats.api.base import Resource, checked, id_parameter, person, with_model
 from chats.api.documentation import CLIENT_ID_HELP, EVENTS, MODEL_HELP, PAGING
 from chats.api.pagination import page_of
 from chats.api.streams import event_stream, wants_stream
@@ -76,16 +77,16 @@ class ChatMessageResource(Resource):
         `/api/v1/replies/{id}/events/`, or send `Accept: text/event-stream` and get its events here; the header
         Location then names the reply.
         """
-        chat = found(Chat.objects.editable_by(person(request)), chat_id)
         said = checked(SendForm, request)
         if not said.pop("reply"):
             said.pop("client_id", None)
+            chat = found(Chat.objects.editable_by(person(request)), pk=chat_id)
             message = _append(person(request), chat, said)
             return Response({"message": message_json_of(message), "reply": None}, status=201)
         _check_sendable(said)
         started = start_reply(
             person(request),
-            chat=chat,
+            chat_id=chat_id,
             content=said["content"],
             model=said.get("model"),
             client_id=said.get("client_id"),
@@ -107,13 +108,13 @@ class MessageResource(Resource):
     def create(self, request: Request) -> Response:
         """Add to the history of a chat without asking a model."""
         said = checked(ImportForm, request)
-        chat = found(Chat.objects.editable_by(person(request)), said.pop("chat"))
+        chat = found(Chat.objects.editable_by(person(request)), pk=said.pop("chat"))
         return Response(message_json_of(_append(person(request), chat, said)), status=201)
 
     @extend_schema(responses=shapes.Message)
     def retrieve(self, request: Request, message_id: UUID) -> Response:
         """One message."""
-        return Response(message_json_of(found(Message.objects.visible_to(person(request)), message_id)))
+        return Response(message_json_of(found(Message.objects.visible_to(person(request)), pk=message_id)))
 
     @extend_schema(request=MessageChangeForm, responses=shapes.Message)
     def update(self, request: Request, message_id: UUID) -> Response:
@@ -128,11 +129,11 @@ class MessageResource(Resource):
     @extend_schema(responses={204: None})
     def destroy(self, request: Request, message_id: UUID) -> Response:
         """Delete a message. What followed it moves up; a reply that writes or answers it ends."""
-        services.delete_message(found(Message.objects.editable_by(person(request)), message_id))
+        services.delete_message(found(Message.objects.editable_by(person(request)), pk=message_id))
         return Response(status=204)
 
     def _change(self, request: Request, message_id: UUID, *, partial: bool) -> Response:
-        message = found(Message.objects.editable_by(person(request)), message_id)
+        message = found(Message.objects.editable_by(person(request)), pk=message_id)
         changes = with_model(person(request), checked(MessageChangeForm, request, partial=partial))
         return Response(message_json_of(services.change_message(message, **changes)))
 
@@ -154,14 +155,14 @@ def _messages_json(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _messages_of(request: Request, chat_id: UUID) -> Response:
-    chat = found(Chat.objects.visible_to(person(request)), chat_id)
+    chat = found(Chat.objects.visible_to(person(request)), pk=chat_id)
     return Response(page_of_messages(request, chat))
 
 
 def _append(user: User, chat: Chat, said: Mapping[str, Any]) -> Message:
     fields = with_model(user, said)
     parent_id = fields.pop("parent", None)
-    parent = found(Message.objects.visible_to(user), parent_id) if parent_id else None
+    parent = found(Message.objects.visible_to(user), pk=parent_id) if parent_id else None
     return services.append_message(chat, parent=parent, **fields)
 
 

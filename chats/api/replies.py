@@ -9,15 +9,16 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.queries import found
 from chats import cleaning
 from chats.api import fields as f
 from chats.api import shapes
-from chats.api.base import Resource, checked, found, person
+from chats.api.base import Resource, checked, person
 from chats.api.documentation import CLIENT_ID_HELP, EVENTS, MODEL_HELP
 from chats.api.messages import started_answer
 from chats.api.pagination import as_number, number_parameter
 from chats.api.streams import answer_when_finished, event_stream, wants_stream
-from chats.models import Chat, Reply
+from chats.models import Reply
 from chats.replies.present import reply_json
 from chats.replies.services import retry_reply, start_reply, stop_reply
 
@@ -45,7 +46,7 @@ class ReplyResource(Resource):
     @extend_schema(responses=shapes.Reply)
     def retrieve(self, request: Request, reply_id: UUID) -> Response:
         """One reply: how it stands, what it used and cost."""
-        return Response(reply_json(found(Reply.objects.visible_to(person(request)), reply_id)))
+        return Response(reply_json(found(Reply.objects.visible_to(person(request)), pk=reply_id)))
 
     @extend_schema(
         parameters=[
@@ -64,19 +65,19 @@ class ReplyResource(Resource):
         after = number_parameter(request, "after", default=0, lowest=0, highest=SEQ_MAX)
         if last := request.headers.get("Last-Event-ID"):
             after = as_number(last, "Last-Event-ID", lowest=0, highest=SEQ_MAX)
-        reply = found(Reply.objects.visible_to(person(request)), reply_id)
+        reply = found(Reply.objects.visible_to(person(request)), pk=reply_id)
         return event_stream(request, reply.pk, after=after)
 
     @extend_schema(request=None, responses=shapes.Reply)
     def stop(self, request: Request, reply_id: UUID) -> Response:
         """Stop a reply. Its text so far is kept; stopping twice, or after the end, changes nothing."""
-        reply = found(Reply.objects.editable_by(person(request)), reply_id)
+        reply = found(Reply.objects.editable_by(person(request)), pk=reply_id)
         return Response(reply_json(stop_reply(reply)))
 
     @extend_schema(request=RetryForm, responses={201: shapes.StartedReply, 200: shapes.StartedReply})
     def retry(self, request: Request, reply_id: UUID) -> Response:
         """Answer the same message again, beside the earlier answer."""
-        reply = found(Reply.objects.editable_by(person(request)).select_related("user", "chat"), reply_id)
+        reply = found(Reply.objects.editable_by(person(request)).select_related("user", "chat"), pk=reply_id)
         return started_answer(retry_reply(reply, **checked(RetryForm, request)))
 
 
@@ -94,14 +95,13 @@ class AskResource(Resource):
         """
         asked = checked(AskForm, request)
         chat_id = asked.get("chat")
-        chat = found(Chat.objects.editable_by(person(request)), chat_id) if chat_id else None
         started = start_reply(
             person(request),
             content=asked["message"],
-            chat=chat,
+            chat_id=chat_id,
             model=asked.get("model"),
             client_id=asked.get("client_id"),
-            **({"space": asked["space"]} if "space" in asked and chat is None else {}),
+            **({"space": asked["space"]} if "space" in asked and chat_id is None else {}),
         )
         if asked["stream"] or wants_stream(request):
             return event_stream(request, started.reply.pk)

@@ -15,6 +15,7 @@ from rest_framework.request import Request
 from accounts.authentication import Principal, is_still_valid
 from accounts.errors import NotFound, Unauthenticated
 from accounts.models import User
+from accounts.queries import one_or_none
 from chats.api import errors
 from chats.api.base import person, principal
 from chats.models import Reply
@@ -68,7 +69,7 @@ async def _body_when_finished(user: User, credential: Principal | None, reply_id
 def _answered(user: User, credential: Principal | None, reply_id: UUID) -> dict[str, Any]:
     if credential and not is_still_valid(credential):
         return errors.problem_of_domain(Unauthenticated()).body
-    reply = Reply.objects.visible_to(user).select_related("message").filter(pk=reply_id).first()
+    reply = one_or_none(Reply.objects.visible_to(user).select_related("message"), pk=reply_id)
     if reply is None or reply.message is None:
         return errors.problem_of_domain(NotFound("The chat or this answer was deleted.")).body
     return {"chat": str(reply.chat_id), "reply": reply_json(reply), "message": message_json_of(reply.message)}

@@ -56,7 +56,7 @@ def usable_model(user: "User", reference: str | None) -> AIModel:
         if len(reference) > REFERENCE_MAX_CHARACTERS or clean_text(reference) != reference:
             raise ModelUnavailable
         models_of_user = models_of_user.named(reference)
-    model = models_of_user.first()
+    model = next(iter(models_of_user[:1]), None)
     if model is None or not is_allowed(model.provider.base_url):
         raise ModelUnavailable
     return model

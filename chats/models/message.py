@@ -1,12 +1,13 @@
 """Message: one row a message. A chat is a tree, so each names its parent."""
 
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 from uuid import UUID
 
 from django.db import connection, models
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
+from accounts.queries import stored
 from chats.catalog.models import AIModel
 from chats.models.chat import Chat
 
@@ -24,7 +25,7 @@ class MessageQuerySet(models.QuerySet["Message"]):
     def path_ids(self, leaf: UUID) -> list[UUID]:
         """Ids from the root of the tree down to `leaf`, in one query whatever the depth."""
         with connection.cursor() as cursor:
-            cursor.execute(_PATH + "SELECT id FROM path ORDER BY depth DESC", [_stored(leaf)])  # noqa: S608 - constants
+            cursor.execute(_PATH + "SELECT id FROM path ORDER BY depth DESC", [stored(Message, "id", leaf)])  # noqa: S608 - constants
             return [Message._meta.pk.to_python(row[0]) for row in cursor.fetchall()]
 
     def path_to(self, leaf: UUID | None) -> list["Message"]:
@@ -32,7 +33,7 @@ class MessageQuerySet(models.QuerySet["Message"]):
         if leaf is None:
             return []
         whole_rows = "SELECT m.* FROM path JOIN chats_message m ON m.id = path.id ORDER BY path.depth DESC"
-        return list(self.raw(_PATH + whole_rows, [_stored(leaf)]))
+        return list(self.raw(_PATH + whole_rows, [stored(Message, "id", leaf)]))
 
 
 _PATH = """
@@ -42,11 +43,6 @@ _PATH = """
         SELECT m.id, m.parent_id, path.depth + 1 FROM chats_message m JOIN path ON m.id = path.parent_id
     )
 """
-
-
-def _stored(pk: UUID) -> Any:
-    """`pk` as this database keeps it."""
-    return Message._meta.pk.get_db_prep_value(pk, connection)
 
 
 class Message(models.Model):

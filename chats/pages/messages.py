@@ -20,15 +20,15 @@ from chats.replies.services import StartedReply, retry_reply, start_reply, stop_
 @require_POST
 def send(request: PageRequest, chat_id: UUID | None = None) -> HttpResponse:
     """Take a message and start its answer, in a new chat when none is named. A refusal leaves the text in the box."""
-    chat = chat_of(request.user, chat_id) if chat_id else None
     # Forms send line ends as CR LF, whatever was typed.
     text = request.POST.get("content", "").replace("\r\n", "\n")
-    model, client_id = request.POST.get("model", ""), request.POST.get("client_id", "")
+    model, client_id = request.POST.get("model", ""), request.POST.get("client_id") or None
     try:
-        started = start_reply(request.user, content=text, chat=chat, model=model or None, client_id=client_id or None)
+        started = start_reply(request.user, content=text, chat_id=chat_id, model=model or None, client_id=client_id)
     except DomainError as error:
         if request.htmx:
             raise
+        chat = chat_of(request.user, chat_id) if chat_id else None
         return show_chat(request, chat, status=status_of(error), text=text, model=model, error=error.message)
     return _show_started(request, started, [started.message.pk, started.answer.pk])
 

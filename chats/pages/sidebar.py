@@ -12,6 +12,7 @@ from django.utils import timezone
 from django.utils.dateformat import format as format_date
 
 from accounts.models import User
+from accounts.queries import one_or_none
 from chats.models import Chat, Reply
 from chats.models.chat import ChatQuerySet
 
@@ -57,7 +58,7 @@ def chat_list(user: User, *, words: str = "", before: str = "") -> ChatList:
 
 def row_of(user: User, chat_id: UUID) -> Chat | None:
     """One chat as the list shows it."""
-    return _chats_of(user).filter(pk=chat_id).first()
+    return one_or_none(_chats_of(user), pk=chat_id)
 
 
 def _chats_of(user: User) -> ChatQuerySet:

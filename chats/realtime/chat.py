@@ -18,6 +18,7 @@ from django.conf import settings
 
 from accounts.authentication import Principal
 from accounts.errors import DomainError
+from accounts.queries import found
 from chats import doorbell
 from chats.errors import Invalid, NotFound
 from chats.models import Chat, Reply
@@ -62,7 +63,7 @@ class ChatConsumer(AsyncConsumer):
         SOCKETS.add(socket)
         self.socket = socket
         self.changed = asyncio.Event()
-        self.end_listening = doorbell.listen("chat", self._on_ring)
+        self.end_listening = doorbell.listen("chat", self._on_ring, key=self.chat_id)
         self.telling = asyncio.create_task(self._tell_changes())
 
     async def websocket_disconnect(self, _: dict[str, Any]) -> None:
@@ -150,9 +151,8 @@ class ChatConsumer(AsyncConsumer):
                 # Awaits the client: one that does not read fills its own buffer, and nothing else.
                 await self.base_send({"type": "websocket.send", "text": event.decode()})
 
-    def _on_ring(self, chat_id: str) -> None:
-        if chat_id == str(self.chat_id):
-            self.changed.set()
+    def _on_ring(self, _: str) -> None:
+        self.changed.set()
 
     async def _tell_changes(self) -> None:
         # A client that has gone needs no news, and its disconnect ends this task.
@@ -182,15 +182,8 @@ def _parsed(message: dict[str, Any]) -> dict[str, Any]:
 
 def _principal_with_chat(scope: Any, headers: dict[str, str], chat_id: UUID) -> Principal:
     principal = principal_of(scope, headers)
-    _chat(principal, chat_id)
+    found(Chat.objects.visible_to(principal.user), pk=chat_id)
     return principal
-
-
-def _chat(principal: Principal, chat_id: UUID) -> Chat:
-    chat = Chat.objects.visible_to(principal.user).filter(pk=chat_id).first()
-    if chat is None:
-        raise NotFound
-    return chat
 
 
 def _reply(principal: Principal, chat_id: UUID, reply_id: Any) -> Reply:
@@ -198,18 +191,14 @@ def _reply(principal: Principal, chat_id: UUID, reply_id: Any) -> Reply:
         pk = UUID(reply_id)
     except (ValueError, AttributeError, TypeError) as error:
         raise NotFound from error
-    reply = Reply.objects.visible_to(principal.user).filter(pk=pk, chat_id=chat_id).first()
-    if reply is None:
-        raise NotFound
-    return reply
+    return found(Reply.objects.visible_to(principal.user), pk=pk, chat_id=chat_id)
 
 
 def _start(principal: Principal, chat_id: UUID, body: dict[str, Any]) -> dict[str, Any]:
     content, model, client_id = (_text(body, name) for name in ("content", "model", "client_id"))
     if content is None:
         raise Invalid(fields={"content": ["This is required."]})
-    chat = _chat(principal, chat_id)
-    started = start_reply(principal.user, chat=chat, content=content, model=model, client_id=client_id)
+    started = start_reply(principal.user, chat_id=chat_id, content=content, model=model, client_id=client_id)
     return {
         "type": "message.accepted",
         "client_id": client_id,

@@ -15,6 +15,7 @@ from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
+from accounts.queries import one_or_none, stored
 from chats import doorbell
 from chats.catalog.services import target_of
 from chats.llm.values import ChatRequest, Target, Usage
@@ -35,6 +36,7 @@ INTERRUPTED_MESSAGE = "The server was interrupted while answering. The text so f
 SAVE_SEQ = """
     UPDATE chats_reply SET snapshot_seq = %s WHERE id = %s AND worker = %s AND attempt = %s AND status = 'running'
 """
+NEXT_OF_CHAT = "SELECT id FROM chats_reply WHERE chat_id = %s AND status = 'queued' ORDER BY created_at LIMIT 1"
 SAVE_TEXT = """
     UPDATE chats_message SET content = %s, reasoning = %s
     WHERE id = %s AND EXISTS (
@@ -107,7 +109,7 @@ def claim(reply_id: UUID, worker: str, *, stale_before: datetime) -> Job | None:
     with relaxed_durability(), transaction.atomic():
         free = Reply.objects.claimable(stale_before).filter(~Exists(earlier), pk=reply_id)
         related = ("chat", "user", "price", "message", "model__provider")
-        reply = free.select_for_update(of=("self",)).select_related(*related).order_by().first()
+        reply = one_or_none(free.select_for_update(of=("self",)).select_related(*related))
         if reply is None:
             return None
         request = _request_of(reply, Message.objects.path_to(reply.prompt_id))
@@ -199,10 +201,9 @@ def beat(worker: str, reply_ids: Sequence[UUID]) -> None:
 
 def save_snapshots(snapshots: Sequence[Snapshot]) -> None:
     """Make what viewers have seen durable: all running replies of this process in one transaction."""
-    reply_id, message_id = Reply._meta.pk, Message._meta.pk
-    seqs = [(s.seq, reply_id.get_db_prep_value(s.job.reply_id, connection), *s.job.lease) for s in snapshots]
+    seqs = [(s.seq, stored(Reply, "id", s.job.reply_id), *s.job.lease) for s in snapshots]
     texts = [
-        (s.text, s.reasoning, message_id.get_db_prep_value(s.job.message.pk, connection), *seq[1:])
+        (s.text, s.reasoning, stored(Message, "id", s.job.message.pk), *seq[1:])
         for s, seq in zip(snapshots, seqs, strict=True)
     ]
     with relaxed_durability(), transaction.atomic(), connection.cursor() as cursor:
@@ -253,9 +254,8 @@ def finish(job: Job, ending: Ending) -> dict[str, Any] | None:
 def _announce(reply: Reply) -> None:
     doorbell.ring("chat", reply.chat_id)
     # The next reply of this chat, if one waited its turn.
-    following = Reply.objects.filter(chat=reply.chat_id, status=Reply.Status.QUEUED).order_by("created_at")
-    for pk in following.values_list("pk", flat=True)[:1]:
-        doorbell.ring("reply", pk)
+    for following in Reply.objects.raw(NEXT_OF_CHAT, [stored(Reply, "chat", reply.chat_id)]):
+        doorbell.ring("reply", following.pk)
 
 
 def finished_body(reply: Reply, message: Message | None, records: list[UsageRecord]) -> dict[str, Any]:
@@ -273,13 +273,13 @@ def finished_body(reply: Reply, message: Message | None, records: list[UsageReco
 def stored_state(reply_id: UUID, seen: int) -> Stored | None:
     """What the database knows of a reply beyond event `seen`; None when the reply is gone."""
     found = Reply.objects.filter(pk=reply_id, message__isnull=False)
-    state = found.order_by().values_list("status", "snapshot_seq").first()
+    state = one_or_none(found.only("status", "snapshot_seq"))
     if state is None:
         return None
-    status, seq = state
+    status, seq = state.status, state.snapshot_seq
     if status in Reply.UNFINISHED and seq <= seen:
         return Stored(seq=seq)
-    reply = found.select_related("message").prefetch_related("usage_records").order_by().first()
+    reply = one_or_none(found.select_related("message").prefetch_related("usage_records"))
     if reply is None or reply.message is None:
         return None
     records = list(reply.usage_records.all())

@@ -14,15 +14,21 @@ from django.utils import timezone
 
 from accounts import limits
 from accounts.models import User
+from accounts.queries import stored
 from chats import doorbell
 from chats.catalog.models import AIModel
 from chats.catalog.services import usable_model
 from chats.errors import Conflict, Invalid, NotFound, TooMany
 from chats.models import Chat, Message, Reply
 from chats.replies import handoff, rows
-from chats.services import check_text, insert_chat, insert_messages, lock_chat, title_from
+from chats.services import check_text, insert_chat, insert_messages, lock_chat, lock_chat_among, title_from
 
 CLIENT_ID_MAX_CHARACTERS = 64
+# By hand, as every send asks: the ORM takes longer to write these than the database to answer them.
+_OF_CLIENT_ID = "SELECT id FROM chats_reply WHERE user_id = %s AND client_id = %s"
+_UNFINISHED_OF = """
+    SELECT id, chat_id FROM chats_reply WHERE user_id = %s AND status IN ('queued', 'running', 'waiting') LIMIT %s
+"""
 
 
 @dataclass(frozen=True)
@@ -40,29 +46,33 @@ def start_reply(
     user: User,
     *,
     content: str,
-    chat: Chat | None = None,
+    chat_id: UUID | None = None,
     model: str | None = None,
     client_id: str | None = None,
     **chat_fields: Any,
 ) -> StartedReply:
-    """Store what a person says and start the answer to it; without `chat`, in a new one made of `chat_fields`.
+    """Store what a person says and start the answer to it; without `chat_id`, in a new one made of `chat_fields`.
 
     The same `client_id` again gives the same answer. Raises Conflict when it came with another body, Invalid, TooLarge,
     ModelUnavailable, NotFound and TooMany; then nothing is stored.
     """
-    digest = _digest("send", chat.pk if chat else None, content, model)
+    digest = _digest("send", chat_id, content, model)
     if earlier := _earlier(user, client_id, digest):
         return earlier
     text = check_text(content)
     if not text.strip():
         raise Invalid("Write something first.", fields={"content": ["This may not be empty."]})
-    chosen = usable_model(user, model or (str(chat.model_id) if chat and chat.model_id else None))
     limits.hit("send", str(user.pk), limit=settings.SENDS_PER_MINUTE_PER_USER, seconds=60)
 
     def write() -> Reply:
-        locked = lock_chat(chat) if chat else insert_chat(user, model=chosen, **chat_fields)
-        prompt = Message(chat=locked, parent_id=locked.current_leaf_id, role=Message.Role.USER, content=text)
-        title = locked.title or (title_from(text) if locked.is_title_automatic else "")
+        if chat_id is None:
+            chosen = usable_model(user, model)
+            chat = insert_chat(user, model=chosen, **chat_fields)
+        else:
+            chat = lock_chat_among(Chat.objects.editable_by(user), chat_id)
+            chosen = usable_model(user, model or _named(chat.model_id))
+        prompt = Message(chat=chat, parent_id=chat.current_leaf_id, role=Message.Role.USER, content=text)
+        title = chat.title or (title_from(text) if chat.is_title_automatic else "")
         return _insert_reply(user, prompt, [prompt], chosen, client_id=client_id, digest=digest, title=title)
 
     return _write_once(user, client_id, digest, write)
@@ -74,7 +84,7 @@ def retry_reply(reply: Reply, *, model: str | None = None, client_id: str | None
     digest = _digest("retry", reply.pk, None, model)
     if earlier := _earlier(user, client_id, digest):
         return earlier
-    chosen = usable_model(user, model or (str(reply.model_id) if reply.model_id else None))
+    chosen = usable_model(user, model or _named(reply.model_id))
     limits.hit("send", str(user.pk), limit=settings.SENDS_PER_MINUTE_PER_USER, seconds=60)
 
     def write() -> Reply:
@@ -163,10 +173,10 @@ def _earlier(user: User, client_id: str | None, digest: str) -> StartedReply | N
     if not 0 < len(client_id) <= CLIENT_ID_MAX_CHARACTERS or not client_id.isprintable():
         reason = f"Between 1 and {CLIENT_ID_MAX_CHARACTERS} printable characters."
         raise Invalid("This client_id can't be used.", fields={"client_id": [reason]})
-    mine = Reply.objects.filter(user=user, client_id=client_id)
-    if not mine.exists():
+    earlier = next(iter(Reply.objects.raw(_OF_CLIENT_ID, [stored(Reply, "user", user.pk), client_id])), None)
+    if earlier is None:
         return None
-    known = mine.select_related("chat", "prompt", "message").get()
+    known = Reply.objects.select_related("chat", "prompt", "message").get(pk=earlier.pk)
     if known.request_digest != digest:
         raise Conflict("This client_id was used for another message.")
     return _started(known, created=False)
@@ -180,12 +190,16 @@ def _started(reply: Reply, *, created: bool) -> StartedReply:
 
 def _chats_being_answered(user: User) -> list[UUID]:
     """The chats in which this person's replies run or wait. Raises TooMany at RUNNING_REPLIES_PER_USER."""
-    unfinished = Reply.objects.unfinished().filter(user=user).order_by()[: settings.RUNNING_REPLIES_PER_USER]
-    chats = list(unfinished.values_list("chat_id", flat=True))
-    if len(chats) >= settings.RUNNING_REPLIES_PER_USER:
-        message = f"{settings.RUNNING_REPLIES_PER_USER} of your answers are being written. Wait for one, or stop one."
+    most = settings.RUNNING_REPLIES_PER_USER
+    chats = [reply.chat_id for reply in Reply.objects.raw(_UNFINISHED_OF, [stored(Reply, "user", user.pk), most])]
+    if len(chats) >= most:
+        message = f"{most} of your answers are being written. Wait for one, or stop one."
         raise TooMany(message, retry_after_seconds=2)
     return chats
+
+
+def _named(model_id: UUID | None) -> str | None:
+    return str(model_id) if model_id else None
 
 
 def _digest(verb: str, subject: UUID | None, content: str | None, model: str | None) -> str:

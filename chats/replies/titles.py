@@ -7,6 +7,7 @@ import structlog
 from django.db import transaction
 from django.utils import timezone
 
+from accounts.queries import one_or_none
 from chats import doorbell
 from chats.catalog.models import AIModel
 from chats.catalog.services import target_of
@@ -57,7 +58,7 @@ def _job_for(reply_id: UUID) -> TitleJob | None:
     if not writers.exists():
         return None
     first = Reply.objects.filter(pk=reply_id, status=Reply.Status.COMPLETED, chat__is_title_automatic=True)
-    reply = first.select_related("prompt", "message").first()
+    reply = one_or_none(first.select_related("prompt", "message"))
     if reply is None or reply.prompt is None or reply.message is None or reply.prompt.parent_id is not None:
         return None
     writer = writers.select_related("provider").first()
@@ -78,7 +79,7 @@ def _job_for(reply_id: UUID) -> TitleJob | None:
 def _store(job: TitleJob, text: str, usage: Usage | None) -> None:
     title = title_from(text.strip().strip("\"'«»“”").rstrip("."))
     with transaction.atomic():
-        reply = Reply.objects.filter(pk=job.reply_id).select_related("user", "chat", "message").first()
+        reply = one_or_none(Reply.objects.select_related("user", "chat", "message"), pk=job.reply_id)
         if reply is None:
             return
         _book(reply, job, text, usage)

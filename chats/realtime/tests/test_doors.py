@@ -94,7 +94,7 @@ async def test_what_is_revoked_is_shut_out_of_open_sockets(live, owner, chat, op
 
 
 async def test_a_deleted_chat_tells_nothing_more(owner, chat, demo_model, open_socket):
-    started = await in_thread(start_reply, owner, chat=chat, content="help")
+    started = await in_thread(start_reply, owner, chat_id=chat.pk, content="help")
     async with await open_socket(owner, chat) as socket:
         await in_thread(delete_chat, chat)
         await socket.send("reply.follow", reply=str(started.reply.pk), after=0)

@@ -110,7 +110,7 @@ def test_a_model_disabled_while_its_reply_waits_is_not_asked(say, ended, fake_pr
     fake_provider.script("fake-1", Script(text="one two three", stall_after=1))
     first = say()
     assert fake_provider.wait_requests(1)
-    second = say("And then?", chat=first.chat)
+    second = say("And then?", chat_id=first.chat.pk)
     AIModel.objects.filter(pk=openai_model.pk).update(enabled=False)
     Reply.objects.filter(pk=first.reply.pk).update(stop_requested_at="2026-01-01T00:00:00Z")
 

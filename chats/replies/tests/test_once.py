@@ -26,7 +26,7 @@ def test_sends_with_one_client_id_at_the_same_instant_make_one_message(say, ende
 
     def send(_):
         try:
-            return say("Hello", chat=chat, client_id="once")
+            return say("Hello", chat_id=chat.pk, client_id="once")
         finally:
             connection.close()
 
@@ -34,7 +34,7 @@ def test_sends_with_one_client_id_at_the_same_instant_make_one_message(say, ende
         replies = {started.reply.pk for started in threads.map(send, range(8))}
 
     assert len(replies) == 1
-    ended(say("Hello", chat=chat, client_id="once"))
+    ended(say("Hello", chat_id=chat.pk, client_id="once"))
     assert Message.objects.count() == 2
     assert len(fake_provider.requests) == 1
 
@@ -44,7 +44,7 @@ def test_another_body_under_the_same_client_id_is_a_conflict(say, ended):
     with pytest.raises(Conflict):
         say("Goodbye", client_id="once")
     with pytest.raises(Conflict):
-        say("Hello", client_id="once", chat=first.chat)
+        say("Hello", client_id="once", chat_id=first.chat.pk)
     ended(first)
     assert Message.objects.count() == 2
 
@@ -94,7 +94,7 @@ def test_a_deleted_chat_takes_no_message(owner, demo_model):
     chat = create_chat(owner)
     delete_chat(chat)
     with pytest.raises(NotFound):
-        start_reply(owner, chat=chat, content="Hi")
+        start_reply(owner, chat_id=chat.pk, content="Hi")
 
 
 def test_sends_and_running_replies_are_limited(owner, demo_model, settings):

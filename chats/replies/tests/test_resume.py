@@ -60,7 +60,7 @@ async def test_a_viewer_who_comes_in_the_middle_sees_what_is_there_and_then_the_
 
 async def test_a_reply_no_longer_in_memory_is_told_from_its_row(owner, live, openai_model, open_socket):
     chat = await in_thread(create_chat, owner)
-    started = await in_thread(start_reply, owner, chat=chat, content="Hi")
+    started = await in_thread(start_reply, owner, chat_id=chat.pk, content="Hi")
     await _events_after(open_socket, owner, started.reply, 0)
     # As after a restart: another row, which no log of this process has ever seen.
     stored = await in_thread(_copy_of, started.reply)

@@ -71,7 +71,7 @@ def test_stop_before_the_first_token_ends_the_request_and_books_nothing(say, end
 
 def test_a_reply_that_waits_its_turn_is_stopped_without_asking_the_provider(say, ended, fake_provider):
     first = _running(say, fake_provider)
-    second = say("And another", chat=first.chat)
+    second = say("And another", chat_id=first.chat.pk)
 
     stop_reply(second.reply)
     assert ended(second).status == Reply.Status.STOPPED

@@ -37,7 +37,7 @@ def test_a_name_given_by_a_person_stands(say, ended, fake_provider, title_model)
     started = say("Hello")
     update_chat(started.chat, title="Mine")
     ended(started)
-    second = say("And again", chat=started.chat)
+    second = say("And again", chat_id=started.chat.pk)
     ended(second)
     assert _title_of(started) == "Mine"
     assert [request.body["model"] for request in fake_provider.requests if request.method == "POST"] == ["fake-1"] * 2
