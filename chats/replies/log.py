@@ -83,7 +83,9 @@ class ReplyLog:
                 await self._next()
 
     def _encoded(self, seq: int, kind: str, fields: dict[str, Any]) -> bytes:
-        return orjson.dumps({"seq": seq, "reply": self._shown_id, "type": kind, **fields})
+        encoded = orjson.dumps({"seq": seq, "reply": self._shown_id, "type": kind, **fields})
+        # What orjson returns holds on to 4 kB, however short it is; this is kept for as long as the reply can be seen.
+        return bytes(memoryview(encoded))
 
     async def _next(self) -> None:
         waiting = asyncio.get_running_loop().create_future()
