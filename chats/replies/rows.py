@@ -147,8 +147,7 @@ def _request_of(reply: Reply, path: Sequence[Message]) -> ChatRequest:
 
 
 def _hold(reply: Reply, worker: str) -> None:
-    if reply.attempt:
-        reply.snapshot_seq += LOST_EVENTS_MARGIN
+    _skip_lost_events(reply)
     reply.status, reply.worker, reply.attempt = Reply.Status.RUNNING, worker, reply.attempt + 1
     reply.heartbeat_at = timezone.now()
     reply.started_at = reply.started_at or reply.heartbeat_at
@@ -170,10 +169,14 @@ def _book(reply: Reply, message: Message | None, usage: Usage, *, is_estimated: 
     )
 
 
-def end(reply: Reply, status: Reply.Status, error_code: str = "", error_message: str = "") -> None:
-    """Make a reply that nobody is running terminal. The caller holds the transaction and the row."""
+def _skip_lost_events(reply: Reply) -> None:
     if reply.attempt:
         reply.snapshot_seq += LOST_EVENTS_MARGIN
+
+
+def end(reply: Reply, status: Reply.Status, error_code: str = "", error_message: str = "") -> None:
+    """Make a reply that nobody is running terminal. The caller holds the transaction and the row."""
+    _skip_lost_events(reply)
     reply.status, reply.finished_at = status, timezone.now()
     reply.error_code, reply.error_message = error_code, error_message
     reply.save(update_fields=["status", "finished_at", "error_code", "error_message", "snapshot_seq"])

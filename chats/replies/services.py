@@ -42,6 +42,15 @@ class StartedReply:
     created: bool
 
 
+@dataclass(frozen=True)
+class _Request:
+    """Who asks, under which id of his own, and what its body was: the same id may not come with another."""
+
+    user: User
+    client_id: str | None
+    digest: str
+
+
 def start_reply(
     user: User,
     *,
@@ -56,13 +65,10 @@ def start_reply(
     The same `client_id` again gives the same answer. Raises Conflict when it came with another body, Invalid, TooLarge,
     ModelUnavailable, NotFound and TooMany; then nothing is stored.
     """
-    digest = _digest("send", chat_id, content, model)
-    if earlier := _earlier(user, client_id, digest):
-        return earlier
     text = check_text(content)
     if not text.strip():
         raise Invalid("Write something first.", fields={"content": ["This may not be empty."]})
-    limits.hit("send", str(user.pk), limit=settings.SENDS_PER_MINUTE_PER_USER, seconds=60)
+    request = _Request(user, client_id, digest=_digest("send", subject=chat_id, content=content, model=model))
 
     def write() -> Reply:
         if chat_id is None:
@@ -73,19 +79,14 @@ def start_reply(
             chosen = usable_model(user, model or _named(chat.model_id))
         prompt = Message(chat=chat, parent_id=chat.current_leaf_id, role=Message.Role.USER, content=text)
         title = chat.title or (title_from(text) if chat.is_title_automatic else "")
-        return _insert_reply(user, prompt, [prompt], chosen, client_id=client_id, digest=digest, title=title)
+        return _insert_reply(request, prompt, new=[prompt], model=chosen, title=title)
 
-    return _write_once(user, client_id, digest, write)
+    return _write_once(request, write)
 
 
 def retry_reply(reply: Reply, *, model: str | None = None, client_id: str | None = None) -> StartedReply:
     """Answer the same message again, beside the earlier answer. Raises as `start_reply`, and Conflict while it runs."""
-    user = reply.user
-    digest = _digest("retry", reply.pk, None, model)
-    if earlier := _earlier(user, client_id, digest):
-        return earlier
-    chosen = usable_model(user, model or _named(reply.model_id))
-    limits.hit("send", str(user.pk), limit=settings.SENDS_PER_MINUTE_PER_USER, seconds=60)
+    request = _Request(reply.user, client_id, digest=_digest("retry", subject=reply.pk, content=None, model=model))
 
     def write() -> Reply:
         chat = lock_chat(reply.chat)
@@ -95,9 +96,10 @@ def retry_reply(reply: Reply, *, model: str | None = None, client_id: str | None
         if current.prompt is None:
             raise NotFound("The message to answer was deleted.")
         current.prompt.chat = chat
-        return _insert_reply(user, current.prompt, [], chosen, client_id=client_id, digest=digest)
+        chosen = usable_model(reply.user, model or _named(reply.model_id))
+        return _insert_reply(request, current.prompt, new=[], model=chosen)
 
-    return _write_once(user, client_id, digest, write)
+    return _write_once(request, write)
 
 
 def stop_reply(reply: Reply) -> Reply:
@@ -114,32 +116,25 @@ def stop_reply(reply: Reply) -> Reply:
 
 
 def _insert_reply(
-    user: User,
-    prompt: Message,
-    new: Sequence[Message],
-    model: AIModel,
-    *,
-    client_id: str | None,
-    digest: str,
-    **chat_changes: Any,
+    request: _Request, prompt: Message, *, new: Sequence[Message], model: AIModel, **chat_changes: Any
 ) -> Reply:
     """A reply to `prompt`, its still empty message, and the `new` messages that lead to it.
 
     It is run at once by the engine of this process; without one, or behind another reply of its chat, it is queued.
     """
     chat = prompt.chat
-    busy_chats = _chats_being_answered(user)
+    busy_chats = _chats_being_answered(request.user)
     answer = Message(chat=chat, parent=prompt, role=Message.Role.ASSISTANT, model=model)
     price = model.price_at(timezone.now())
     answer.reply = Reply(
         chat=chat,
-        user=user,
+        user=request.user,
         prompt=prompt,
         message=answer,
         model=model,
         price=price,
-        client_id=client_id,
-        request_digest=digest,
+        client_id=request.client_id,
+        request_digest=request.digest,
     )
     engine = handoff.engine()
     if engine is not None and chat.pk not in busy_chats:
@@ -154,30 +149,35 @@ def _insert_reply(
     return answer.reply
 
 
-def _write_once(user: User, client_id: str | None, digest: str, write: Callable[[], Reply]) -> StartedReply:
+def _write_once(request: _Request, write: Callable[[], Reply]) -> StartedReply:
+    """What `write` stores in one durable transaction, or what the same request stored before. Raises TooMany."""
+    if earlier := _earlier(request):
+        return earlier
+    limits.hit("send", str(request.user.pk), limit=settings.SENDS_PER_MINUTE_PER_USER, seconds=60)
     try:
         with transaction.atomic(durable=True):
             reply = write()
     except IntegrityError:
         # The same client_id was being written by another request; what that one made is the answer here too.
-        if earlier := _earlier(user, client_id, digest):
+        if earlier := _earlier(request):
             return earlier
         raise
     return _started(reply, created=True)
 
 
-def _earlier(user: User, client_id: str | None, digest: str) -> StartedReply | None:
+def _earlier(request: _Request) -> StartedReply | None:
     """What the same `client_id` made before. Raises Invalid for a bad id, Conflict for another body under it."""
+    client_id = request.client_id
     if client_id is None:
         return None
     if not 0 < len(client_id) <= CLIENT_ID_MAX_CHARACTERS or not client_id.isprintable():
         reason = f"Between 1 and {CLIENT_ID_MAX_CHARACTERS} printable characters."
         raise Invalid("This client_id can't be used.", fields={"client_id": [reason]})
-    earlier = next(iter(Reply.objects.raw(_OF_CLIENT_ID, [stored(Reply, "user", user.pk), client_id])), None)
+    earlier = next(iter(Reply.objects.raw(_OF_CLIENT_ID, [stored(Reply, "user", request.user.pk), client_id])), None)
     if earlier is None:
         return None
     known = Reply.objects.select_related("chat", "prompt", "message").get(pk=earlier.pk)
-    if known.request_digest != digest:
+    if known.request_digest != request.digest:
         raise Conflict("This client_id was used for another message.")
     return _started(known, created=False)
 
@@ -202,6 +202,6 @@ def _named(model_id: UUID | None) -> str | None:
     return str(model_id) if model_id else None
 
 
-def _digest(verb: str, subject: UUID | None, content: str | None, model: str | None) -> str:
+def _digest(verb: str, *, subject: UUID | None, content: str | None, model: str | None) -> str:
     body = [verb, str(subject), (content or "").encode("utf-8", "surrogatepass").hex(), model]
     return hashlib.sha256(orjson.dumps(body)).hexdigest()
