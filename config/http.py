@@ -1,14 +1,16 @@
-"""HTTP as uvicorn speaks it, with a limit to what precedes a request: neither it nor its parser has one."""
+"""HTTP and WebSocket as uvicorn speaks them, with what it leaves out: limits to a request's head, and every refusal."""
 
 import asyncio
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 # The parser joins a header's pieces again with every piece: without a limit one client could keep the loop busy.
 HEAD_MAX_BYTES = 65_536
 HEAD_SECONDS = 10
 TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+BAD_HANDSHAKE = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -53,4 +55,14 @@ class CarefulHttp(HttpToolsProtocol):
         self._end_head()
         if not self.transport.is_closing():
             self.transport.write(answer)
+            self.transport.close()
+
+
+class CarefulSocket(WebSocketsSansIOProtocol):
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.handshake_initiated:
+            # uvicorn waits for a request that is never coming. The parser has an answer ready when a line is too
+            # long or there are too many, and none when it could make nothing of them.
+            self.transport.write(b"".join(self.conn.data_to_send()) or BAD_HANDSHAKE)
             self.transport.close()

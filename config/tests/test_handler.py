@@ -144,6 +144,27 @@ def test_a_head_without_end_is_refused(live):
     assert b"431" in _first_line_after(live, b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ", b"a" * 100_000)
 
 
+UPGRADE = b"GET /ws/chats/1/ HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+KEY = b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+HANDSHAKES = {
+    "a long line": (UPGRADE + KEY + b"Authorization: Bearer " + b"x" * 20_000 + b"\r\n\r\n", b"431"),
+    "many lines": (UPGRADE + KEY + b"X: 1\r\n" * 200 + b"\r\n", b"431"),
+    "a long address": (b"GET /" + b"x" * 10_000 + UPGRADE.removeprefix(b"GET /") + KEY + b"\r\n", b"414"),
+    "a body": (UPGRADE + KEY + b"Content-Length: 5\r\n\r\nhello", b"400"),
+    "a body in chunks": (UPGRADE + KEY + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"400"),
+    "no key": (UPGRADE + b"\r\n", b"400"),
+}
+
+
+@pytest.mark.parametrize(("head", "status"), HANDSHAKES.values(), ids=HANDSHAKES)
+def test_a_handshake_that_cannot_be_read_is_refused_and_the_connection_closed(live, head, status):
+    address = urlsplit(live.base_url)
+    with socket.create_connection((address.hostname, address.port), timeout=10) as raw:
+        raw.sendall(head)
+        answer = raw.makefile("rb").read()
+    assert answer.split()[1] == status
+
+
 def test_a_head_that_does_not_come_is_not_waited_for(live, monkeypatch):
     monkeypatch.setattr("config.http.HEAD_SECONDS", 0.2)
     assert b"408" in _first_line_after(live, b"GET / HTTP/1.1\r\nHost: loc")

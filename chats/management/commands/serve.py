@@ -29,7 +29,7 @@ def server_config(application: Any, **where: Any) -> uvicorn.Config:
         application,
         **where,
         http="config.http:CarefulHttp",
-        ws="websockets-sansio",
+        ws="config.http:CarefulSocket",
         ws_max_size=settings.SOCKET_MESSAGE_MAX_BYTES,
         ws_per_message_deflate=False,
         lifespan="on",
