@@ -20,6 +20,7 @@ from chats import doorbell
 from chats.catalog.services import target_of
 from chats.llm.values import ChatRequest, Target, Usage
 from chats.models import Chat, Message, Reply
+from chats.replies import handoff
 from chats.replies.database import relaxed_durability
 from chats.replies.present import message_json_of, reply_json
 from chats.replies.prompt import prompt_of
@@ -256,9 +257,11 @@ def finish(job: Job, ending: Ending) -> dict[str, Any] | None:
 
 def _announce(reply: Reply) -> None:
     doorbell.ring("chat", reply.chat_id)
+    # Whoever follows it from a node that does not run it.
+    doorbell.ring("reply", reply.pk)
     # The next reply of this chat, if one waited its turn.
     for following in Reply.objects.raw(NEXT_OF_CHAT, [stored(Reply, "chat", reply.chat_id)]):
-        doorbell.ring("reply", following.pk)
+        handoff.enqueue(following.pk)
 
 
 def finished_body(reply: Reply, message: Message | None, records: list[UsageRecord]) -> dict[str, Any]:

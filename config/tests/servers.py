@@ -8,8 +8,11 @@ import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
+import psycopg
 import redis
+from psycopg import sql
 
 _stops: list[Callable[[], None]] = []
 
@@ -31,6 +34,14 @@ def start_postgresql(directory: Path) -> str:
     server.start()
     _stops.append(server.cleanup)
     return server.get_uri()
+
+
+def new_database(server_url: str, name: str) -> str:
+    """Make an empty database in a running PostgreSQL; return its DATABASE_URL."""
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    parts = urlsplit(server_url)
+    return urlunsplit(parts._replace(path=f"/{name}"))
 
 
 def start_redis(directory: Path) -> str:
