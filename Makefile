@@ -15,7 +15,7 @@ TEMPLATES = git ls-files --cached --others --exclude-standard -z '*.html'
 APT := $(shell test "$$(id -u)" = 0 && echo apt-get || echo sudo -n apt-get)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run install-dev dev test test-cov check format lint types contracts migrations deploy-check chromium \
+.PHONY: help install run install-dev dev cluster test test-cov check format lint types contracts migrations deploy-check chromium \
 	migrate-create migrate-upgrade migrate-downgrade migrate-current migrate-history migrate-reset openapi bench clean
 
 help: ## List what can be made
@@ -50,6 +50,9 @@ $(BIN)/.installed-dev: requirements-dev.txt $(BIN)/.installed
 	@# The command `pytest` looks for the plugin of pytest.ini before it puts this directory on its path.
 	@pwd > $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/parley.pth
 	@touch $@
+
+cluster: install-dev ## Two nodes and a worker over a PostgreSQL and a Redis of their own, to try: PORT=8000
+	@exec $(BIN)/python -m config.tests.cluster --port $(PORT)
 
 dev: install-dev ## Serve with debug pages, and again after each change of a file
 	@DEBUG=true exec $(BIN)/watchfiles "$(MANAGE) serve --host $(HOST) --port $(PORT)" accounts chats config templates

@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+from django.apps import apps
 from django.contrib import admin
 from django.db.models import Model, Q, QuerySet
 from django.db.models.functions import Length
@@ -70,3 +71,8 @@ class ReplyAdmin(ConversationAdmin):
     list_filter = ["status", "error_code", "created_at", "model"]
     list_select_related = ["user", "model"]
     owner_field = "user__email"
+
+
+# A job only brings a reply to a worker, and is gone when it has: nothing here for staff to look at, or to change.
+if apps.is_installed("procrastinate.contrib.django"):
+    admin.site.unregister(apps.get_app_config("procrastinate").get_model("ProcrastinateJob"))

@@ -132,7 +132,8 @@ else:
     _database["CONN_HEALTH_CHECKS"] = True
 DATABASES = {"default": _database}
 if not IS_SQLITE:
-    INSTALLED_APPS.append("procrastinate.contrib.django")  # its migrations speak PostgreSQL only
+    # Its migrations speak PostgreSQL only. Before our own apps, which take its tables out of the admin.
+    INSTALLED_APPS.insert(INSTALLED_APPS.index("accounts"), "procrastinate.contrib.django")
     PROCRASTINATE_IMPORT_PATHS = ["chats.replies.jobs"]
 # Several nodes may share one PostgreSQL and one Redis: they queue, follow and stop each other's replies.
 IS_CLUSTER = bool(REDIS_URL) and not IS_SQLITE
