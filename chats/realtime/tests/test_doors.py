@@ -1,5 +1,8 @@
 """Who may open a socket, and when it is closed again."""
 
+import asyncio
+from urllib.parse import urlsplit
+
 import pytest
 from websockets.exceptions import InvalidStatus
 
@@ -8,6 +11,14 @@ from chats.replies.services import start_reply
 from chats.services import create_chat, delete_chat
 from config.tests.sockets import open_socket as open_socket_at
 from config.tests.threads import in_thread
+
+HANDSHAKE = [
+    "Host: localhost",
+    "Connection: Upgrade",
+    "Upgrade: websocket",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+]
 
 
 @pytest.fixture
@@ -20,6 +31,14 @@ async def _refused_with(socket) -> int:
         async with socket:
             pass
     return refusal.value.response.status_code
+
+
+async def _status_of(socket) -> int:
+    try:
+        async with socket as opened:
+            return opened.connection.response.status_code
+    except InvalidStatus as refusal:
+        return refusal.response.status_code
 
 
 async def test_nobody_unknown_gets_in(live, chat):
@@ -79,6 +98,21 @@ async def test_open_sockets_are_limited_for_each_person(owner, chat, open_socket
         assert await _refused_with(await open_socket(owner, chat)) == 429
     async with await open_socket(owner, chat):
         pass
+
+
+async def test_clients_that_go_before_they_are_let_in_take_up_no_place(live, owner, chat, open_socket, settings):
+    settings.SOCKETS_PER_USER = 1
+    _, secret = await in_thread(create_api_key, owner, name="t")
+    key = f"Authorization: Bearer {secret}"
+    lines = [f"GET /ws/chats/{chat.pk}/ HTTP/1.1", *HANDSHAKE, key, "", ""]
+    address = urlsplit(live.base_url)
+    for _ in range(20):
+        _, leaving = await asyncio.open_connection(address.hostname, address.port)
+        leaving.write("\r\n".join(lines).encode())
+        leaving.transport.abort()
+    async with asyncio.timeout(5):
+        while await _status_of(await open_socket(owner, chat)) != 101:
+            pass
 
 
 async def test_what_is_revoked_is_shut_out_of_open_sockets(live, owner, chat, open_socket, settings):
