@@ -376,7 +376,8 @@ def test_a_chat_deleted_in_the_drawer_of_a_phone_can_be_brought_back(signed_in: 
     page.get_by_label("Options for Goodbye").click()
     row.get_by_role("button", name="Delete").click()
     page.get_by_role("button", name="Undo").click(timeout=4_000)
-    expect(row).to_have_count(1)
+    expect(row).to_be_visible()
+    assert page.locator("#sidebar").evaluate("element => element.matches(':popover-open')")
     assert Chat.objects.visible_to(owner).filter(pk=chat.pk).exists()
 
 
