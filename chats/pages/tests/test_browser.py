@@ -436,6 +436,19 @@ def test_the_theme_switch_works_at_once_and_stays(signed_in: Page) -> None:
     assert page.evaluate(background) == dark
 
 
+@pytest.mark.parametrize("viewer", ["docs", "redoc"])
+def test_the_viewers_of_the_schema_have_the_colours_of_the_system(page: Page, viewer: str) -> None:
+    backgrounds = []
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)
+        page.goto(f"/api/v1/{viewer}/")
+        words = page.get_by_text("Everything the chat pages do")
+        expect(words).to_be_visible()
+        backgrounds.append(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+        assert words.evaluate("element => getComputedStyle(element).color") != backgrounds[-1]
+    assert backgrounds[0] != backgrounds[1]
+
+
 def test_without_javascript_everything_still_works(signed_in: Page, live: LiveServer) -> None:
     browser, state = signed_in.context.browser, signed_in.context.storage_state()
     context = browser.new_context(base_url=live.base_url, storage_state=state, java_script_enabled=False)
