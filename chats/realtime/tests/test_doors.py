@@ -7,6 +7,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from accounts.services import create_api_key, revoke_api_key
+from chats.llm.tests.fake_provider import Script
 from chats.replies.services import start_reply
 from chats.services import create_chat, delete_chat
 from config.tests.sockets import open_socket as open_socket_at
@@ -24,6 +25,11 @@ HANDSHAKE = [
 @pytest.fixture
 def chat(live, owner):
     return create_chat(owner)
+
+
+@pytest.fixture
+def quick_recheck(settings):
+    settings.SOCKET_RECHECK_SECONDS = 0.1
 
 
 async def _refused_with(socket) -> int:
@@ -72,6 +78,14 @@ async def test_a_page_of_another_site_gets_no_socket(owner, chat, open_socket, o
     assert await _refused_with(await open_socket(owner, chat, origin=origin)) == 403
 
 
+async def test_a_page_of_this_host_needs_a_scheme_of_ours(live, owner, chat, open_socket, settings):
+    host = urlsplit(live.base_url).netloc
+    assert await _status_of(await open_socket(owner, chat, origin=f"https://{host}")) == 101
+    assert await _refused_with(await open_socket(owner, chat, origin=f"chrome-extension://{host}")) == 403
+    settings.SESSION_COOKIE_SECURE = True
+    assert await _refused_with(await open_socket(owner, chat, origin=f"http://{host}")) == 403
+
+
 async def test_a_configured_frontend_may_open_sockets(owner, chat, open_socket, settings):
     settings.CSRF_TRUSTED_ORIGINS = ["https://chat.example.org"]
     async with await open_socket(owner, chat, origin="https://chat.example.org") as socket:
@@ -115,8 +129,8 @@ async def test_clients_that_go_before_they_are_let_in_take_up_no_place(live, own
             pass
 
 
-async def test_what_is_revoked_is_shut_out_of_open_sockets(live, owner, chat, open_socket, settings):
-    settings.SOCKET_RECHECK_SECONDS = 0.1
+@pytest.mark.usefixtures("quick_recheck")
+async def test_what_is_revoked_is_shut_out_of_open_sockets(live, owner, chat, open_socket):
     key, secret = await in_thread(create_api_key, owner, name="t")
     with_key = open_socket_at(live.ws_url, chat.pk, api_key=secret)
     async with with_key as by_key, await open_socket(owner, chat) as by_session:
@@ -125,6 +139,18 @@ async def test_what_is_revoked_is_shut_out_of_open_sockets(live, owner, chat, op
         owner.is_active = False
         await in_thread(owner.save)
         assert await by_session.close_code() == 4401
+
+
+@pytest.mark.usefixtures("openai_model", "quick_recheck")
+async def test_deleting_a_person_ends_the_reply_and_closes_the_sockets(owner, chat, fake_provider, open_socket):
+    fake_provider.script("fake-1", Script(text="word " * 500, tokens_per_second=20))
+    started = await in_thread(start_reply, owner, chat_id=chat.pk, content="Count", model="fake-1")
+    async with await open_socket(owner, chat) as socket:
+        await socket.send("reply.follow", reply=str(started.reply.pk), after=0)
+        await socket.receive_until("text.delta")
+        await in_thread(owner.delete)
+        assert await socket.close_code() == 4401
+    assert await asyncio.to_thread(fake_provider.wait_closed, timeout=2)
 
 
 async def test_a_deleted_chat_tells_nothing_more(owner, chat, demo_model, open_socket):
