@@ -5,8 +5,10 @@ OIDC_KEYS_REFRESH_SECONDS, and so does an issuer that is down. Known keys outliv
 """
 
 import json
+import threading
 import time
 from functools import lru_cache
+from http.client import HTTPException
 from typing import Any, Final
 from urllib.error import URLError
 from urllib.parse import urlsplit
@@ -20,17 +22,20 @@ from accounts.outbound import STAFF_POLICY
 
 LOCAL_HOSTS: Final = ("localhost", "127.0.0.1", "::1")
 COGNITO_HOST_PREFIX: Final = "cognito-idp."
+_lock: Final = threading.Lock()
 
 
 def key_for(key_id: str) -> jwt.PyJWK:
     """The issuer's key of this id. Raises Unauthenticated when there is none, IssuerUnavailable when nobody knows."""
     try:
-        client = _client(
-            settings.OIDC_ISSUER,
-            settings.OIDC_JWKS_URL,
-            settings.OIDC_KEYS_CACHE_SECONDS,
-            settings.OIDC_KEYS_REFRESH_SECONDS,
-        )
+        # Alone: of requests that come at once each would make a client of its own, and that one its own fetch.
+        with _lock:
+            client = _client(
+                settings.OIDC_ISSUER,
+                settings.OIDC_JWKS_URL,
+                settings.OIDC_KEYS_CACHE_SECONDS,
+                settings.OIDC_KEYS_REFRESH_SECONDS,
+            )
         return client.get_signing_key(key_id)
     except jwt.PyJWKClientConnectionError as error:
         raise IssuerUnavailable from error
@@ -64,7 +69,7 @@ class IssuerKeys(jwt.PyJWKClient):
         try:
             document = _fetch_json(self._jwks_url or _discover_jwks_url(self._issuer))
             jwt.PyJWKSet.from_dict(document)
-        except (OSError, ValueError, RecursionError, jwt.PyJWTError):
+        except (OSError, HTTPException, ValueError, RecursionError, jwt.PyJWTError):
             self._failed_at = time.monotonic()
             return self._last_good
         self._failed_at = None
@@ -89,7 +94,7 @@ def _discover_jwks_url(issuer: str) -> str:
 
 
 def _fetch_json(url: str) -> dict[str, Any]:
-    """A JSON object from `url`. Raises OSError or ValueError for whatever else comes."""
+    """A JSON object from `url`. Raises OSError, HTTPException or ValueError for whatever else comes."""
     _check_address(url)
     # Only these handlers: no redirects, no proxy from the environment, no file:// or ftp://.
     opener = OpenerDirector()

@@ -98,10 +98,8 @@ def test_a_token_that_ran_out_or_lost_its_identity_is_no_longer_valid(issuer, ti
     assert not is_still_valid(principal)
 
 
-def test_of_many_first_requests_at_once_one_makes_the_person(transactional_db, issuer_server, settings):
-    issuer_server.reset()
-    settings.OIDC_ISSUER, settings.OIDC_CLIENT_IDS = issuer_server.url, [CLIENT]
-    token = issuer_server.token()
+def test_of_many_first_requests_at_once_one_makes_the_person(transactional_db, issuer):
+    token = issuer.token()
     start = threading.Barrier(8)
     people = []
 
@@ -120,6 +118,7 @@ def test_of_many_first_requests_at_once_one_makes_the_person(transactional_db, i
     assert len(people) == 8
     assert len(set(people)) == 1
     assert User.objects.count() == 1
+    assert issuer.requests == ["/pool/.well-known/openid-configuration", "/pool/keys"]
 
 
 def test_who_comes_second_with_a_subject_meets_the_first(db):
@@ -273,6 +272,8 @@ def test_a_new_key_of_the_issuer_is_found_after_the_pause(issuer, settings):
 
 
 BAD_ANSWERS = {
+    "no HTTP": (99_999, {}, b""),
+    "headers without end": (200, {f"X-{number}": "1" for number in range(200)}, b"{}"),
     "an error": (500, {}, b"oops"),
     "a redirect": (302, {"Location": "/pool/keys"}, b""),
     "a page": (200, {}, b"<html>"),
