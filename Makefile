@@ -16,7 +16,7 @@ APT := $(shell test "$$(id -u)" = 0 && echo apt-get || echo sudo -n apt-get)
 
 .DEFAULT_GOAL := help
 .PHONY: help install run install-dev dev cluster test test-cov check format lint types contracts migrations deploy-check chromium \
-	migrate-create migrate-upgrade migrate-downgrade migrate-current migrate-history migrate-reset openapi bench clean
+	migrate-create migrate-upgrade migrate-downgrade migrate-current migrate-history migrate-reset openapi bench chaos clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -103,6 +103,10 @@ deploy-check: install-dev
 openapi: install-dev ## Write the API's schema to build/openapi.json, and fail if it is not valid
 	@mkdir -p build
 	@$(CHECK) $(MANAGE) spectacular --format openapi-json --file build/openapi.json --validate --fail-on-warn
+
+chaos: install-dev ## Kill servers at random under people who talk, for some minutes: SEED=1 STREAMS=1000 KILLS=200
+	@DJANGO_SETTINGS_MODULE=config.settings DATA_DIR=$(CURDIR)/build/chaos $(BIN)/python -m chats.replies.tests.chaos \
+		$(if $(SEED),--seed $(SEED)) $(if $(STREAMS),--streams $(STREAMS)) $(if $(KILLS),--kills $(KILLS))
 
 bench: install-dev chromium ## Measure streams, sends, start and page load; see benchmarks/README.md
 	@$(BIN)/python -m benchmarks

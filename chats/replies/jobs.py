@@ -4,14 +4,19 @@ A job only brings a waiting reply to a worker. What becomes of the reply is in i
 is lost or comes twice changes nothing.
 """
 
+import asyncio
+from contextlib import suppress
 from uuid import UUID
 
+from django.conf import settings
 from django.db import connection
 from procrastinate import App, PsycopgConnector
 from procrastinate.contrib.django import app
 from procrastinate.exceptions import ConnectorException
+from procrastinate.jobs import Status
 from psycopg.conninfo import make_conninfo
 
+from chats.replies.background import background
 from chats.replies.worker import Worker
 
 QUEUE = "replies"
@@ -37,7 +42,7 @@ async def work(worker: Worker) -> None:
     _Present.worker = worker
     connector = PsycopgConnector(conninfo=_conninfo(), min_size=1, max_size=2)
     jobs: App = app.with_connector(connector)
-    async with jobs.open_async():
+    async with jobs.open_async(), background(_forget_jobs_of_the_dead(jobs)):
         await jobs.run_worker_async(
             name=worker.name,
             queues=[QUEUE],
@@ -46,7 +51,18 @@ async def work(worker: Worker) -> None:
             delete_jobs="always",
             install_signal_handlers=False,
             shutdown_graceful_timeout=1,
+            update_heartbeat_interval=settings.REPLY_HEARTBEAT_SECONDS,
+            stalled_worker_timeout=settings.REPLY_STALE_SECONDS,
         )
+
+
+async def _forget_jobs_of_the_dead(jobs: App) -> None:
+    """Whoever died with a job in hand left it behind for ever. Its reply waits in its row, where workers look too."""
+    while True:
+        await asyncio.sleep(settings.REPLY_STALE_SECONDS)
+        with suppress(ConnectorException):
+            for job in await jobs.job_manager.get_stalled_jobs(seconds_since_heartbeat=settings.REPLY_STALE_SECONDS):
+                await jobs.job_manager.finish_job(job, status=Status.FAILED, delete_job=True)
 
 
 def _conninfo() -> str:

@@ -1,7 +1,7 @@
 """One process of a deployment: what runs in it beside pages and API, from its start to its end."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -10,6 +10,7 @@ from django.conf import settings
 
 from chats import doorbell
 from chats.llm.registry import close_sessions
+from chats.replies.background import background
 from chats.replies.bus import RETRY_SECONDS, Rings
 from chats.replies.streams import TAILS, Reader, Writer
 from chats.replies.worker import Worker
@@ -30,7 +31,7 @@ async def node(*, runs_replies: bool) -> Any:
                 stack.push_async_callback(writer.flush)
             stack.push_async_callback(worker.leave, grace_seconds=settings.SHUTDOWN_GRACE_SECONDS)
             if settings.IS_CLUSTER:
-                await stack.enter_async_context(_running(_fetch_jobs(worker)))
+                await stack.enter_async_context(background(_fetch_jobs(worker)))
         yield
 
 
@@ -41,7 +42,7 @@ async def _connect(stack: AsyncExitStack) -> Writer:
     writer = Writer(url, replay_seconds=settings.REPLY_REPLAY_SECONDS)
     for client in (rings, reader, writer):
         stack.push_async_callback(client.close)
-    await stack.enter_async_context(_running(rings.send(), rings.receive(), reader.read(), writer.write()))
+    await stack.enter_async_context(background(rings.send(), rings.receive(), reader.read(), writer.write()))
     doorbell.carry_by(rings.carry)
     stack.callback(doorbell.carry_by, None)
     TAILS.read_from(reader)
@@ -59,25 +60,6 @@ async def _fetch_jobs(worker: Worker) -> None:
             # Until the database is back, the worker's own sweep finds nothing either.
             logger.warning("jobs_unreachable", error=str(error))
         await asyncio.sleep(RETRY_SECONDS)
-
-
-@asynccontextmanager
-async def _running(*work: Coroutine[Any, Any, None]) -> Any:
-    """Background work for as long as the block lasts. It never ends by itself; if it does, that is a bug to be seen."""
-    tasks = [asyncio.create_task(one) for one in work]
-    for task in tasks:
-        task.add_done_callback(_report)
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _report(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (failure := task.exception()):
-        logger.error("background_task_failed", exc_info=failure)
 
 
 def lifespan(*, runs_replies: bool) -> Callable[[Any, Any, Any], Awaitable[None]]:

@@ -163,10 +163,18 @@ def _book_lost_attempt(reply: Reply, request: ChatRequest) -> None:
     _book(reply, message, usage, is_estimated=True)
 
 
-def _book(reply: Reply, message: Message | None, usage: Usage, *, is_estimated: bool) -> UsageRecord:
+def _book(
+    reply: Reply, message: Message | None, usage: Usage, *, is_estimated: bool, is_deleted: bool = False
+) -> UsageRecord:
     """At the price in force when the reply was started."""
     return record_usage(
-        reply, model=reply.model, price=reply.price, message=message, usage=usage, is_estimated=is_estimated
+        reply,
+        model=reply.model,
+        price=reply.price,
+        message=message,
+        usage=usage,
+        is_estimated=is_estimated,
+        is_deleted=is_deleted,
     )
 
 
@@ -242,7 +250,11 @@ def finish(job: Job, ending: Ending) -> dict[str, Any] | None:
         # The chat first, as every verb does: two transactions that lock in another order wait for each other for ever.
         Chat.objects.filter(pk=reply.chat_id).update(updated_at=now)
         if not job.held.update(**changes):
-            transaction.set_rollback(True)
+            # Taken over, or deleted with its chat or its person: what was spent is to be booked all the same.
+            if ending.usage is not None and not Reply.objects.filter(pk=reply.pk).exists():
+                _book(reply, None, ending.usage, is_estimated=ending.is_estimated, is_deleted=True)
+            else:
+                transaction.set_rollback(True)
             return None
         written = message if Message.objects.filter(pk=message.pk).update(**answer) else None
         records = list(reply.usage_records.all()) if reply.attempt > 1 else []

@@ -10,6 +10,8 @@ from accounts.services import create_api_key, revoke_api_key
 from chats.llm.tests.fake_provider import Script
 from chats.replies.services import start_reply
 from chats.services import create_chat, delete_chat
+from chats.usage.models import UsageRecord
+from config.tests.live import wait_until
 from config.tests.sockets import open_socket as open_socket_at
 from config.tests.threads import in_thread
 
@@ -151,6 +153,9 @@ async def test_deleting_a_person_ends_the_reply_and_closes_the_sockets(owner, ch
         await in_thread(owner.delete)
         assert await socket.close_code() == 4401
     assert await asyncio.to_thread(fake_provider.wait_closed, timeout=2)
+    booked = UsageRecord.objects.filter(user_email=owner.email, user=None, reply=None, output_tokens__gt=0)
+    is_booked = booked.exists
+    await in_thread(wait_until, is_booked, seconds=5, what="what was spent is in the ledger")
 
 
 async def test_a_deleted_chat_tells_nothing_more(owner, chat, demo_model, open_socket):

@@ -125,7 +125,7 @@ class Chaos:
             "SELECT count(*) FROM chats_message WHERE role = 'assistant'": self.plan.streams,
             # Booked once each as the provider told; what was lost with a server is an estimate of its own.
             "SELECT count(*) FROM usage_usagerecord WHERE NOT is_estimated": self.plan.streams,
-            "SELECT count(*) FROM procrastinate_jobs": 0,
+            "SELECT count(*) FROM procrastinate_jobs WHERE status = 'todo'": 0,
         }
         with psycopg.connect(self.cluster.environment["DATABASE_URL"]) as connection:
             for query, count in wanted.items():
