@@ -123,9 +123,8 @@ def test_an_answer_is_not_given_again_while_it_is_written(owner, demo_model):
 HANDS = 8
 
 
-@pytest.mark.django_db(transaction=True)
-def test_edits_with_one_client_id_at_the_same_instant_make_one_branch(owner, demo_model):
-    first = start_reply(owner, content="One")
+def test_edits_with_one_client_id_at_the_same_instant_make_one_branch(say, ended, owner):
+    first = say("One")
 
     def edit(_):
         try:
@@ -136,4 +135,5 @@ def test_edits_with_one_client_id_at_the_same_instant_make_one_branch(owner, dem
     with ThreadPoolExecutor(HANDS) as threads:
         made = list(threads.map(edit, range(HANDS)))
     assert len({started.reply.pk for started in made}) == 1
+    ended(made[0])
     assert Message.objects.filter(content="Two").count() == 1

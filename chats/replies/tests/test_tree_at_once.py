@@ -11,10 +11,11 @@ from chats import branches, services
 from chats.errors import DomainError, NotFound
 from chats.models import Chat, Message, Reply
 from chats.replies.services import continue_reply, edit_message, regenerate_message, start_reply
+from config.tests.live import wait_until
 
-pytestmark = pytest.mark.django_db(transaction=True)
 HANDS = 4
 STEPS_OF_A_HAND = 15
+END_SECONDS = 30
 
 
 class Hand:
@@ -79,6 +80,10 @@ class Hand:
         self.deleted += branches.delete_branch(self.any_message())
 
 
+def nothing_runs():
+    return not Reply.objects.unfinished().exists()
+
+
 def check_tree(chat):
     """Every parent and every remembered child is in the same chat, every message hangs below a first one."""
     rows = list(chat.messages.values_list("pk", "parent", "chosen_child"))
@@ -94,11 +99,13 @@ def check_tree(chat):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_hands_that_do_different_things_at_once_leave_one_tree_and_lose_nothing(owner, demo_model, settings, seed):
+def test_hands_that_do_different_things_at_once_leave_one_tree_and_lose_nothing(
+    live, owner, openai_model, settings, seed
+):
     settings.SENDS_PER_MINUTE_PER_USER = settings.RUNNING_REPLIES_PER_USER = 100_000
     chat = services.create_chat(owner)
-    first = start_reply(owner, chat_id=chat.pk, content="first")
-    Message.objects.filter(pk=first.answer.pk).update(content="beg")
+    first = start_reply(owner, chat_id=chat.pk, content="first", model="fake-1")
+    wait_until(nothing_runs, seconds=END_SECONDS, what="the first answer is there")
     Reply.objects.filter(pk=first.reply.pk).update(status=Reply.Status.STOPPED)
     unfinished = Reply.objects.select_related("user", "chat").get(pk=first.reply.pk)
     for _ in range(5):
@@ -109,6 +116,7 @@ def test_hands_that_do_different_things_at_once_leave_one_tree_and_lose_nothing(
     hands = [Hand(chat, owner, unfinished, seed * HANDS + number) for number in range(HANDS)]
     with ThreadPoolExecutor(HANDS) as pool:
         done = list(pool.map(Hand.work, hands))
+    wait_until(nothing_runs, seconds=END_SECONDS, what="every reply has ended")
 
     chat.refresh_from_db()
     assert chat.messages.count() == at_first + sum(hand.made - hand.deleted for hand in done)
