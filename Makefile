@@ -15,8 +15,8 @@ TEMPLATES = git ls-files --cached --others --exclude-standard -z '*.html'
 APT := $(shell test "$$(id -u)" = 0 && echo apt-get || echo sudo -n apt-get)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run install-dev dev test test-cov check format lint types contracts migrations deploy-check chromium \
-	migrate-create migrate-upgrade migrate-downgrade migrate-current migrate-history migrate-reset openapi bench clean
+.PHONY: help install run install-dev dev cluster test test-cov check format lint types contracts migrations deploy-check chromium \
+	migrate-create migrate-upgrade migrate-downgrade migrate-current migrate-history migrate-reset openapi bench chaos clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ $(BIN)/.installed-dev: requirements-dev.txt $(BIN)/.installed
 	@# The command `pytest` looks for the plugin of pytest.ini before it puts this directory on its path.
 	@pwd > $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/parley.pth
 	@touch $@
+
+cluster: install-dev ## Two nodes and a worker over a PostgreSQL and a Redis of their own, to try: PORT=8000
+	@exec $(BIN)/python -m config.tests.cluster --port $(PORT)
 
 dev: install-dev ## Serve with debug pages, and again after each change of a file
 	@DEBUG=true exec $(BIN)/watchfiles "$(MANAGE) serve --host $(HOST) --port $(PORT)" accounts chats config templates
@@ -100,6 +103,10 @@ deploy-check: install-dev
 openapi: install-dev ## Write the API's schema to build/openapi.json, and fail if it is not valid
 	@mkdir -p build
 	@$(CHECK) $(MANAGE) spectacular --format openapi-json --file build/openapi.json --validate --fail-on-warn
+
+chaos: install-dev ## Kill servers at random under people who talk, for some minutes: SEED=1 STREAMS=1000 KILLS=200
+	@DJANGO_SETTINGS_MODULE=config.settings DATA_DIR=$(CURDIR)/build/chaos $(BIN)/python -m chats.replies.tests.chaos \
+		$(if $(SEED),--seed $(SEED)) $(if $(STREAMS),--streams $(STREAMS)) $(if $(KILLS),--kills $(KILLS))
 
 bench: install-dev chromium ## Measure streams, sends, start and page load; see benchmarks/README.md
 	@$(BIN)/python -m benchmarks

@@ -16,6 +16,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from accounts import services
+from accounts.columns import moment
 from accounts.lookups import CarefulLookups
 from accounts.models import ApiKey, Identity, User
 
@@ -78,7 +79,7 @@ class UserAdmin(CarefulLookups, auth_admin.UserAdmin):
     form = UserChangeForm
     add_form = UserAddForm
     ordering = ("-created_at",)
-    list_display = ("email", "name", "is_staff", "is_superuser", "is_active", "created_at", "last_login")
+    list_display = ("email", "name", "is_staff", "is_active", moment("created_at"), moment("last_login"))
     list_filter = ("is_active", "is_staff", "is_superuser", "groups", "created_at")
     search_fields = ("email", "name", "identities__subject")
     readonly_fields = ("created_at", "last_login")
@@ -125,11 +126,11 @@ class GroupAdmin(CarefulLookups, auth_admin.GroupAdmin):
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(CarefulLookups):
-    list_display = ("name", "hint", "user", "created_at", "last_used_at", "expires_at", "revoked_at")
+    list_display = ("name", "hint", "user", moment("last_used_at"), moment("expires_at"), moment("revoked_at"))
     list_filter = ("revoked_at", "expires_at", "last_used_at")
     list_select_related = ("user",)
     search_fields = ("name", "hint", "user__email")
-    fields = readonly_fields = list_display
+    fields = readonly_fields = ("name", "hint", "user", "created_at", "last_used_at", "expires_at", "revoked_at")
     actions = ("revoke",)
 
     def has_add_permission(self, request: HttpRequest) -> bool:

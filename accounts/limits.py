@@ -47,9 +47,12 @@ def count(scope: str, key: str, *, seconds: int) -> int:
 def hold(scope: str, key: str, *, seconds: float) -> None:
     """Let one through and nobody else for `seconds`. Raises TooMany while someone else's hold lasts."""
     name = _name(scope, key)
-    until = time.time() + seconds
-    if not cache.add(name, until, timeout=math.ceil(seconds)):
-        left = cache.get(name, until) - time.time()
+    now = time.time()
+    if cache.get(name, now + seconds) <= now:
+        # It is over by our clock; the cache's own may run behind.
+        cache.delete(name)
+    if not cache.add(name, now + seconds, timeout=math.ceil(seconds)):
+        left = cache.get(name, now + seconds) - now
         raise TooMany(retry_after_seconds=max(1, math.ceil(left)))
 
 

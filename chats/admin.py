@@ -2,11 +2,15 @@
 
 from uuid import UUID
 
+from django.apps import apps
 from django.contrib import admin
 from django.db.models import Model, Q, QuerySet
 from django.db.models.functions import Length
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
 
+from accounts.columns import moment
 from chats.catalog.desk import ReadOnlyAdmin
 from chats.models import Chat, Message, Reply
 
@@ -30,6 +34,12 @@ class ConversationAdmin(ReadOnlyAdmin):
             wanted = Q((f"{self.owner_field}__icontains", search_term))
         return queryset.filter(wanted), False
 
+    @admin.display(description="chat", ordering="chat_id")
+    def chat_link(self, row: Message | Reply) -> str:
+        # The last digits are the ones that differ between chats of the same moment.
+        url = reverse("admin:chats_chat_change", args=[row.chat_id])
+        return format_html('<a href="{}" title="{}">…{}</a>', url, row.chat_id, str(row.chat_id)[-12:])
+
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         # Not from here. But who may delete a person deletes with them what is theirs.
         page = request.resolver_match
@@ -38,7 +48,15 @@ class ConversationAdmin(ReadOnlyAdmin):
 
 @admin.register(Chat)
 class ChatAdmin(ConversationAdmin):
-    list_display = ["id", "user", "space", "model", "pinned", "archived", "created_at", "updated_at", "deleted_at"]
+    list_display = [
+        moment("created_at"),
+        "user",
+        "space",
+        "model",
+        "archived",
+        moment("updated_at"),
+        moment("deleted_at"),
+    ]
     list_filter = ["archived", ("deleted_at", admin.EmptyFieldListFilter), "created_at", "model"]
     list_select_related = ["user", "model"]
     id_fields = ("id",)
@@ -47,7 +65,7 @@ class ChatAdmin(ConversationAdmin):
 
 @admin.register(Message)
 class MessageAdmin(ConversationAdmin):
-    list_display = ["id", "role", "owner", "chat_id", "characters", "model", "is_imported", "created_at"]
+    list_display = [moment("created_at"), "role", "owner", "chat_link", "characters", "model"]
     list_filter = ["role", "is_imported", "created_at", "model"]
     list_select_related = ["chat__user", "model"]
 
@@ -55,7 +73,7 @@ class MessageAdmin(ConversationAdmin):
         texts = ("content", "reasoning", "tool_calls", "tool_results", "sources", "attachments", "extra_data")
         return super().get_queryset(request).annotate(characters=Length("content")).defer(*texts)
 
-    @admin.display(ordering="characters")
+    @admin.display(description="length", ordering="characters")
     def characters(self, message: Message) -> int:
         return message.characters  # type: ignore[attr-defined]  # annotated above
 
@@ -66,7 +84,12 @@ class MessageAdmin(ConversationAdmin):
 
 @admin.register(Reply)
 class ReplyAdmin(ConversationAdmin):
-    list_display = ["id", "status", "user", "chat_id", "model", "attempt", "error_code", "created_at", "finished_at"]
+    list_display = [moment("created_at"), "status", "user", "chat_link", "model", "error_code", moment("finished_at")]
     list_filter = ["status", "error_code", "created_at", "model"]
     list_select_related = ["user", "model"]
     owner_field = "user__email"
+
+
+# A job only brings a reply to a worker, and is gone when it has: nothing here for staff to look at, or to change.
+if apps.is_installed("procrastinate.contrib.django"):
+    admin.site.unregister(apps.get_app_config("procrastinate").get_model("ProcrastinateJob"))

@@ -1,6 +1,7 @@
-"""Wakes whoever waits in this process for news of a row. It says only «look»: a ring may be lost, rows are the truth.
+"""Wakes whoever waits for news of a row, in this process and, where a carrier is set, in others.
 
-Verbs ring from their thread once their transaction is committed; the engine and the sockets listen on the event loop.
+It says only «look»: a ring may be lost, rows are the truth. Verbs ring from their thread once their transaction is
+committed; the engine and the sockets listen on the event loop.
 """
 
 import asyncio
@@ -8,17 +9,44 @@ import threading
 from collections.abc import Callable
 from typing import Literal
 
-Topic = Literal["reply", "chat"]
+# "reply": something was asked of it, or it ended without being run. "waiting": a reply waits for an engine.
+# "chat": lists and heads show something new of it.
+Topic = Literal["reply", "waiting", "chat"]
 Listener = Callable[[str], None]
+Carrier = Callable[[Topic, str], None]
 
 _lock = threading.Lock()
 # By key; under None, those who want to hear of every row.
-_listeners: dict[Topic, dict[str | None, list[tuple[asyncio.AbstractEventLoop, Listener]]]] = {"reply": {}, "chat": {}}
+_listeners: dict[Topic, dict[str | None, list[tuple[asyncio.AbstractEventLoop, Listener]]]] = {
+    "reply": {},
+    "waiting": {},
+    "chat": {},
+}
+
+
+class _Line:
+    carrier: Carrier | None = None
 
 
 def ring(topic: Topic, key: object) -> None:
     """Tell every listener of `topic` that the row `key` has changed. Any thread may call it; it never waits."""
-    name, of_topic = str(key), _listeners[topic]
+    deliver(topic, str(key))
+    if _Line.carrier is not None:
+        try:
+            _Line.carrier(topic, str(key))
+        except RuntimeError:
+            # The process is ending, and with it what carries rings; rows are looked at anyway.
+            return
+
+
+def carry_by(carrier: Carrier | None) -> None:
+    """Have every ring of this process carried to others as well, or, with None, no longer."""
+    _Line.carrier = carrier
+
+
+def deliver(topic: Topic, name: str) -> None:
+    """As `ring`, in this process only."""
+    of_topic = _listeners[topic]
     with _lock:
         listeners = [*of_topic.get(name, ()), *of_topic.get(None, ())]
     for loop, listener in listeners:

@@ -15,7 +15,7 @@ from django.contrib.staticfiles.storage import ManifestFilesMixin, staticfiles_s
 from servestatic import ServeStaticASGI  # noqa: E402
 
 from chats.realtime.routing import websockets  # noqa: E402
-from chats.replies.worker import lifespan  # noqa: E402
+from chats.replies.node import lifespan  # noqa: E402
 from config.handler import PooledHandler  # noqa: E402
 
 
@@ -33,5 +33,9 @@ def with_static_files(application: Any) -> Any:
 
 
 application = ProtocolTypeRouter(
-    {"http": with_static_files(PooledHandler()), "websocket": websockets, "lifespan": lifespan}
+    {
+        "http": with_static_files(PooledHandler()),
+        "websocket": websockets,
+        "lifespan": lifespan(runs_replies=settings.RUNS_REPLIES),
+    }
 )

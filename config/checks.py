@@ -66,6 +66,22 @@ def check_debug(**_: Any) -> Iterable[CheckMessage]:
 
 
 @register(Tags.security)
+def check_database_and_redis(**_: Any) -> Iterable[CheckMessage]:
+    if settings.IS_SQLITE and settings.REDIS_URL:
+        yield Error(
+            "REDIS_URL is set, but the database is an SQLite file, which one process owns alone.",
+            hint="Set DATABASE_URL to PostgreSQL for several nodes, or remove REDIS_URL.",
+            id="parley.E013",
+        )
+    elif not settings.IS_SQLITE and not settings.REDIS_URL:
+        yield Error(
+            "DATABASE_URL is PostgreSQL without a REDIS_URL: nodes could not follow or stop each other's replies.",
+            hint="Set REDIS_URL, or remove DATABASE_URL to run one process on SQLite.",
+            id="parley.E014",
+        )
+
+
+@register(Tags.security)
 def check_secret_key(**_: Any) -> Iterable[CheckMessage]:
     if settings.IS_PRODUCTION and is_weak(settings.SECRET_KEY, minimum=SECRET_MIN_CHARACTERS):
         yield Error(

@@ -17,7 +17,7 @@ FILE_MAX_BYTES = 10_000_000
 FILE_BACKUPS = 3
 # Libraries that tell at INFO what only their authors want to know. `django.request` repeats at WARNING each 4xx
 # that `request_finished` has already logged; uvicorn logs every socket with its query string.
-QUIET = ("aiohttp", "asyncio", "markdown_it", "urllib3", "uvicorn", "websockets")
+QUIET = ("aiohttp", "asyncio", "markdown_it", "procrastinate", "urllib3", "uvicorn", "websockets")
 QUIETER = ("django.request",)
 
 REDACTED = "[redacted]"

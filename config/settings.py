@@ -131,6 +131,14 @@ else:
     _database["CONN_MAX_AGE"] = 0
     _database["CONN_HEALTH_CHECKS"] = True
 DATABASES = {"default": _database}
+if not IS_SQLITE:
+    # Its migrations speak PostgreSQL only. Before our own apps, which take its tables out of the admin.
+    INSTALLED_APPS.insert(INSTALLED_APPS.index("accounts"), "procrastinate.contrib.django")
+    PROCRASTINATE_IMPORT_PATHS = ["chats.replies.jobs"]
+# Several nodes may share one PostgreSQL and one Redis: they queue, follow and stop each other's replies.
+IS_CLUSTER = bool(REDIS_URL) and not IS_SQLITE
+# Off: this process serves pages and API, and leaves replies to others (`manage.py worker`).
+RUNS_REPLIES = env.bool("RUNS_REPLIES", default=True)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 CACHES = {
     "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}

@@ -20,7 +20,7 @@ from chats.api import errors
 from chats.api.base import person, principal
 from chats.models import Reply
 from chats.replies.database import in_database
-from chats.replies.follow import finished, follow, sse
+from chats.replies.follow import follow, sse
 from chats.replies.present import message_json_of, reply_json
 
 EVENT_STREAM = "text/event-stream"
@@ -37,17 +37,20 @@ def wants_stream(request: Request) -> bool:
 
 def event_stream(request: Request, reply_id: UUID, *, after: int = 0) -> StreamingHttpResponse:
     """The events of a reply as Server-Sent Events, as long as the credential they were asked with holds."""
-    credential = principal(request)
-    events = _while_valid(credential, follow(reply_id, after))
-    is_welcome = partial(in_database, is_still_valid, credential) if credential else None
+    events = _read_while_valid(principal(request), reply_id, after=after)
     headers = STREAM_HEADERS | {"Location": reverse("api:replies-detail", args=[reply_id])}
-    return StreamingHttpResponse(sse(events, is_welcome=is_welcome), content_type=EVENT_STREAM, headers=headers)
+    return StreamingHttpResponse(events, content_type=EVENT_STREAM, headers=headers)
 
 
 def answer_when_finished(request: Request, reply_id: UUID) -> StreamingHttpResponse:
     """One JSON body with the chat, the reply and its message, once the reply is over."""
     body = _body_when_finished(person(request), principal(request), reply_id)
     return StreamingHttpResponse(body, content_type="application/json")
+
+
+def _read_while_valid(credential: Principal | None, reply_id: UUID, *, after: int = 0) -> AsyncIterator[bytes]:
+    is_welcome = partial(in_database, is_still_valid, credential) if credential else None
+    return sse(_while_valid(credential, follow(reply_id, after)), is_welcome=is_welcome)
 
 
 async def _while_valid(credential: Principal | None, events: Events) -> Events:
@@ -62,7 +65,9 @@ async def _while_valid(credential: Principal | None, events: Events) -> Events:
 
 
 async def _body_when_finished(user: User, credential: Principal | None, reply_id: UUID) -> AsyncIterator[bytes]:
-    await finished(reply_id)
+    # Nothing of it is sent, but whoever waits is asked for his credential as a reader of the stream is.
+    async for _ in _read_while_valid(credential, reply_id):
+        pass
     yield orjson.dumps(await in_database(_answered, user, credential, reply_id))
 
 

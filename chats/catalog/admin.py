@@ -11,6 +11,7 @@ from django.db import models
 from django.forms import ModelForm
 from django.forms.models import BaseInlineFormSet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.loader import render_to_string
 from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.html import format_html
@@ -35,9 +36,6 @@ class ProviderAdmin(PoliteAdmin):
     list_filter = ["kind", "enabled"]
     search_fields = ["name", "base_url"]
     actions = ["test_connections", "import_from"]
-
-    class Media:
-        css = {"all": ["catalog/desk.css"]}
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Provider]:
         providers = cast(ProviderQuerySet, super().get_queryset(request))
@@ -118,11 +116,11 @@ class ProviderAdmin(PoliteAdmin):
 
 
 class PriceInline(admin.TabularInline):
-    """Prices as they followed each other. A change is a new row."""
+    """The row for a new price. Those before it are shown, not edited."""
 
     model = Price
     extra = 1
-    verbose_name_plural = "prices, newest first (a change is a new row; what was billed stays)"
+    verbose_name_plural = "new price (what was billed stays)"
     fields = [
         "valid_from",
         "input_per_million",
@@ -131,12 +129,10 @@ class PriceInline(admin.TabularInline):
         "cache_write_per_million",
         "per_request",
         "reason",
-        "author",
     ]
-    readonly_fields = ["author"]
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Price]:
-        return super().get_queryset(request).select_related("author")
+        return super().get_queryset(request).none()
 
     def has_change_permission(self, request: HttpRequest, obj: Price | None = None) -> bool:
         return False
@@ -160,10 +156,9 @@ class AIModelAdmin(PoliteAdmin):
         ("What it can do", {"fields": [*("supports_vision", "supports_tools", "supports_reasoning")]}),
         ("Limits and settings", {"fields": ["context_window", "max_output_tokens", "default_settings"]}),
         ("Titles", {"fields": ["writes_titles"]}),
+        ("Prices, USD per million tokens", {"fields": ["price_history"]}),
     ]
-
-    class Media:
-        css = {"all": ["catalog/desk.css"]}
+    readonly_fields = ["price_history"]
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[AIModel]:
         return cast(AIModelQuerySet, super().get_queryset(request)).with_current_price(timezone.now())
@@ -174,6 +169,12 @@ class AIModelAdmin(PoliteAdmin):
             return format_html('<strong class="unknown-price">{}</strong>', "unknown")
         price = model.current_prices[0]
         return f"{plain_usd(price.input_per_million)} / {plain_usd(price.output_per_million)}"
+
+    @admin.display(description="prices so far")
+    def price_history(self, model: AIModel) -> str:
+        prices = list(model.prices.select_related("author")) if model.pk else []
+        current = model.price_at(timezone.now()) if prices else None
+        return render_to_string("admin/catalog/aimodel/price_history.html", {"prices": prices, "current": current})
 
     def check_deletable(self, obj: AIModel) -> None:
         services.check_unused(obj)

@@ -10,4 +10,7 @@ IMPORT = r"""(?P<matched>(?P<head>\b(?:from|import)\s*\(?\s*)["'](?P<url>\.[^"']
 class StaticFiles(CompressedManifestStaticFilesStorage):
     # Our modules import each other: a new version of one must not meet an old version of another. Only ours: what looks
     # like an import in the files of others may not be one.
-    patterns = (*HashedFilesMixin.patterns, ("chats/js/*.js", ((IMPORT, '%(head)s"%(url)s"'),)))
+    patterns = (
+        *HashedFilesMixin.patterns,
+        *((ours, ((IMPORT, '%(head)s"%(url)s"'),)) for ours in ("chats/js/*.js", "chats/api/*.js")),
+    )

@@ -8,6 +8,8 @@ from django.templatetags.static import static
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from chats.money import plain_usd
+
 register = template.Library()
 
 
@@ -28,6 +30,12 @@ def new_id() -> str:
 @register.filter
 def count(number: int) -> str:
     return f"{number:,}"
+
+
+@register.filter
+def exact_usd(amount: Decimal | None) -> str:
+    """Dollars for those who set prices: every digit, and no more."""
+    return "-" if amount is None else plain_usd(amount)
 
 
 @register.filter

@@ -42,6 +42,13 @@ class ChatConsumer(AsyncConsumer):
     end_listening: Callable[[], None] | None = None
 
     # ------------------------------------------------------------ the connection
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            # A client that goes before it is let in is never told to disconnect, nor is one whose handler failed.
+            self._release()
+
     async def websocket_connect(self, _: dict[str, Any]) -> None:
         self.chat_id: UUID = self.scope["url_route"]["kwargs"]["chat_id"]
         self.followed: dict[UUID, asyncio.Task[None]] = {}

@@ -29,7 +29,10 @@ def check_origin(headers: Mapping[str, str]) -> None:
     origin = headers.get("origin")
     if origin is None:
         return
-    is_same_site = origin.lower().partition("://")[2] == headers.get("host", "").lower() != ""
+    scheme, _, place = origin.lower().partition("://")
+    # Where pages are encrypted, one of this host that is not can be anyone's who sits in between.
+    is_ours = scheme == "https" or (scheme == "http" and not settings.SESSION_COOKIE_SECURE)
+    is_same_site = is_ours and place == headers.get("host", "").lower() != ""
     if not is_same_site and origin.rstrip("/") not in settings.CSRF_TRUSTED_ORIGINS:
         raise Forbidden("This page may not open sockets here.")
 

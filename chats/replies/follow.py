@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from uuid import UUID
 
 import orjson
@@ -10,37 +10,66 @@ import orjson
 from chats.replies import rows
 from chats.replies.database import in_database
 from chats.replies.log import LOGS
+from chats.replies.streams import TAILS, Tail
 
 PING_SECONDS = 4.0
 # While a reply has no log here, its row is looked at this often: it may end without ever being run.
 LOOK_SECONDS = 0.5
+# The same while the events of other nodes arrive: then only a node that died says nothing.
+LOOK_SECONDS_LIVE = 3.0
+GAP_SECONDS = 0.3
+# How long a new viewer waits for the events that are in the stream already; without them he starts with the row.
+PRIME_SECONDS = 0.25
 
 
 async def follow(reply_id: UUID, after: int = 0) -> AsyncGenerator[tuple[int, bytes], None]:
-    """Numbered JSON events of a reply beyond `after`, live, up to and with `reply.finished`.
+    """Numbered JSON events of a reply beyond `after`, live, up to and with `reply.finished`, whichever node runs it.
 
     The text of the reply is the last snapshot or restart plus the deltas after it. Ends at once if the reply is gone.
     """
     seen, is_finished = after, False
-    while not is_finished:
-        log = LOGS.find(reply_id)
-        if log is not None:
-            async with aclosing(log.read(seen)) as events:
-                async for seq, event in events:
-                    seen = seq
+    async with TAILS.watch(reply_id) as tail:
+        while not is_finished:
+            before = seen
+            async with aclosing(_live(reply_id, tail, seen)) as events:
+                async for seq, event, is_last in events:
+                    seen, is_finished = seq, is_last
                     yield seq, event
-            is_finished = log.is_finished
-            if is_finished or LOGS.find(reply_id) is not log:
+            if seen != before:
                 continue
-        stored = await in_database(rows.stored_state, reply_id, seen)
-        if stored is None:
-            return
-        for seq, event in _stored_events(reply_id, stored, seen):
-            seen = seq
-            yield seq, event
-        is_finished = stored.finished is not None
-        if not is_finished:
-            await LOGS.wait_open(reply_id, seconds=LOOK_SECONDS)
+            stored = await in_database(rows.stored_state, reply_id, seen)
+            if stored is None:
+                return
+            for seq, event in _stored_events(reply_id, stored, seen):
+                seen = seq
+                yield seq, event
+            is_finished = stored.finished is not None
+            if not is_finished and LOGS.find(reply_id) is None and not tail.beyond(seen):
+                await _wait(tail, seen)
+
+
+async def _live(reply_id: UUID, tail: Tail, seen: int) -> AsyncGenerator[tuple[int, bytes, bool], None]:
+    """Events from this process's log, or else from the stream of the node that runs the reply."""
+    log = LOGS.find(reply_id)
+    if log is not None:
+        async with aclosing(log.read(seen)) as events:
+            async for seq, event in events:
+                yield seq, event, log.is_finished and seq == log.seq
+        return
+    if TAILS.is_live and not tail.is_primed.is_set():
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PRIME_SECONDS):
+                await tail.is_primed.wait()
+    for entry in tail.beyond(seen):
+        yield entry.seq, entry.event, entry.is_last
+
+
+async def _wait(tail: Tail, seen: int) -> None:
+    """Return when there may be more than `seen`: an event that follows on it, or a reason to look at the row."""
+    has_events = await tail.change(seconds=LOOK_SECONDS_LIVE if TAILS.is_live else LOOK_SECONDS)
+    if has_events and not tail.beyond(seen):
+        # Events came, but those between were lost: they will be in the row with its next snapshot.
+        await asyncio.sleep(GAP_SECONDS)
 
 
 def _stored_events(reply_id: UUID, stored: rows.Stored, seen: int) -> list[tuple[int, bytes]]:

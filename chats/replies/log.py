@@ -5,7 +5,7 @@ Every event has a number in its reply, one more than the last. An event is encod
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 from uuid import UUID
 
@@ -18,8 +18,11 @@ REPLAY_MAX_EVENTS = 200
 class ReplyLog:
     """Events of one attempt at one reply. Only the event loop touches it."""
 
-    def __init__(self, reply_id: UUID, *, last_seq: int) -> None:
+    def __init__(
+        self, reply_id: UUID, *, last_seq: int, tell: Callable[[int, bytes, bool], None] | None = None
+    ) -> None:
         self.reply_id = reply_id
+        self._tell = tell  # who else gets every event: its number, the event, whether it is the last
         self._shown_id = str(reply_id)
         self.seq = self._base = last_seq
         self.is_closed = False
@@ -39,7 +42,10 @@ class ReplyLog:
 
     def append(self, kind: str, **fields: Any) -> None:
         self.seq += 1
-        self._events.append(self._encoded(self.seq, kind, fields))
+        event = self._encoded(self.seq, kind, fields)
+        self._events.append(event)
+        if self._tell is not None:
+            self._tell(self.seq, event, self.is_finished)
         self._wake()
 
     def append_text(self, text: str) -> None:
@@ -111,23 +117,12 @@ class Logs:
 
     def __init__(self) -> None:
         self._logs: dict[UUID, ReplyLog] = {}
-        self._awaited: dict[UUID, asyncio.Event] = {}
 
-    def open(self, reply_id: UUID, *, last_seq: int) -> ReplyLog:
-        log = self._logs[reply_id] = ReplyLog(reply_id, last_seq=last_seq)
-        if awaited := self._awaited.pop(reply_id, None):
-            awaited.set()
+    def open(
+        self, reply_id: UUID, *, last_seq: int, tell: Callable[[int, bytes, bool], None] | None = None
+    ) -> ReplyLog:
+        log = self._logs[reply_id] = ReplyLog(reply_id, last_seq=last_seq, tell=tell)
         return log
-
-    async def wait_open(self, reply_id: UUID, *, seconds: float) -> None:
-        """Return when a log of this reply is opened, or after `seconds`."""
-        opened = self._awaited.setdefault(reply_id, asyncio.Event())
-        try:
-            async with asyncio.timeout(seconds):
-                await opened.wait()
-        except TimeoutError:
-            if self._awaited.get(reply_id) is opened:
-                del self._awaited[reply_id]
 
     def find(self, reply_id: UUID) -> ReplyLog | None:
         return self._logs.get(reply_id)

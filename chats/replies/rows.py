@@ -20,6 +20,7 @@ from chats import doorbell
 from chats.catalog.services import target_of
 from chats.llm.values import ChatRequest, Target, Usage
 from chats.models import Chat, Message, Reply
+from chats.replies import handoff
 from chats.replies.database import relaxed_durability
 from chats.replies.present import message_json_of, reply_json
 from chats.replies.prompt import continued, prompt_of
@@ -171,10 +172,18 @@ def _book_lost_attempt(reply: Reply, request: ChatRequest) -> None:
     _book(reply, message, usage, is_estimated=True)
 
 
-def _book(reply: Reply, message: Message | None, usage: Usage, *, is_estimated: bool) -> UsageRecord:
+def _book(
+    reply: Reply, message: Message | None, usage: Usage, *, is_estimated: bool, is_deleted: bool = False
+) -> UsageRecord:
     """At the price in force when the reply was started."""
     return record_usage(
-        reply, model=reply.model, price=reply.price, message=message, usage=usage, is_estimated=is_estimated
+        reply,
+        model=reply.model,
+        price=reply.price,
+        message=message,
+        usage=usage,
+        is_estimated=is_estimated,
+        is_deleted=is_deleted,
     )
 
 
@@ -250,7 +259,11 @@ def finish(job: Job, ending: Ending) -> dict[str, Any] | None:
         # The chat first, as every verb does: two transactions that lock in another order wait for each other for ever.
         Chat.objects.filter(pk=reply.chat_id).update(updated_at=now)
         if not job.held.update(**changes):
-            transaction.set_rollback(True)
+            # Taken over, or deleted with its chat or its person: what was spent is to be booked all the same.
+            if ending.usage is not None and not Reply.objects.filter(pk=reply.pk).exists():
+                _book(reply, None, ending.usage, is_estimated=ending.is_estimated, is_deleted=True)
+            else:
+                transaction.set_rollback(True)
             return None
         written = message if Message.objects.filter(pk=message.pk).update(**answer) else None
         records = list(reply.usage_records.all()) if reply.attempt > 1 else []
@@ -265,9 +278,11 @@ def finish(job: Job, ending: Ending) -> dict[str, Any] | None:
 
 def _announce(reply: Reply) -> None:
     doorbell.ring("chat", reply.chat_id)
+    # Whoever follows it from a node that does not run it.
+    doorbell.ring("reply", reply.pk)
     # The next reply of this chat, if one waited its turn.
     for following in Reply.objects.raw(NEXT_OF_CHAT, [stored(Reply, "chat", reply.chat_id)]):
-        doorbell.ring("reply", following.pk)
+        handoff.enqueue(following.pk)
 
 
 def finished_body(reply: Reply, message: Message | None, records: list[UsageRecord]) -> dict[str, Any]:

@@ -218,7 +218,7 @@ def _insert_reply(
         job = rows.hold_new(answer.reply, answer, worker=engine.worker, path=path)
         transaction.on_commit(partial(engine.take, job))
     else:
-        transaction.on_commit(partial(doorbell.ring, "reply", answer.reply.pk))
+        handoff.enqueue(answer.reply.pk)
     # The two refer to each other: the database checks that only when the transaction ends.
     insert_messages(chat, [*new, answer], model=model, **chat_changes)
     answer.reply.save(force_insert=True)

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -16,27 +17,31 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from chats import doorbell
-from chats.llm.registry import close_sessions
 from chats.replies import handoff, rows
 from chats.replies.database import in_database
 from chats.replies.log import LOGS
 from chats.replies.run import Run
+from chats.replies.streams import TAILS, Writer
 from chats.replies.titles import improve_title
 
 logger = structlog.get_logger(__name__)
 
 
 class Worker:
-    def __init__(self) -> None:
+    def __init__(self, *, writer: Writer | None = None) -> None:
         self.name = f"{socket.gethostname()[:32]}:{os.getpid()}:{secrets.token_hex(4)}"
         self.runs: dict[UUID, Run] = {}
         self._claiming: dict[UUID, bool] = {}  # whether a ring came while the row was being claimed
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_leaving = False
-        self._stop_listening: Callable[[], None] | None = None
+        self._writer = writer
+        self._ends: list[Callable[[], None]] = []
 
     async def start(self) -> None:
-        self._stop_listening = doorbell.listen("reply", self._ring)
+        self._ends = [
+            doorbell.listen("reply", self._heed_ring),
+            doorbell.listen("waiting", lambda reply_id: self._spawn(self.take_up(UUID(reply_id)))),
+        ]
         self._loop = asyncio.get_running_loop()
         handoff.set_engine(handoff.Engine(worker=self.name, take=self.take))
         # One process owns an SQLite file, so whatever runs there belongs to a process that is dead.
@@ -48,8 +53,8 @@ class Worker:
         """Take no new work; give running replies `grace_seconds` to finish, then hand them over."""
         self._is_leaving = True
         handoff.set_engine(None)
-        if self._stop_listening is not None:
-            self._stop_listening()
+        for end in self._ends:
+            end()
         if running := [task for task in self._tasks if task.get_name().startswith("reply:")]:
             _, late = await asyncio.wait(running, timeout=grace_seconds)
             for run in list(self.runs.values()):
@@ -66,19 +71,21 @@ class Worker:
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._begin, job)
 
-    def _ring(self, reply_id: str) -> None:
-        self._spawn(self._look(UUID(reply_id)))
+    async def take_up(self, reply_id: UUID) -> None:
+        """Run a reply that waits, unless it runs already or somebody else is faster."""
+        if reply_id in self._claiming or reply_id in self.runs or self._is_leaving:
+            return
+        await self._claim(reply_id, stale_before=rows.stale_moment())
 
-    async def _look(self, reply_id: UUID) -> None:
-        """Someone changed this reply: it is new, or to be stopped."""
+    def _heed_ring(self, reply: str) -> None:
+        """Someone asked something of this reply, most likely to stop."""
+        reply_id = UUID(reply)
         if run := self.runs.get(reply_id):
-            await self._heed_stops([run])
+            self._spawn(self._heed_stops([run]))
         elif reply_id in self._claiming:
             self._claiming[reply_id] = True
-        elif not self._is_leaving:
-            await self._take_up(reply_id, stale_before=rows.stale_moment())
 
-    async def _take_up(self, reply_id: UUID, *, stale_before: datetime) -> None:
+    async def _claim(self, reply_id: UUID, *, stale_before: datetime) -> None:
         self._claiming[reply_id] = False
         try:
             job = await in_database(rows.claim, reply_id, self.name, stale_before=stale_before)
@@ -90,7 +97,11 @@ class Worker:
                 await self._heed_stops([run])
 
     def _begin(self, job: rows.Job) -> Run:
-        run = self.runs[job.reply_id] = Run(job, LOGS.open(job.reply_id, last_seq=job.reply.snapshot_seq))
+        reply_id, tell = job.reply_id, None
+        if self._writer is not None:
+            tell = partial(self._writer.put, reply_id)
+        run = self.runs[reply_id] = Run(job, LOGS.open(reply_id, last_seq=job.reply.snapshot_seq, tell=tell))
+        TAILS.poke(reply_id)
         self._spawn(self._run(run), name=f"reply:{job.reply_id}")
         return run
 
@@ -142,7 +153,7 @@ class Worker:
         stale_before = timezone.now() if everything else rows.stale_moment()
         for reply_id in await in_database(rows.unfinished_ids, stale_before=stale_before):
             if reply_id not in self.runs and reply_id not in self._claiming:
-                await self._take_up(reply_id, stale_before=stale_before)
+                await self._claim(reply_id, stale_before=stale_before)
 
     def _spawn(self, work: Any, *, name: str | None = None) -> None:
         task = asyncio.create_task(work, name=name)
@@ -153,15 +164,3 @@ class Worker:
         self._tasks.discard(task)
         if not task.cancelled() and (failure := task.exception()):
             logger.error("background_task_failed", exc_info=failure)
-
-
-async def lifespan(_: Any, receive: Any, send: Any) -> None:
-    """The ASGI lifespan: the engine starts and ends with the server."""
-    await receive()
-    worker = Worker()
-    await worker.start()
-    await send({"type": "lifespan.startup.complete"})
-    await receive()
-    await worker.leave(grace_seconds=settings.SHUTDOWN_GRACE_SECONDS)
-    await close_sessions()
-    await send({"type": "lifespan.shutdown.complete"})

@@ -8,6 +8,7 @@ from django.db.models import Count, Q, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
+from accounts.columns import moment
 from chats.catalog.desk import ReadOnlyAdmin
 from chats.money import plain_usd
 from chats.usage.models import UsageRecord
@@ -16,16 +17,13 @@ from chats.usage.models import UsageRecord
 @admin.register(UsageRecord)
 class UsageRecordAdmin(ReadOnlyAdmin):
     list_display = [
-        "created_at",
+        moment("created_at"),
         "user_email",
         "model_name",
         "cost_usd",
-        "input_tokens",
-        "output_tokens",
-        "cached_input_tokens",
-        "is_estimated",
-        "purpose",
-        "provider_name",
+        "tokens_in",
+        "tokens_out",
+        "estimated",
     ]
     list_filter = ["created_at", "purpose", "is_estimated", ("cost", admin.EmptyFieldListFilter), "model"]
     search_fields = ["user_email", "model_name", "provider_name"]
@@ -33,6 +31,18 @@ class UsageRecordAdmin(ReadOnlyAdmin):
     @admin.display(description="cost, USD", ordering="cost")
     def cost_usd(self, record: UsageRecord) -> str:
         return "unknown" if record.cost is None else plain_usd(record.cost)
+
+    @admin.display(description="in", ordering="input_tokens")
+    def tokens_in(self, record: UsageRecord) -> int:
+        return record.input_tokens
+
+    @admin.display(description="out", ordering="output_tokens")
+    def tokens_out(self, record: UsageRecord) -> int:
+        return record.output_tokens
+
+    @admin.display(boolean=True, ordering="is_estimated")
+    def estimated(self, record: UsageRecord) -> bool:
+        return record.is_estimated
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         response = super().changelist_view(request, extra_context)

@@ -16,13 +16,17 @@ def record_usage(
     usage: Usage,
     is_estimated: bool,
     purpose: UsageRecord.Purpose = UsageRecord.Purpose.ANSWER,
+    is_deleted: bool = False,
 ) -> UsageRecord:
-    """Book one call of `model` for `reply`, at `price`. The caller holds the transaction."""
+    """Book one call of `model` for `reply`, at `price`. The caller holds the transaction.
+
+    A reply that `is_deleted`, with its chat or its person, is booked under the person's email alone.
+    """
     return UsageRecord.objects.create(
-        user=reply.user,
-        chat_id=reply.chat_id,
+        user=None if is_deleted else reply.user,
+        chat_id=None if is_deleted else reply.chat_id,
         message=message,
-        reply=reply,
+        reply=None if is_deleted else reply,
         attempt=reply.attempt,
         purpose=purpose,
         model=model,

@@ -16,6 +16,7 @@ from django.test import override_settings
 from config.tests import servers
 
 RUN_DIR = "PARLEY_TEST_RUN_DIR"
+RUN_REDIS = "PARLEY_TEST_RUN_REDIS"
 TEST_SETTINGS = override_settings(
     # Every test makes people; the real hasher takes a fifth of a second for each.
     PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
@@ -38,7 +39,7 @@ def pytest_load_initial_conftests() -> Generator[None, None, None]:
         ENVIRONMENT="local",
         DEBUG="false",
         DATA_DIR=str(run_dir() / (worker or "main")),
-        REDIS_URL="",
+        REDIS_URL=redis_url(worker),
         # The tests ask whether rows are right, not whether they survive a power cut.
         SQLITE_SYNCHRONOUS="OFF",
     )
@@ -55,6 +56,13 @@ def pytest_unconfigure() -> None:
         end_run()
 
 
+def redis_url(worker: str) -> str:
+    """A database of its own for each worker in the run's Redis, so that none counts the requests of another."""
+    if RUN_REDIS not in os.environ:
+        return ""
+    return os.environ[RUN_REDIS].removesuffix("/0") + f"/{int(worker.removeprefix('gw') or 0)}"
+
+
 def run_dir() -> Path:
     return Path(os.environ[RUN_DIR])
 
@@ -63,9 +71,11 @@ def start_run() -> None:
     """Make the run's directory and its database server; the workers inherit both through the environment."""
     os.environ[RUN_DIR] = tempfile.mkdtemp(prefix="parley-test-")
     os.environ.pop("DATABASE_URL", None)
+    os.environ.pop(RUN_REDIS, None)
     chosen = os.environ.get("PARLEY_TEST_DATABASE", "sqlite")
     if chosen == "postgres":
         os.environ["DATABASE_URL"] = servers.start_postgresql(run_dir() / "postgresql")
+        os.environ[RUN_REDIS] = servers.start_redis(run_dir() / "redis")
     elif chosen != "sqlite":
         raise pytest.UsageError(f"PARLEY_TEST_DATABASE is {chosen!r}; choose sqlite or postgres.")
 

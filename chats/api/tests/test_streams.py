@@ -221,3 +221,12 @@ def test_a_silent_stream_ends_too_when_its_key_is_revoked(program, chat, says, m
         ApiKey.objects.update(revoked_at="2020-01-01T00:00:00Z")
         assert list(events) == []
     assert Reply.objects.get().status == Reply.Status.RUNNING
+
+
+def test_who_waits_for_an_answer_is_refused_when_the_key_is_revoked(program, chat, says, monkeypatch):
+    monkeypatch.setattr("chats.replies.follow.PING_SECONDS", 0.1)
+    says(hang=True)
+    with program.open("POST", "chat/", {"message": "Hi", "chat": str(chat.pk)}) as response:
+        ApiKey.objects.update(revoked_at="2020-01-01T00:00:00Z")
+        assert json.loads(response.read())["error"]["code"] == "unauthenticated"
+    assert Reply.objects.get().status == Reply.Status.RUNNING

@@ -88,11 +88,15 @@ def test_a_price_change_adds_a_row_and_leaves_the_old_one(desk: Client, model: A
 
 
 def test_old_prices_can_be_neither_typed_over_nor_deleted(desk: Client, model: AIModel) -> None:
-    old = set_price(model, input_per_million=Decimal(1), output_per_million=Decimal(2))
+    old = set_price(model, input_per_million=Decimal("1.25"), output_per_million=Decimal(200), reason="<b>List</b>")
     page = text(desk.get(change_url(model)))
-    assert "prices-0-input_per_million" not in page
+    assert "<td>1.25</td>" in page
+    assert "<td>200</td>" in page
+    assert "<b>List</b>" not in page
+    assert str(old.pk) not in page
+    assert 'name="prices-0-input_per_million"' in page
+    assert "prices-1-input_per_million" not in page
     assert "prices-0-DELETE" not in page
-    assert 'name="prices-1-input_per_million"' in page
     gone: dict[str, Any] = {"prices-0-id": old.pk, "prices-0-model": model.pk, "prices-0-DELETE": "on"}
     desk.post(change_url(model), filled(model.provider, old_prices=1, **gone))
     assert Price.objects.filter(pk=old.pk).exists()

@@ -376,7 +376,8 @@ def test_a_chat_deleted_in_the_drawer_of_a_phone_can_be_brought_back(signed_in: 
     page.get_by_label("Options for Goodbye").click()
     row.get_by_role("button", name="Delete").click()
     page.get_by_role("button", name="Undo").click(timeout=4_000)
-    expect(row).to_have_count(1)
+    expect(row).to_be_visible()
+    assert page.locator("#sidebar").evaluate("element => element.matches(':popover-open')")
     assert Chat.objects.visible_to(owner).filter(pk=chat.pk).exists()
 
 
@@ -433,6 +434,19 @@ def test_the_theme_switch_works_at_once_and_stays(signed_in: Page) -> None:
     assert dark != light
     page.goto("/")
     assert page.evaluate(background) == dark
+
+
+@pytest.mark.parametrize("viewer", ["docs", "redoc"])
+def test_the_viewers_of_the_schema_have_the_colours_of_the_system(page: Page, viewer: str) -> None:
+    backgrounds = []
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)
+        page.goto(f"/api/v1/{viewer}/")
+        words = page.get_by_text("Everything the chat pages do")
+        expect(words).to_be_visible()
+        backgrounds.append(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+        assert words.evaluate("element => getComputedStyle(element).color") != backgrounds[-1]
+    assert backgrounds[0] != backgrounds[1]
 
 
 def test_without_javascript_everything_still_works(signed_in: Page, live: LiveServer) -> None:

@@ -9,7 +9,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import User
 from chats.catalog.models import AIModel, Price, Provider
-from chats.models import Chat, Message
+from chats.models import Chat, Message, Reply
 from chats.replies.services import StartedReply
 from chats.services import append_message, change_message, create_chat
 from chats.usage.models import UsageRecord
@@ -151,6 +151,16 @@ def test_an_answer_that_did_not_end_well_says_so_and_offers_another_try(
     assert sentence in page
     assert "Half an ans" in page
     assert reverse("pages:retry", args=[answer.reply.pk]) in page
+
+
+def test_without_javascript_an_answer_about_to_stop_says_so_and_is_looked_at_soon(
+    visitor: Client, started: StartedReply
+) -> None:
+    Reply.objects.filter(pk=started.reply.pk).update(status="running")
+    visitor.post(reverse("pages:stop", args=[started.reply.pk]))
+    page = visitor.get(url_of(started.chat)).content.decode()
+    assert "Stopping …" in page
+    assert '<meta http-equiv="refresh" content="1">' in page
 
 
 def test_an_answer_stopped_before_its_first_word_says_so(visitor: Client, ended: Callable[..., StartedReply]) -> None:

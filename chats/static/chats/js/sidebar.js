@@ -4,6 +4,7 @@ const root = document.documentElement;
 const collapse = document.querySelector("[data-collapse]");
 const toasts = document.getElementById("toasts");
 const list = document.getElementById("chat-list");
+const drawer = document.getElementById("sidebar");
 const YEAR = 365 * 24 * 3600;
 const SOON = 300;
 const LATER = 4_000;
@@ -52,13 +53,18 @@ function keepFor(toast, seconds) {
   start();
 }
 
-// The drawer of a phone lies in the browser's top layer: only what comes into that layer later is seen above it.
+// The drawer of a phone lies in the browser's top layer: only what comes into that layer later is seen above it, and a
+// press on anything that is not inside the drawer closes it.
 toasts.popover = "manual";
 
 function raise() {
   if (toasts.matches(":popover-open")) toasts.hidePopover();
+  const place = drawer.matches(":popover-open") ? drawer : document.body;
+  if (toasts.parentElement !== place) place.append(toasts);
   if (toasts.childElementCount) toasts.showPopover();
 }
+
+drawer.addEventListener("toggle", raise);
 
 function watchToasts() {
   for (const toast of toasts.querySelectorAll("[data-toast]:not([data-timed])")) {

@@ -1,0 +1,72 @@
+"""The queue of a deployment with several nodes: Procrastinate's jobs in PostgreSQL.
+
+A job only brings a waiting reply to a worker. What becomes of the reply is in its own row, with its lease: a job that
+is lost or comes twice changes nothing.
+"""
+
+import asyncio
+from contextlib import suppress
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection
+from procrastinate import App, PsycopgConnector
+from procrastinate.contrib.django import app
+from procrastinate.exceptions import ConnectorException
+from procrastinate.jobs import Status
+from psycopg.conninfo import make_conninfo
+
+from chats.replies.background import background
+from chats.replies.worker import Worker
+
+QUEUE = "replies"
+# Jobs are over as soon as their reply is claimed, so a few at a time are many.
+CONCURRENCY = 20
+POLL_SECONDS = 5.0
+
+__all__ = ["ConnectorException", "run_reply", "work"]
+
+
+class _Present:
+    worker: Worker | None = None
+
+
+@app.task(name="run_reply", queue=QUEUE)
+async def run_reply(reply_id: str) -> None:
+    assert _Present.worker is not None, "only processes that run replies fetch their jobs"
+    await _Present.worker.take_up(UUID(reply_id))
+
+
+async def work(worker: Worker) -> None:
+    """Fetch jobs for `worker` until cancelled, over two connections beside the pool's."""
+    _Present.worker = worker
+    connector = PsycopgConnector(conninfo=_conninfo(), min_size=1, max_size=2)
+    jobs: App = app.with_connector(connector)
+    async with jobs.open_async(), background(_forget_jobs_of_the_dead(jobs)):
+        await jobs.run_worker_async(
+            name=worker.name,
+            queues=[QUEUE],
+            concurrency=CONCURRENCY,
+            fetch_job_polling_interval=POLL_SECONDS,
+            delete_jobs="always",
+            install_signal_handlers=False,
+            shutdown_graceful_timeout=1,
+            update_heartbeat_interval=settings.REPLY_HEARTBEAT_SECONDS,
+            stalled_worker_timeout=settings.REPLY_STALE_SECONDS,
+        )
+
+
+async def _forget_jobs_of_the_dead(jobs: App) -> None:
+    """Whoever died with a job in hand left it behind for ever. Its reply waits in its row, where workers look too."""
+    while True:
+        await asyncio.sleep(settings.REPLY_STALE_SECONDS)
+        with suppress(ConnectorException):
+            for job in await jobs.job_manager.get_stalled_jobs(seconds_since_heartbeat=settings.REPLY_STALE_SECONDS):
+                await jobs.job_manager.finish_job(job, status=Status.FAILED, delete_job=True)
+
+
+def _conninfo() -> str:
+    """Where Django's connection leads, as libpq reads it."""
+    known = ("dbname", "user", "password", "host", "port", "options", "sslmode", "sslrootcert", "sslcert", "sslkey")
+    params = connection.get_connection_params()
+    return make_conninfo(**{name: params[name] for name in known if params.get(name)})

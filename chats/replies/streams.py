@@ -1,0 +1,264 @@
+"""The log of running replies for all nodes: one Redis stream a reply, whose ids are the numbers of its events.
+
+The node that runs a reply writes its stream, any number of others read it. A stream holds the latest events only, and
+may be gone at any time: a reader who finds a gap takes the text from the row, which is at most a second behind, and
+goes on.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import redis.asyncio as redis
+import structlog
+
+from chats import doorbell
+from chats.replies.bus import GATHER_SECONDS, LOST, RETRY_SECONDS, answer, connect
+from chats.replies.log import REPLAY_MAX_EVENTS
+
+logger = structlog.get_logger(__name__)
+
+EVENT, IS_LAST = b"e", b"z"
+# A stream whose writer died is gone after this; a living one renews it with what it writes and with each heartbeat.
+STREAM_SECONDS = 60
+WAITING_EVENTS_MAX = 20_000
+BLOCK_MILLISECONDS = 1_000
+
+
+def key_of(reply_id: UUID) -> str:
+    return f"parley:reply:{reply_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One event of a stream. `is_last` for `reply.finished`."""
+
+    seq: int
+    event: bytes
+    is_last: bool
+
+
+# ---------------------------------------------------------------- writing
+class Writer:
+    """Writes the events of this node's replies, all that come within GATHER_SECONDS in one go."""
+
+    def __init__(self, url: str, *, replay_seconds: float) -> None:
+        self._client = connect(url)
+        self._replay_seconds = max(1, round(replay_seconds))
+        self._outgoing: list[tuple[UUID, Entry]] = []
+        self._has_some = asyncio.Event()
+
+    def put(self, reply_id: UUID, seq: int, event: bytes, is_last: bool) -> None:
+        """Never waits. While Redis is away events are dropped: readers find them in the row."""
+        if len(self._outgoing) < WAITING_EVENTS_MAX:
+            self._outgoing.append((reply_id, Entry(seq, event, is_last)))
+        self._has_some.set()
+
+    async def write(self) -> None:
+        """Runs for as long as the process does."""
+        while True:
+            await self._has_some.wait()
+            self._has_some.clear()
+            entries, self._outgoing = self._outgoing, []
+            try:
+                await answer(self._written(entries))
+            except LOST as error:
+                logger.warning("events_lost", count=len(entries), error=type(error).__name__)
+                await asyncio.sleep(RETRY_SECONDS)
+            await asyncio.sleep(GATHER_SECONDS)
+
+    async def flush(self) -> None:
+        """Write what waits, if Redis answers; for the end of the process."""
+        entries, self._outgoing = self._outgoing, []
+        with suppress(*LOST):
+            await answer(self._written(entries))
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def _written(self, entries: list[tuple[UUID, Entry]]) -> None:
+        if not entries:
+            return
+        is_over: dict[str, bool] = {}
+        async with self._client.pipeline(transaction=False) as pipeline:
+            for reply_id, entry in entries:
+                key = key_of(reply_id)
+                fields: Any = {EVENT: entry.event, IS_LAST: b"1"} if entry.is_last else {EVENT: entry.event}
+                pipeline.xadd(key, fields, id=f"{entry.seq}-0", maxlen=REPLAY_MAX_EVENTS, approximate=True)
+                is_over[key] = is_over.get(key, False) or entry.is_last
+            for key, is_last in is_over.items():
+                pipeline.expire(key, self._replay_seconds if is_last else STREAM_SECONDS)
+            # A number not greater than the last comes from an attempt that has lost its reply: refused, rightly.
+            await pipeline.execute(raise_on_error=False)
+
+
+# ---------------------------------------------------------------- reading
+class Tail:
+    """The latest events of one reply that this node watches, without a gap between them."""
+
+    def __init__(self) -> None:
+        self.watchers = 0
+        self.is_primed = asyncio.Event()
+        self._entries: deque[Entry] = deque(maxlen=REPLAY_MAX_EVENTS)
+        self._waiting: set[asyncio.Future[bool]] = set()
+
+    @property
+    def seq(self) -> int:
+        return self._entries[-1].seq if self._entries else 0
+
+    def feed(self, entries: Iterator[Entry]) -> None:
+        for entry in entries:
+            if entry.seq <= self.seq:
+                continue
+            if entry.seq != self.seq + 1:
+                self._entries.clear()
+            self._entries.append(entry)
+        self._wake(has_events=True)
+
+    def beyond(self, seen: int) -> list[Entry]:
+        """The events that follow on `seen`, or none when there is a gap between."""
+        if not self._entries or not self._entries[0].seq <= seen + 1 <= self.seq:
+            return []
+        first = seen + 1 - self._entries[0].seq
+        return [self._entries[index] for index in range(first, len(self._entries))]
+
+    def poke(self, _: str = "") -> None:
+        """Something other than an event happened to this reply."""
+        self._wake(has_events=False)
+
+    async def change(self, *, seconds: float) -> bool:
+        """Wait for events (True), or for another reason to look at the row (False), at most so long."""
+        waiting: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.add(waiting)
+        try:
+            async with asyncio.timeout(seconds):
+                return await waiting
+        except TimeoutError:
+            return False
+        finally:
+            self._waiting.discard(waiting)
+
+    def _wake(self, *, has_events: bool) -> None:
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_result(has_events)
+
+
+class Tails:
+    """The tails of all replies that are watched in this process; with a Redis behind it, they get what others write."""
+
+    def __init__(self) -> None:
+        self._tails: dict[UUID, Tail] = {}
+        self._reader: Reader | None = None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether events of other nodes arrive here at present."""
+        return self._reader is not None and self._reader.is_live
+
+    def read_from(self, reader: "Reader | None") -> None:
+        self._reader = reader
+
+    @asynccontextmanager
+    async def watch(self, reply_id: UUID) -> AsyncIterator[Tail]:
+        tail = self._tails.get(reply_id)
+        if tail is None:
+            tail = self._tails[reply_id] = Tail()
+            if self._reader is not None:
+                self._reader.add(reply_id, tail)
+        tail.watchers += 1
+        end_listening = doorbell.listen("reply", tail.poke, key=reply_id)
+        try:
+            yield tail
+        finally:
+            end_listening()
+            tail.watchers -= 1
+            if not tail.watchers:
+                del self._tails[reply_id]
+                if self._reader is not None:
+                    self._reader.drop(reply_id)
+
+    def poke(self, reply_id: UUID) -> None:
+        """A log of this reply was opened here."""
+        if tail := self._tails.get(reply_id):
+            tail.poke()
+
+
+class Reader:
+    """Reads the streams of all watched replies over one connection."""
+
+    def __init__(self, url: str) -> None:
+        self.is_live = False
+        self._url = url
+        self._client = connect(url)
+        self._tails: dict[str, Tail] = {}
+        self._has_some = asyncio.Event()
+        self._blocked: int | None = None  # the id of the connection that waits for events
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def add(self, reply_id: UUID, tail: Tail) -> None:
+        self._tails[key_of(reply_id)] = tail
+        self._has_some.set()
+        task = asyncio.create_task(self._prime(key_of(reply_id), tail))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def drop(self, reply_id: UUID) -> None:
+        self._tails.pop(key_of(reply_id), None)
+
+    async def read(self) -> None:
+        """Runs for as long as the process does."""
+        while True:
+            try:
+                async with connect(self._url, waits=True) as client, client.client() as connection:
+                    self._blocked = await answer(connection.client_id())
+                    while True:
+                        await self._read_once(connection)
+            except LOST as error:
+                logger.warning("events_unreadable", error=type(error).__name__)
+            self.is_live, self._blocked = False, None
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await self._client.aclose()
+
+    async def _read_once(self, connection: redis.Redis) -> None:
+        if not self._tails:
+            self._has_some.clear()
+            await answer(connection.ping())
+            self.is_live = True
+            await self._has_some.wait()
+        wanted: Any = {key: f"{tail.seq}-0" for key, tail in self._tails.items()}
+        if not wanted:
+            return
+        async with asyncio.timeout(BLOCK_MILLISECONDS / 1000 + 1):
+            found: Any = await connection.xread(wanted, block=BLOCK_MILLISECONDS)
+        self.is_live = True
+        for key, entries in found or ():
+            if tail := self._tails.get(key.decode()):
+                tail.feed(map(_entry, entries))
+                tail.is_primed.set()
+        await asyncio.sleep(GATHER_SECONDS)
+
+    async def _prime(self, key: str, tail: Tail) -> None:
+        """Fetch what is there already, and have the waiting connection wait for this one too."""
+        with suppress(*LOST):
+            tail.feed(map(_entry, await answer(self._client.xrange(key))))
+            tail.is_primed.set()
+            if self._blocked is not None:
+                await answer(self._client.client_unblock(self._blocked))
+        tail.is_primed.set()
+
+
+def _entry(raw: tuple[bytes, dict[bytes, Any]]) -> Entry:
+    name, fields = raw
+    return Entry(seq=int(name.partition(b"-")[0]), event=fields[EVENT], is_last=IS_LAST in fields)
+
+
+TAILS = Tails()

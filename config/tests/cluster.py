@@ -1,0 +1,166 @@
+"""A deployment on this machine, for trying and for tests: two nodes and a worker over one PostgreSQL and one Redis.
+
+    python -m config.tests.cluster [--port 8001]
+
+PostgreSQL and Redis come from the development requirements and keep their data in a folder that goes away at the end.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from config.tests import servers
+from config.tests.live import wait_until
+
+START_SECONDS = 60
+# As the promise is: after SIGTERM a node has this long to finish or to hand over.
+END_SECONDS = 35
+KINDS = {"web": ("serve", {"RUNS_REPLIES": "false"}), "both": ("serve", {}), "worker": ("worker", {})}
+
+
+class Process:
+    """`manage.py serve` or `manage.py worker` as an operator starts it. `kind` is web, both or worker."""
+
+    def __init__(self, name: str, kind: str, environment: Mapping[str, str], folder: Path, port: int | None) -> None:
+        self.name, self.kind = name, kind
+        self.port = 0 if kind == "worker" else port or servers.free_port()
+        self.log = folder / f"{name}.log"
+        self._environment = dict(environment) | KINDS[kind][1]
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        command = [sys.executable, "manage.py", KINDS[self.kind][0]]
+        if self.port:
+            command += ["--port", str(self.port), "--no-migrate"]
+        with self.log.open("a") as log:
+            log.write("--- starts\n")
+            log.flush()
+            self.process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)
+
+    def wait_ready(self) -> None:
+        wait_until(self._is_ready, seconds=START_SECONDS, what=f"{self.name} is ready")
+
+    def kill(self) -> None:
+        """As a machine dies: at once, and without a word."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def end(self) -> int:
+        """As a deploy ends it. Returns its exit code."""
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(END_SECONDS)
+
+    def _is_ready(self) -> bool:
+        assert self.process is not None
+        words = self.log.read_text().rpartition("--- starts")[2]
+        assert self.process.poll() is None, words
+        return "is ready" in words
+
+
+class Cluster:
+    """`nodes` by name. `manage(*words)` runs a command and gives what it prints."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.environment = dict(os.environ) | dict(environment)
+        self.nodes: dict[str, Process] = {}
+
+    def add(self, name: str, kind: str, *, port: int | None = None, **environment: str) -> Process:
+        node = self.nodes[name] = Process(name, kind, self.environment | environment, self.folder, port)
+        node.start()
+        return node
+
+    def call(self, node: str, method: str, path: str, body: Any = None, *, key: str) -> Any:
+        """What the API of this node answers. Raises urllib.error.HTTPError."""
+        request = urllib.request.Request(f"{self.nodes[node].url}/api/v1{path}", method=method)
+        request.add_header("Authorization", f"Bearer {key}")
+        request.add_header("Content-Type", "application/json")
+        data = json.dumps(body).encode() if body is not None else None
+        with urllib.request.urlopen(request, data, timeout=20) as answer:
+            return json.load(answer)
+
+    def manage(self, *words: str) -> Any:
+        done = subprocess.run(
+            [sys.executable, "manage.py", *words], env=self.environment, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(f"{words[0]} failed:\n{done.stderr}")
+        return json.loads(done.stdout or "null")
+
+    def stop(self) -> None:
+        running = [n.process for n in self.nodes.values() if n.process is not None and n.process.poll() is None]
+        for process in running:
+            process.terminate()
+        for process in running:
+            try:
+                process.wait(END_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+@contextmanager
+def cluster(
+    folder: Path, *, database_url: str, redis_url: str, kinds: Mapping[str, str], **environment: str
+) -> Iterator[Cluster]:
+    """Nodes of these kinds over one database and one Redis, all ready; `folder` gets their logs."""
+    base = {
+        "DATABASE_URL": database_url,
+        "REDIS_URL": redis_url,
+        "DATA_DIR": str(folder / "data"),
+        "ENV_FILE": os.devnull,
+        **environment,
+    }
+    made = Cluster(folder, base)
+    with ExitStack() as stack:
+        stack.callback(made.stop)
+        made.manage("migrate", "--verbosity", "0")
+        made.manage("collectstatic", "--noinput", "--verbosity", "0")
+        for name, kind in kinds.items():
+            made.add(name, kind)
+        for node in made.nodes.values():
+            node.wait_ready()
+        yield made
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=8001, help="of the first node; the second has the next")
+    first_port = parser.parse_args().port
+    is_over = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: is_over.set())
+    with tempfile.TemporaryDirectory(prefix="parley-cluster-") as folder:
+        try:
+            database_url = servers.start_postgresql(Path(folder) / "postgresql")
+            redis_url = servers.start_redis(Path(folder) / "redis")
+            with cluster(Path(folder), database_url=database_url, redis_url=redis_url, kinds={}) as made:
+                for offset, name in enumerate(("node-1", "node-2")):
+                    made.add(name, "web", port=first_port + offset)
+                made.add("worker", "worker")
+                for node in made.nodes.values():
+                    node.wait_ready()
+                    print(f"{node.name:<8} {node.url if node.port else 'runs replies'}   log: {node.log}", flush=True)  # noqa: T201 - a command
+                print("Sign up at either node; Ctrl-C ends everything and throws it away.", flush=True)  # noqa: T201
+                is_over.wait()
+        finally:
+            servers.stop_all()
+
+
+if __name__ == "__main__":
+    main()
