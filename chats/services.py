@@ -1,7 +1,8 @@
 """The verbs on conversations. Each is one durable transaction and tells who waits once it is committed.
 
 Verbs lock the chat's row first, so that whatever happens in one chat at the same time leaves a valid tree.
-`lock_chat` and the `insert_...` verbs are for other rooms, which hold a transaction already.
+`lock_chat` and the `insert_...` verbs are for other rooms, which hold a transaction already. The verbs on whole
+branches are in `chats.branches`.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -24,6 +25,7 @@ from chats.errors import Invalid, NotFound, ReplyRunning
 from chats.models import Chat, ChatTag, Message, Reply
 
 __all__ = [
+    "announce",
     "append_message",
     "change_message",
     "check_text",
@@ -35,10 +37,13 @@ __all__ = [
     "insert_messages",
     "lock_chat",
     "lock_chat_among",
+    "lock_message",
+    "request_stop",
     "restore_chat",
     "tags_of",
     "title_from",
     "update_chat",
+    "write_fields",
 ]
 
 
@@ -58,32 +63,48 @@ def insert_chat(user: User, *, tags: Iterable[str] = (), **fields: Any) -> Chat:
     chat = Chat(user=user, is_title_automatic=not cleaned.get("title"), **cleaned)
     chat.save(force_insert=True)
     _set_tags(chat, _clean_tags(tags))
-    _announce(chat)
+    announce(chat)
     return chat
 
 
 def update_chat(chat: Chat, **changes: Any) -> Chat:
-    """Write only the named fields (those of `create_chat`). A title given here is a person's and stays."""
+    """Write only the named fields: those of `create_chat`, and current_leaf, the id of a message to go to.
+
+    A title given here is a person's and stays. Raises Invalid for a message of another chat.
+    """
+    goal = changes.pop("current_leaf", None)
     tags = _clean_tags(changes.pop("tags")) if "tags" in changes else None
     cleaned = _cleaned(changes, _CHAT_CLEANERS)
     if "title" in cleaned:
         cleaned["is_title_automatic"] = not cleaned["title"]
     with transaction.atomic(durable=True):
         locked = lock_chat(chat)
-        _write(locked, cleaned)
+        if goal is not None:
+            cleaned["current_leaf_id"] = _go_to(locked, goal)
+        write_fields(locked, cleaned)
         if tags is not None:
             _set_tags(locked, tags)
-        _announce(locked)
+        announce(locked)
     return locked
+
+
+def _go_to(chat: Chat, message_id: UUID) -> UUID:
+    """The end of that message's branch: the one last seen there, or else the newest."""
+    tree = Message.objects.tree(chat)
+    if message_id not in tree:
+        raise Invalid(fields={"current_leaf": ["This message is not in this chat."]})
+    leaf = tree.leaf_below(message_id)
+    Message.objects.remember_path(leaf)
+    return leaf
 
 
 def delete_chat(chat: Chat) -> None:
     """Put the chat away; `restore_chat` brings it back for CHAT_UNDO_SECONDS. Its running replies end."""
     with transaction.atomic(durable=True):
         locked = lock_chat(chat)
-        _write(locked, {"deleted_at": timezone.now()})
-        _request_stop(Q(chat=locked))
-        _announce(locked)
+        write_fields(locked, {"deleted_at": timezone.now()})
+        request_stop(Q(chat=locked))
+        announce(locked)
 
 
 def restore_chat(user: User, chat_id: UUID) -> Chat:
@@ -94,8 +115,8 @@ def restore_chat(user: User, chat_id: UUID) -> Chat:
         chat = one_or_none(mine.select_for_update(no_key=True), pk=chat_id)
         if chat is None:
             raise NotFound("This chat can't be brought back any more.")
-        _write(chat, {"deleted_at": None})
-        _announce(chat)
+        write_fields(chat, {"deleted_at": None})
+        announce(chat)
     return chat
 
 
@@ -145,45 +166,55 @@ def insert_message(
     """As `append_message`, within the caller's transaction and with `chat` locked. It becomes the current leaf."""
     cleaned = _cleaned({"role": role, **fields}, _MESSAGE_CLEANERS)
     message = Message(chat=chat, parent_id=parent_id, is_imported=is_imported, reply=reply, **cleaned)
-    message.save(force_insert=True)
-    _write(chat, {"current_leaf": message, "updated_at": message.created_at})
-    _announce(chat)
+    insert_messages(chat, [message])
     return message
 
 
 def insert_messages(chat: Chat, messages: Sequence[Message], **chat_changes: Any) -> None:
-    """Store messages whose text is checked, the last as current leaf, in a transaction that has locked `chat`."""
+    """Store messages whose text is checked, each below the one before, in a transaction that has locked `chat`.
+
+    The last becomes the current leaf.
+    """
+    leaf = messages[-1]
+    is_elsewhere = messages[0].parent_id != chat.current_leaf_id
     Message.objects.bulk_create(messages)
-    _write(chat, {**chat_changes, "current_leaf": messages[-1], "updated_at": messages[-1].created_at})
-    _announce(chat)
+    write_fields(chat, {**chat_changes, "current_leaf": leaf, "updated_at": leaf.created_at})
+    if is_elsewhere:
+        # At the end of the branch in view every way is known already.
+        Message.objects.remember_path(leaf.pk)
+    announce(chat)
 
 
 def change_message(message: Message, **changes: Any) -> Message:
     """Change a message in place: role and the fields of `append_message`. Raises ReplyRunning while it is written."""
     cleaned = _cleaned(changes, _MESSAGE_CLEANERS)
     with transaction.atomic(durable=True):
-        locked = _lock_message(message)
+        locked = lock_message(message)
         if Reply.objects.unfinished().filter(Q(message=locked) | Q(messages=locked)).exists():
             raise ReplyRunning
-        _write(locked, {**cleaned, "updated_at": timezone.now()})
-        _announce(locked.chat)
+        write_fields(locked, {**cleaned, "updated_at": timezone.now()})
+        announce(locked.chat)
     return locked
 
 
 def delete_message(message: Message) -> None:
     """Take one message out; what followed it moves up to its parent. A reply that writes or answers it ends."""
     with transaction.atomic(durable=True):
-        locked = _lock_message(message)
+        locked = lock_message(message)
         chat = locked.chat
-        _request_stop(Q(message=locked) | Q(messages=locked) | Q(prompt=locked))
+        request_stop(Q(message=locked) | Q(messages=locked) | Q(prompt=locked))
         locked.children.update(parent=locked.parent_id)
         if chat.current_leaf_id == locked.pk:
-            _write(chat, {"current_leaf_id": locked.parent_id})
+            write_fields(chat, {"current_leaf_id": locked.parent_id})
         locked.delete()
-        _announce(chat)
+        if chat.current_leaf_id:
+            # What moved up has new siblings.
+            Message.objects.remember_path(chat.current_leaf_id)
+        announce(chat)
 
 
-def _lock_message(message: Message) -> Message:
+def lock_message(message: Message) -> Message:
+    """The message as it stands, with its chat locked. Raises NotFound when either is deleted."""
     chat = lock_chat(Chat(pk=message.chat_id))
     locked = one_or_none(chat.messages.all(), pk=message.pk)
     if locked is None:
@@ -193,7 +224,8 @@ def _lock_message(message: Message) -> Message:
 
 
 # ---------------------------------------------------------------- what both share
-def _write(row: Chat | Message, fields: Mapping[str, Any]) -> None:
+def write_fields(row: Chat | Message, fields: Mapping[str, Any]) -> None:
+    """Change these fields of a row that is locked, and no others."""
     for name, value in fields.items():
         setattr(row, name, value)
     row.save(update_fields=list(fields))
@@ -204,7 +236,8 @@ def _set_tags(chat: Chat, tags: Sequence[str]) -> None:
     ChatTag.objects.bulk_create([ChatTag(chat=chat, tag=tag) for tag in tags], ignore_conflicts=True)
 
 
-def _request_stop(which: Q) -> None:
+def request_stop(which: Q) -> None:
+    """Ask the running replies that are so to stop, once the transaction is committed."""
     # The engine closes the provider's connection when it sees the mark; the ring only makes it look at once.
     replies = Reply.objects.unfinished().filter(which)
     for pk in set(replies.values_list("pk", flat=True)):
@@ -212,7 +245,8 @@ def _request_stop(which: Q) -> None:
         transaction.on_commit(partial(doorbell.ring, "reply", pk))
 
 
-def _announce(chat: Chat) -> None:
+def announce(chat: Chat) -> None:
+    """Tell who waits for news of this chat, once the transaction is committed."""
     transaction.on_commit(partial(doorbell.ring, "chat", chat.pk))
 
 

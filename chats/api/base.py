@@ -1,6 +1,6 @@
 """What all resources share: limits, headers and lookups through the gate."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -66,6 +66,14 @@ def id_parameter(request: Request, name: str) -> UUID:
         return UUID(request.query_params.get(name, ""))
     except ValueError:
         raise Invalid(f"{name} must be an id.", fields={name: ["Use the id of what you mean, a UUID."]}) from None
+
+
+def choice_parameter(request: Request, name: str, choices: Collection[str]) -> str | None:
+    """One of `choices` from the query string; None when it is not there."""
+    text = request.query_params.get(name)
+    if text is not None and text not in choices:
+        raise Invalid(fields={name: [f"Use {' or '.join(choices)}."]})
+    return text
 
 
 def flag_parameter(request: Request, name: str) -> bool | None:

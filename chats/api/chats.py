@@ -70,6 +70,13 @@ class ChatForm(serializers.Serializer[Any]):
     archived = f.Flag(required=False)
 
 
+class ChatChangeForm(ChatForm):
+    current_leaf = f.Id(
+        required=False,
+        help_text="A message to go to: the chat shows its branch, down to the end last seen there, or else the newest.",
+    )
+
+
 EMPTY = {"title": "", "space": "", "tags": [], "notebooks": [], "system_prompt": "", "extra_data": {}}
 
 
@@ -82,7 +89,7 @@ class ChatResource(Resource):
     @extend_schema(request=ChatForm, responses={201: shapes.Chat}, examples=[EXAMPLE])
     def create(self, request: Request) -> Response:
         """Make a chat. To ask something at the same time, see `POST /api/v1/chat/`."""
-        chat = services.create_chat(person(request), **_written(request))
+        chat = services.create_chat(person(request), **_written(request, ChatForm))
         return Response(chat_json(chat), status=201)
 
     @extend_schema(parameters=PAGING, responses=shapes.ChatDetail)
@@ -92,16 +99,16 @@ class ChatResource(Resource):
         messages = page_of_messages(request, chat, path=reverse("api:chats-messages", args=[chat_id]))
         return Response({**chat_json(chat), "messages": messages})
 
-    @extend_schema(request=ChatForm, responses=shapes.Chat, examples=[EXAMPLE])
+    @extend_schema(request=ChatChangeForm, responses=shapes.Chat, examples=[EXAMPLE])
     def update(self, request: Request, chat_id: UUID) -> Response:
         """Change a chat. Fields that are left out keep their value, as with PATCH."""
         return self.partial_update(request, chat_id)
 
-    @extend_schema(request=ChatForm, responses=shapes.Chat, examples=[EXAMPLE])
+    @extend_schema(request=ChatChangeForm, responses=shapes.Chat, examples=[EXAMPLE])
     def partial_update(self, request: Request, chat_id: UUID) -> Response:
         """Change some fields of a chat."""
         chat = found(Chat.objects.editable_by(person(request)), pk=chat_id)
-        return Response(chat_json(services.update_chat(chat, **_written(request))))
+        return Response(chat_json(services.update_chat(chat, **_written(request, ChatChangeForm))))
 
     @extend_schema(responses={204: None})
     def destroy(self, request: Request, chat_id: UUID) -> Response:
@@ -139,7 +146,7 @@ def _filtered(request: Request) -> QuerySet[Chat]:
     return rows.filter(**{name: value for name, value in flags.items() if value is not None})
 
 
-def _written(request: Request) -> dict[str, Any]:
+def _written(request: Request, form: type[ChatForm]) -> dict[str, Any]:
     """The fields to write. Raises a validation error, or ModelUnavailable."""
-    given = with_model(person(request), checked(ChatForm, request))
+    given = with_model(person(request), checked(form, request))
     return {name: EMPTY[name] if value is None and name in EMPTY else value for name, value in given.items()}

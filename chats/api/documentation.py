@@ -1,14 +1,16 @@
 """Words of the schema that several resources share."""
 
-from typing import Final
+from typing import Any, Final
 
 from django.conf import settings
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 
+from chats.api import shapes
 from chats.api.pagination import PAGE_MAX
 
 MODEL_HELP: Final = "Id, name, or the provider's id of a model you may use. Left out: the chat's, else your first."
+AGAIN_HELP: Final = "Another model; left out: the same again."
 CLIENT_ID_HELP: Final = "Yours, once per send: the same again makes nothing new and gives the same answer."
 
 PAGING: Final = [
@@ -42,3 +44,5 @@ EVENTS: Final = {
         ],
     )
 }
+
+STARTED: Final[dict[Any, Any]] = {201: shapes.StartedReply, 200: shapes.StartedReply, **EVENTS}

@@ -1,6 +1,7 @@
 """/api/v1/messages/ and /api/v1/chats/{id}/messages/: what was said. Posting to a chat asks its model, by default."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -12,15 +13,16 @@ from rest_framework.response import Response
 
 from accounts.models import User
 from accounts.queries import found
-from chats import services
+from chats import branches, services
 from chats.api import fields as f
 from chats.api import shapes
-from chats.api.base import Resource, checked, id_parameter, person, with_model
-from chats.api.documentation import CLIENT_ID_HELP, EVENTS, MODEL_HELP, PAGING
+from chats.api.base import Resource, checked, choice_parameter, flag_parameter, id_parameter, person, with_model
+from chats.api.documentation import CLIENT_ID_HELP, MODEL_HELP, PAGING, STARTED
 from chats.api.pagination import page_of
 from chats.api.streams import event_stream, wants_stream
 from chats.errors import Invalid
 from chats.models import Chat, Message
+from chats.models.message import MessageQuerySet
 from chats.replies.present import MESSAGE_FIELDS, message_json, message_json_of, reply_json
 from chats.replies.services import StartedReply, start_reply
 
@@ -59,15 +61,31 @@ class SendForm(MessageForm):
 
 
 class ChatMessageResource(Resource):
-    @extend_schema(operation_id="chats_messages_list", parameters=PAGING, responses=shapes.MessageList)
+    @extend_schema(
+        operation_id="chats_messages_list",
+        parameters=[
+            OpenApiParameter(
+                "branch",
+                str,
+                enum=["current"],
+                description="`current`: only those from the first to the chat's current leaf, with `sibling_ids`.",
+            ),
+            *PAGING,
+        ],
+        responses=shapes.MessageList,
+    )
     def list(self, request: Request, chat_id: UUID) -> Response:
         """The messages of a chat, all branches, oldest first."""
-        return _messages_of(request, chat_id)
+        if choice_parameter(request, "branch", ["current"]) is None:
+            return _messages_of(request, chat_id)
+        chat = found(Chat.objects.visible_to(person(request)), pk=chat_id)
+        messages = Message.objects.visible_to(person(request))
+        return Response(page_of(request, _Branch(messages, chat.current_leaf_id), partial(_with_siblings, messages)))
 
     @extend_schema(
         operation_id="chats_messages_send",
         request=SendForm,
-        responses={201: shapes.StartedReply, 200: shapes.StartedReply, **EVENTS},
+        responses=STARTED,
         examples=[OpenApiExample("A question", value={"content": "What is a leap second?"}, request_only=True)],
     )
     def create(self, request: Request, chat_id: UUID) -> Response | StreamingHttpResponse:
@@ -91,7 +109,7 @@ class ChatMessageResource(Resource):
             model=said.get("model"),
             client_id=said.get("client_id"),
         )
-        return event_stream(request, started.reply.pk) if wants_stream(request) else started_answer(started)
+        return started_answer(request, started)
 
 
 class MessageResource(Resource):
@@ -126,10 +144,14 @@ class MessageResource(Resource):
         """Change some fields of a message in place; refused with 409 while its reply is running."""
         return self._change(request, message_id, partial=True)
 
-    @extend_schema(responses={204: None})
+    @extend_schema(
+        parameters=[OpenApiParameter("branch", bool, description="true: with all that follows it.")],
+        responses={204: None},
+    )
     def destroy(self, request: Request, message_id: UUID) -> Response:
-        """Delete a message. What followed it moves up; a reply that writes or answers it ends."""
-        services.delete_message(found(Message.objects.editable_by(person(request)), pk=message_id))
+        """Delete a message. What followed it moves up, or goes with it; a reply that writes or answers it ends."""
+        delete = branches.delete_branch if flag_parameter(request, "branch") else services.delete_message
+        delete(found(Message.objects.editable_by(person(request)), pk=message_id))
         return Response(status=204)
 
     def _change(self, request: Request, message_id: UUID, *, partial: bool) -> Response:
@@ -138,8 +160,10 @@ class MessageResource(Resource):
         return Response(message_json_of(services.change_message(message, **changes)))
 
 
-def started_answer(started: StartedReply) -> Response:
-    """What was said and the reply to it: 201, or 200 when this was a repetition."""
+def started_answer(request: Request, started: StartedReply) -> Response | StreamingHttpResponse:
+    """What was said and the reply to it: 201, or 200 when this was a repetition. Its events for who accepts them."""
+    if wants_stream(request):
+        return event_stream(request, started.reply.pk)
     body = {"message": message_json_of(started.message), "reply": reply_json(started.reply)}
     return Response(body, status=201 if started.created else 200)
 
@@ -148,6 +172,21 @@ def page_of_messages(request: Request, chat: Chat, *, path: str = "") -> dict[st
     """A page of the messages of a chat, all branches, oldest first. `path`: where further pages are, if not here."""
     rows = Message.objects.visible_to(person(request)).filter(chat=chat)
     return page_of(request, rows.values(*MESSAGE_FIELDS), _messages_json, path=path)
+
+
+class _Branch:
+    """The messages from the root down to `leaf`, fetched by the slice."""
+
+    def __init__(self, messages: MessageQuerySet, leaf: UUID | None) -> None:
+        self._messages, self._leaf = messages, leaf
+
+    def __getitem__(self, window: slice) -> Sequence[Message]:
+        return self._messages.path_to(self._leaf, start=window.start, stop=window.stop)
+
+
+def _with_siblings(messages: MessageQuerySet, path: Sequence[Message]) -> list[dict[str, Any]]:
+    siblings = messages.sibling_ids(path)
+    return [message_json_of(message) | {"sibling_ids": siblings[message.parent_id]} for message in path]
 
 
 def _messages_json(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -1,10 +1,9 @@
 """Pages of a list. No COUNT: one row more than the page is fetched, which says whether there is a next one."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
 
 from django.conf import settings
-from django.db.models import QuerySet
 from rest_framework.request import Request
 
 from chats.errors import Invalid
@@ -14,7 +13,13 @@ PAGE_MAX = 10_000  # further down, skipping rows costs more than any reader gain
 Present = Callable[[Sequence[Any]], list[Any]]
 
 
-def page_of(request: Request, rows: QuerySet[Any, Any], present: Present, *, path: str = "") -> dict[str, Any]:
+class Rows(Protocol):
+    """A queryset, or whatever else fetches no more than the slice it is asked for."""
+
+    def __getitem__(self, window: slice, /) -> Iterable[Any]: ...
+
+
+def page_of(request: Request, rows: Rows, present: Present, *, path: str = "") -> dict[str, Any]:
     """The page that `?page=&page_size=` asks for. `path`: where further pages are, if not here."""
     number = number_parameter(request, "page", default=1, lowest=1, highest=PAGE_MAX)
     asked = number_parameter(request, "page_size", default=settings.PAGE_SIZE_DEFAULT, lowest=1, highest=None)

@@ -14,20 +14,20 @@ from chats import cleaning
 from chats.api import fields as f
 from chats.api import shapes
 from chats.api.base import Resource, checked, person
-from chats.api.documentation import CLIENT_ID_HELP, EVENTS, MODEL_HELP
+from chats.api.branches import AgainForm
+from chats.api.documentation import CLIENT_ID_HELP, EVENTS, MODEL_HELP, STARTED
 from chats.api.messages import started_answer
 from chats.api.pagination import as_number, number_parameter
 from chats.api.streams import answer_when_finished, event_stream, wants_stream
 from chats.models import Reply
 from chats.replies.present import reply_json
-from chats.replies.services import retry_reply, start_reply, stop_reply
+from chats.replies.services import continue_reply, retry_reply, start_reply, stop_reply
 
 SEQ_MAX = 2**53
 PASSAGES_MAX = 10
 
 
-class RetryForm(serializers.Serializer[Any]):
-    model = f.Text(required=False, allow_null=True, help_text="Another model; left out: the same again.")
+class ContinueForm(serializers.Serializer[Any]):
     client_id = f.Text(required=False, allow_null=True, help_text=CLIENT_ID_HELP)
 
 
@@ -74,11 +74,20 @@ class ReplyResource(Resource):
         reply = found(Reply.objects.editable_by(person(request)), pk=reply_id)
         return Response(reply_json(stop_reply(reply)))
 
-    @extend_schema(request=RetryForm, responses={201: shapes.StartedReply, 200: shapes.StartedReply})
-    def retry(self, request: Request, reply_id: UUID) -> Response:
+    @extend_schema(request=AgainForm, responses=STARTED)
+    def retry(self, request: Request, reply_id: UUID) -> Response | StreamingHttpResponse:
         """Answer the same message again, beside the earlier answer."""
         reply = found(Reply.objects.editable_by(person(request)).select_related("user", "chat"), pk=reply_id)
-        return started_answer(retry_reply(reply, **checked(RetryForm, request)))
+        return started_answer(request, retry_reply(reply, **checked(AgainForm, request)))
+
+    @extend_schema(request=ContinueForm, responses=STARTED)
+    def go_on(self, request: Request, reply_id: UUID) -> Response | StreamingHttpResponse:
+        """Continue an answer that was stopped, interrupted or incomplete, in a new message that begins with its text.
+
+        The unfinished one stays beside it. 409 when it is whole, still being written, or has no text.
+        """
+        reply = found(Reply.objects.editable_by(person(request)).select_related("user", "chat"), pk=reply_id)
+        return started_answer(request, continue_reply(reply, **checked(ContinueForm, request)))
 
 
 class AskResource(Resource):

@@ -61,6 +61,11 @@ class Message(serializers.Serializer[Any]):
     is_imported = serializers.BooleanField(help_text="Written through the API; no model was asked.")
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField()
+    sibling_ids = serializers.ListField(
+        child=serializers.UUIDField(),
+        required=False,
+        help_text="Only with `?branch=current`: the messages with the same parent, oldest first, this one included.",
+    )
 
 
 class ReplyError(serializers.Serializer[Any]):
@@ -82,6 +87,7 @@ class Reply(serializers.Serializer[Any]):
     chat = serializers.UUIDField()
     prompt = serializers.UUIDField(allow_null=True, help_text="The message it answers.")
     message = serializers.UUIDField(allow_null=True, help_text="The message being written.")
+    continues = serializers.UUIDField(allow_null=True, help_text="The unfinished reply from whose text it goes on.")
     model = serializers.UUIDField(allow_null=True)
     status = serializers.ChoiceField(choices=models.Reply.Status.values)
     error = ReplyError(allow_null=True)

@@ -5,6 +5,7 @@ from typing import Any
 from django.urls import path
 
 from chats.api import docs
+from chats.api.branches import BranchResource
 from chats.api.chats import ChatResource
 from chats.api.health import HealthView, ReadyView
 from chats.api.keys import KeyResource
@@ -33,10 +34,18 @@ urlpatterns = [
         MessageResource.as_view({"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"}),
         name="messages-detail",
     ),
+    path("messages/<uuid:message_id>/edit/", BranchResource.as_view({"post": "edit"}), name="messages-edit"),
+    path(
+        "messages/<uuid:message_id>/regenerate/",
+        BranchResource.as_view({"post": "regenerate"}),
+        name="messages-regenerate",
+    ),
+    path("messages/<uuid:message_id>/fork/", BranchResource.as_view({"post": "fork"}), name="messages-fork"),
     path("replies/<uuid:reply_id>/", ReplyResource.as_view({"get": "retrieve"}), name="replies-detail"),
     path("replies/<uuid:reply_id>/events/", ReplyResource.as_view({"get": "events"}), name="replies-events"),
     path("replies/<uuid:reply_id>/stop/", ReplyResource.as_view({"post": "stop"}), name="replies-stop"),
     path("replies/<uuid:reply_id>/retry/", ReplyResource.as_view({"post": "retry"}), name="replies-retry"),
+    path("replies/<uuid:reply_id>/continue/", ReplyResource.as_view({"post": "go_on"}), name="replies-continue"),
     path("models/", ModelResource.as_view({"get": "list"}), name="models-list"),
     path("me/", MeResource.as_view({"get": "retrieve", "patch": "partial_update"}), name="me"),
     path("usage/", UsageResource.as_view({"get": "list"}), name="usage-list"),

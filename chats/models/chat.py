@@ -49,6 +49,14 @@ class Chat(models.Model):
     current_leaf = models.ForeignKey(
         "chats.Message", on_delete=models.SET_NULL, null=True, blank=True, editable=False, related_name="+"
     )
+    client_id = models.CharField(max_length=64, null=True, blank=True, editable=False)  # noqa: DJ001 - NULL may repeat under the unique constraint, "" may not
+    request_digest = models.CharField(
+        max_length=64,
+        blank=True,
+        default="",
+        editable=False,
+        help_text="Of the request's body: the same client_id with another is a conflict.",
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     # Set by the verbs, not by save(): renaming a chat must not move it to the top of the list.
     updated_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -58,6 +66,7 @@ class Chat(models.Model):
 
     class Meta:
         ordering = ["-updated_at", "-id"]
+        constraints = [models.UniqueConstraint(fields=["user", "client_id"], name="chat_user_client_id_unique")]
         indexes = [
             models.Index(
                 fields=["user", "-updated_at", "-id"],

@@ -1,5 +1,6 @@
 """Message: one row a message. A chat is a tree, so each names its parent."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar, Self
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from uuid_utils.compat import uuid7
 from accounts.queries import stored
 from chats.catalog.models import AIModel
 from chats.models.chat import Chat
+from chats.models.tree import Tree
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -28,20 +30,56 @@ class MessageQuerySet(models.QuerySet["Message"]):
             cursor.execute(_PATH + "SELECT id FROM path ORDER BY depth DESC", [stored(Message, "id", leaf)])  # noqa: S608 - constants
             return [Message._meta.pk.to_python(row[0]) for row in cursor.fetchall()]
 
-    def path_to(self, leaf: UUID | None) -> list["Message"]:
-        """The messages from the root down to `leaf`, in order, in one query whatever the depth."""
+    def path_to(self, leaf: UUID | None, *, start: int = 0, stop: int | None = None) -> list["Message"]:
+        """The messages from the root down to `leaf`, in order, or a slice of them; one query whatever the depth."""
         if leaf is None:
             return []
-        whole_rows = "SELECT m.* FROM path JOIN chats_message m ON m.id = path.id ORDER BY path.depth DESC"
-        return list(self.raw(_PATH + whole_rows, [stored(Message, "id", leaf)]))
+        length = _WHOLE if stop is None else max(0, stop - start)
+        return list(self.raw(_PATH + _ROWS_OF_PATH, [stored(Message, "id", leaf), length, start]))
+
+    def tree(self, chat: Chat) -> Tree:
+        """The shape of a chat, in one query.
+
+        Looking downwards in the database would be one look at an index a level, and PostgreSQL, which takes a message
+        without statistics for the parent of hundreds, reads the whole table at each level instead.
+        """
+        return Tree(self.filter(chat=chat).order_by("created_at", "id").values_list("pk", "parent", "chosen_child"))
+
+    def sibling_ids(self, messages: Iterable["Message"]) -> dict[UUID | None, list[UUID]]:
+        """By parent, the ids of these messages' siblings and their own, oldest first; one query."""
+        members = list(messages)
+        siblings: dict[UUID | None, list[UUID]] = {message.parent_id: [] for message in members}
+        if members:
+            same = models.Q(parent__in=[parent for parent in siblings if parent])
+            if None in siblings:
+                same |= models.Q(parent__isnull=True, chat=members[0].chat_id)
+            for pk, parent in self.filter(same).order_by("created_at", "id").values_list("pk", "parent"):
+                siblings[parent].append(pk)
+        return siblings
+
+    def remember_path(self, leaf: UUID) -> None:
+        """Note at every fork above `leaf` which way leads to it, for whoever comes back. The chat is locked."""
+        with connection.cursor() as cursor:
+            cursor.execute(_PATH + _FORGOTTEN_WAYS, [stored(Message, "id", leaf)])
+            cursor.executemany("UPDATE chats_message SET chosen_child_id = %s WHERE id = %s", cursor.fetchall())
 
 
+_WHOLE = 2**31  # longer than any path
 _PATH = """
     WITH RECURSIVE path(id, parent_id, depth) AS (
         SELECT id, parent_id, 0 FROM chats_message WHERE id = %s
         UNION ALL
         SELECT m.id, m.parent_id, path.depth + 1 FROM chats_message m JOIN path ON m.id = path.parent_id
     )
+"""
+_ROWS_OF_PATH = """
+    SELECT m.* FROM (SELECT id, depth FROM path ORDER BY depth DESC LIMIT %s OFFSET %s) AS place
+    JOIN chats_message m ON m.id = place.id ORDER BY place.depth DESC
+"""
+_FORGOTTEN_WAYS = """
+    SELECT path.id, p.id FROM path JOIN chats_message p ON p.id = path.parent_id
+    WHERE (p.chosen_child_id IS NULL OR p.chosen_child_id <> path.id)
+        AND EXISTS (SELECT 1 FROM chats_message s WHERE s.parent_id = p.id AND s.id <> path.id)
 """
 
 
@@ -55,6 +93,16 @@ class Message(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     chat = models.ForeignKey(Chat, on_delete=models.CASCADE, related_name="messages")
     parent = models.ForeignKey("self", on_delete=models.CASCADE, null=True, blank=True, related_name="children")
+    chosen_child = models.ForeignKey(
+        "self",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="+",
+        db_index=False,  # see Meta
+        help_text="Of several, the one last seen; null: the newest.",
+    )
     reply = models.ForeignKey(
         "chats.Reply", on_delete=models.SET_NULL, null=True, blank=True, related_name="messages", editable=False
     )
@@ -78,6 +126,12 @@ class Message(models.Model):
         indexes = [
             models.Index(fields=["chat", "created_at", "id"], name="message_chat_created_at"),
             models.Index(fields=["created_at"], name="message_created_at"),
+            # Few messages have several children, so most cost nothing here.
+            models.Index(
+                fields=["chosen_child"],
+                condition=models.Q(chosen_child__isnull=False),
+                name="message_chosen_child",
+            ),
         ]
 
     def __str__(self) -> str:

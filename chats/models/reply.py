@@ -49,6 +49,7 @@ class Reply(models.Model):
         BUDGET_EXCEEDED = "budget_exceeded", "budget exceeded"
 
     UNFINISHED = (Status.QUEUED, Status.RUNNING, Status.WAITING)
+    CONTINUABLE = (Status.STOPPED, Status.INCOMPLETE, Status.INTERRUPTED)
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     chat = models.ForeignKey(Chat, on_delete=models.CASCADE, related_name="replies")
@@ -58,6 +59,17 @@ class Reply(models.Model):
     )
     message = models.OneToOneField(
         Message, on_delete=models.SET_NULL, null=True, related_name="writer", help_text="The message being written."
+    )
+    continues = models.ForeignKey(
+        "self",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="The unfinished one whose text it goes on from.",
+    )
+    kept_characters = models.PositiveIntegerField(
+        default=0, help_text="Its message begins with so many of the answer it continues."
     )
     model = models.ForeignKey(AIModel, on_delete=models.SET_NULL, null=True, related_name="+")
     price = models.ForeignKey(

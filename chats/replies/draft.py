@@ -20,15 +20,15 @@ from chats.replies.log import ReplyLog
 
 
 class Draft:
-    """A message being written."""
+    """A message being written, which begins with `kept_text`."""
 
-    def __init__(self, log: ReplyLog) -> None:
+    def __init__(self, log: ReplyLog, *, kept_text: str = "") -> None:
         self.log = log
         self.usage: Usage | None = None
         self.finish_reason: FinishReason | None = None
         self.first_token_at: datetime | None = None
         self.is_too_long = False
-        self._room = settings.REPLY_MAX_BYTES
+        self._room = max(0, settings.REPLY_MAX_BYTES - len(kept_text.encode()))
         self._tool_calls: dict[int, dict[str, Any]] = {}
 
     def take(self, event: StreamEvent) -> None:

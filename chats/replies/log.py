@@ -56,6 +56,11 @@ class ReplyLog:
         self._reasoning.append(text)
         self.append("reasoning.delta", text=text)
 
+    def append_snapshot(self, kind: str, text: str) -> None:
+        """An event that replaces all that was there by `text`."""
+        self._text, self._reasoning = [text], []
+        self.append(kind, text=text, reasoning="")
+
     def finish(self, **body: Any) -> None:
         self.is_finished = True
         self.append("reply.finished", **body)

@@ -71,6 +71,7 @@ def reply_json(reply: Reply, records: list[UsageRecord] | None = None) -> dict[s
         "chat": str(reply.chat_id),
         "prompt": str(reply.prompt_id) if reply.prompt_id else None,
         "message": str(reply.message_id) if reply.message_id else None,
+        "continues": str(reply.continues_id) if reply.continues_id else None,
         "model": str(reply.model_id) if reply.model_id else None,
         "status": reply.status,
         "error": {"code": reply.error_code, "message": reply.error_message} if reply.error_code else None,

@@ -6,6 +6,11 @@ from typing import cast
 from chats.llm.values import ChatMessage, Role
 from chats.models import Message
 
+GO_ON = (
+    "Your last message broke off. Go on exactly where it stopped, in the middle of a word if need be: "
+    "repeat nothing of it, and say nothing about the interruption."
+)
+
 
 def prompt_of(path: Iterable[Message], *, system_prompt: str = "") -> list[ChatMessage]:
     """Messages for the provider. Answers without a word (failed before their first token) are left out."""
@@ -18,6 +23,11 @@ def prompt_of(path: Iterable[Message], *, system_prompt: str = "") -> list[ChatM
                 ChatMessage(role=cast(Role, message.role), content=message.content, tool_calls=message.tool_calls)
             )
     return messages
+
+
+def continued(messages: Iterable[ChatMessage], text: str) -> list[ChatMessage]:
+    """The same for a model whose answer to `messages` broke off after `text`."""
+    return [*messages, ChatMessage(role="assistant", content=text), ChatMessage(role="user", content=GO_ON)]
 
 
 def _tool_results(message: Message) -> list[ChatMessage]:

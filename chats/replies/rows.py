@@ -23,7 +23,7 @@ from chats.models import Chat, Message, Reply
 from chats.replies import handoff
 from chats.replies.database import relaxed_durability
 from chats.replies.present import message_json_of, reply_json
-from chats.replies.prompt import prompt_of
+from chats.replies.prompt import continued, prompt_of
 from chats.usage.costs import estimated_usage
 from chats.usage.models import UsageRecord
 from chats.usage.services import record_usage
@@ -62,6 +62,11 @@ class Job:
     @property
     def lease(self) -> tuple[str, int]:
         return self.reply.worker, self.reply.attempt
+
+    @property
+    def kept_text(self) -> str:
+        """What its message begins with: the text of the answer this one continues."""
+        return self.message.content[: self.reply.kept_characters]
 
     @property
     def held(self) -> QuerySet[Reply]:
@@ -113,7 +118,7 @@ def claim(reply_id: UUID, worker: str, *, stale_before: datetime) -> Job | None:
         reply = one_or_none(free.select_for_update(of=("self",)).select_related(*related))
         if reply is None:
             return None
-        request = _request_of(reply, Message.objects.path_to(reply.prompt_id))
+        request = _request_of(reply, reply.message, Message.objects.path_to(reply.prompt_id))
         if reply.attempt:
             _book_lost_attempt(reply, request)
         if reply.stop_requested_at or reply.message is None or not reply.user.is_active:
@@ -130,7 +135,7 @@ def claim(reply_id: UUID, worker: str, *, stale_before: datetime) -> Job | None:
 def hold_new(reply: Reply, answer: Message, *, worker: str, path: Sequence[Message]) -> Job:
     """Make a reply that is not saved yet this worker's own from the start."""
     _hold(reply, worker)
-    return _job_of(reply, answer, _request_of(reply, path))
+    return _job_of(reply, answer, _request_of(reply, answer, path))
 
 
 def _job_of(reply: Reply, message: Message, request: ChatRequest) -> Job:
@@ -139,9 +144,12 @@ def _job_of(reply: Reply, message: Message, request: ChatRequest) -> Job:
     return Job(reply=reply, message=message, target=target_of(model) if model and is_usable else None, request=request)
 
 
-def _request_of(reply: Reply, path: Sequence[Message]) -> ChatRequest:
+def _request_of(reply: Reply, message: Message | None, path: Sequence[Message]) -> ChatRequest:
+    messages = prompt_of(path, system_prompt=reply.chat.system_prompt)
+    if message is not None and reply.kept_characters:
+        messages = continued(messages, message.content[: reply.kept_characters])
     return ChatRequest(
-        messages=prompt_of(path, system_prompt=reply.chat.system_prompt),
+        messages=messages,
         settings=reply.model.default_settings if reply.model else {},
         max_output_tokens=reply.model.max_output_tokens if reply.model else None,
     )
@@ -157,9 +165,10 @@ def _hold(reply: Reply, worker: str) -> None:
 def _book_lost_attempt(reply: Reply, request: ChatRequest) -> None:
     """The provider worked for the attempt whose worker died, and bills it; what was stored of it is the estimate."""
     message = reply.message
-    if message is None or not (message.content or message.reasoning):
+    text = message.content[reply.kept_characters :] if message else ""
+    if message is None or not (text or message.reasoning):
         return
-    usage = estimated_usage(request, text=message.content, reasoning=message.reasoning)
+    usage = estimated_usage(request, text=text, reasoning=message.reasoning)
     _book(reply, message, usage, is_estimated=True)
 
 

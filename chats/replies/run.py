@@ -70,7 +70,7 @@ class Run:
     def __init__(self, job: rows.Job, log: ReplyLog) -> None:
         self.job = job
         self.log = log
-        self.draft = Draft(log)
+        self.draft = Draft(log, kept_text=job.kept_text)
         self.saved_seq = job.reply.snapshot_seq
         self.handed_over = False
         self._is_stopped = False
@@ -79,12 +79,14 @@ class Run:
     async def go(self) -> None:
         """Run to the end, and store it; returns only when the row is terminal, handed over or someone else's."""
         if self.job.reply.attempt > 1:
-            self.log.append("reply.restarted", text="", reasoning="")
+            self.log.append_snapshot("reply.restarted", self.job.kept_text)
         else:
             message = self.job.message
             self.log.append(
                 "reply.started", chat=str(message.chat_id), prompt=str(message.parent_id), message=str(message.pk)
             )
+            if self.job.kept_text:
+                self.log.append_snapshot("reply.snapshot", self.job.kept_text)
         self._reading = asyncio.create_task(self._read())
         # A task of its own, so that a stop can cancel the reading at any point and the saving goes on undisturbed.
         await asyncio.wait({self._reading})
@@ -201,8 +203,9 @@ class Run:
         if not self.draft.has_begun:
             return None, False
         arguments = "".join(call["function"]["arguments"] for call in self.draft.tool_calls)
-        request, text, reasoning = self.job.request, self.log.text, self.log.reasoning
-        return estimated_usage(request, text=text, reasoning=reasoning, arguments=arguments), True
+        new_text = self.log.text.removeprefix(self.job.kept_text)
+        usage = estimated_usage(self.job.request, text=new_text, reasoning=self.log.reasoning, arguments=arguments)
+        return usage, True
 
     async def _save(self, write: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
         """Write until the database takes it: a finished answer must not be lost to a restart of the database."""

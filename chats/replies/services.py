@@ -1,13 +1,11 @@
 """Verbs on replies. Every interface starts, retries and stops through these."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from uuid import UUID
 
-import orjson
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -18,12 +16,20 @@ from accounts.queries import stored
 from chats import doorbell
 from chats.catalog.models import AIModel
 from chats.catalog.services import usable_model
-from chats.errors import Conflict, Invalid, NotFound, TooMany
+from chats.errors import Conflict, Invalid, NotFound, ReplyRunning, TooMany
 from chats.models import Chat, Message, Reply
+from chats.once import check_client_id, digest_of
 from chats.replies import handoff, rows
-from chats.services import check_text, insert_chat, insert_messages, lock_chat, lock_chat_among, title_from
+from chats.services import (
+    check_text,
+    insert_chat,
+    insert_messages,
+    lock_chat,
+    lock_chat_among,
+    lock_message,
+    title_from,
+)
 
-CLIENT_ID_MAX_CHARACTERS = 64
 # By hand, as every send asks: the ORM takes longer to write these than the database to answer them.
 _OF_CLIENT_ID = "SELECT id FROM chats_reply WHERE user_id = %s AND client_id = %s"
 _UNFINISHED_OF = """
@@ -65,10 +71,8 @@ def start_reply(
     The same `client_id` again gives the same answer. Raises Conflict when it came with another body, Invalid, TooLarge,
     ModelUnavailable, NotFound and TooMany; then nothing is stored.
     """
-    text = check_text(content)
-    if not text.strip():
-        raise Invalid("Write something first.", fields={"content": ["This may not be empty."]})
-    request = _Request(user, client_id, digest=_digest("send", subject=chat_id, content=content, model=model))
+    text = _check_said(content)
+    request = _Request(user, client_id, digest=digest_of("send", subject=chat_id, content=content, model=model))
 
     def write() -> Reply:
         if chat_id is None:
@@ -78,26 +82,87 @@ def start_reply(
             chat = lock_chat_among(Chat.objects.editable_by(user), chat_id)
             chosen = usable_model(user, model or _named(chat.model_id))
         prompt = Message(chat=chat, parent_id=chat.current_leaf_id, role=Message.Role.USER, content=text)
-        title = chat.title or (title_from(text) if chat.is_title_automatic else "")
-        return _insert_reply(request, prompt, new=[prompt], model=chosen, title=title)
+        return _insert_reply(request, prompt, new=[prompt], model=chosen, title=_title_with(chat, text))
+
+    return _write_once(request, write)
+
+
+def edit_message(
+    user: User, message: Message, *, content: str, model: str | None = None, client_id: str | None = None
+) -> StartedReply:
+    """Say it differently: a new message beside `message`, and the answer to it. What was said before stays.
+
+    Raises as `start_reply`, and Invalid when `message` is not a person's.
+    """
+    text = _check_said(content)
+    request = _Request(user, client_id, digest=digest_of("edit", subject=message.pk, content=content, model=model))
+
+    def write() -> Reply:
+        earlier = lock_message(message)
+        if earlier.role != Message.Role.USER:
+            raise Invalid("Only what a person said can be asked again. Change this message in place.")
+        chat = earlier.chat
+        prompt = Message(
+            chat=chat,
+            parent_id=earlier.parent_id,
+            role=Message.Role.USER,
+            content=text,
+            attachments=earlier.attachments,
+        )
+        chosen = usable_model(user, model or _named(chat.model_id))
+        return _insert_reply(request, prompt, new=[prompt], model=chosen, title=_title_with(chat, text))
 
     return _write_once(request, write)
 
 
 def retry_reply(reply: Reply, *, model: str | None = None, client_id: str | None = None) -> StartedReply:
     """Answer the same message again, beside the earlier answer. Raises as `start_reply`, and Conflict while it runs."""
-    request = _Request(reply.user, client_id, digest=_digest("retry", subject=reply.pk, content=None, model=model))
+    request = _Request(reply.user, client_id, digest=digest_of("retry", subject=reply.pk, model=model))
 
     def write() -> Reply:
-        chat = lock_chat(reply.chat)
-        current = Reply.objects.select_related("prompt").get(pk=reply.pk)
-        if not current.is_finished:
-            raise Conflict("This answer is still being written. Stop it first.")
-        if current.prompt is None:
-            raise NotFound("The message to answer was deleted.")
-        current.prompt.chat = chat
+        current = _lock_finished(reply)
         chosen = usable_model(reply.user, model or _named(reply.model_id))
-        return _insert_reply(request, current.prompt, new=[], model=chosen)
+        return _insert_reply(request, _prompt_of(current), new=[], model=chosen)
+
+    return _write_once(request, write)
+
+
+def regenerate_message(
+    user: User, message: Message, *, model: str | None = None, client_id: str | None = None
+) -> StartedReply:
+    """As `retry_reply`, of whatever answer: one that a program has written answers what a person said above it.
+
+    Raises Invalid when `message` is no answer.
+    """
+    request = _Request(user, client_id, digest=digest_of("regenerate", subject=message.pk, model=model))
+
+    def write() -> Reply:
+        answer = lock_message(message)
+        if answer.role != Message.Role.ASSISTANT:
+            raise Invalid("Only an answer can be written again.")
+        if answer.reply is not None and not answer.reply.is_finished:
+            raise ReplyRunning
+        chosen = usable_model(user, model or _named(answer.model_id))
+        return _insert_reply(request, _question_above(answer), new=[], model=chosen)
+
+    return _write_once(request, write)
+
+
+def continue_reply(reply: Reply, *, client_id: str | None = None) -> StartedReply:
+    """Go on where an unfinished answer stopped, in a new one beside it that begins with its text.
+
+    Raises as `start_reply`, and Conflict when it is whole, still being written, or has no text.
+    """
+    request = _Request(reply.user, client_id, digest=digest_of("continue", subject=reply.pk))
+
+    def write() -> Reply:
+        current = _lock_finished(reply)
+        if current.status not in Reply.CONTINUABLE:
+            raise Conflict("This answer can't be continued. Ask again, or for more in a new message.")
+        if current.message is None or not current.message.content:
+            raise Conflict("This answer has no text yet. Ask for a new one.")
+        chosen = usable_model(reply.user, _named(reply.model_id))
+        return _insert_reply(request, _prompt_of(current), new=[], model=chosen, continues=current)
 
     return _write_once(request, write)
 
@@ -116,21 +181,32 @@ def stop_reply(reply: Reply) -> Reply:
 
 
 def _insert_reply(
-    request: _Request, prompt: Message, *, new: Sequence[Message], model: AIModel, **chat_changes: Any
+    request: _Request,
+    prompt: Message,
+    *,
+    new: Sequence[Message],
+    model: AIModel,
+    continues: Reply | None = None,
+    **chat_changes: Any,
 ) -> Reply:
-    """A reply to `prompt`, its still empty message, and the `new` messages that lead to it.
+    """A reply to `prompt`, its message, still empty or with what `continues` has, and the `new` ones that lead to it.
 
     It is run at once by the engine of this process; without one, or behind another reply of its chat, it is queued.
     """
     chat = prompt.chat
     busy_chats = _chats_being_answered(request.user)
-    answer = Message(chat=chat, parent=prompt, role=Message.Role.ASSISTANT, model=model)
+    kept = continues.message.content if continues and continues.message else ""
+    answer = Message(chat=chat, parent=prompt, role=Message.Role.ASSISTANT, model=model, content=kept)
     price = model.price_at(timezone.now())
     answer.reply = Reply(
         chat=chat,
         user=request.user,
         prompt=prompt,
         message=answer,
+        continues=continues,
+        kept_characters=len(kept),
+        # The text that is there before anything happens counts as an event, for whoever follows before it runs.
+        snapshot_seq=1 if kept else 0,
         model=model,
         price=price,
         client_id=request.client_id,
@@ -170,9 +246,7 @@ def _earlier(request: _Request) -> StartedReply | None:
     client_id = request.client_id
     if client_id is None:
         return None
-    if not 0 < len(client_id) <= CLIENT_ID_MAX_CHARACTERS or not client_id.isprintable():
-        reason = f"Between 1 and {CLIENT_ID_MAX_CHARACTERS} printable characters."
-        raise Invalid("This client_id can't be used.", fields={"client_id": [reason]})
+    check_client_id(client_id)
     earlier = next(iter(Reply.objects.raw(_OF_CLIENT_ID, [stored(Reply, "user", request.user.pk), client_id])), None)
     if earlier is None:
         return None
@@ -198,10 +272,44 @@ def _chats_being_answered(user: User) -> list[UUID]:
     return chats
 
 
+def _check_said(content: str) -> str:
+    text = check_text(content)
+    if not text.strip():
+        raise Invalid("Write something first.", fields={"content": ["This may not be empty."]})
+    return text
+
+
+def _title_with(chat: Chat, text: str) -> str:
+    return chat.title or (title_from(text) if chat.is_title_automatic else "")
+
+
+def _lock_finished(reply: Reply) -> Reply:
+    """The reply as it stands, with its chat locked. Raises Conflict while it is being written."""
+    chat = lock_chat(reply.chat)
+    current = Reply.objects.select_related("prompt", "message").get(pk=reply.pk)
+    if not current.is_finished:
+        raise Conflict("This answer is still being written. Stop it first.")
+    current.chat = chat
+    return current
+
+
+def _prompt_of(reply: Reply) -> Message:
+    if reply.prompt is None:
+        raise NotFound("The message to answer was deleted.")
+    reply.prompt.chat = reply.chat
+    return reply.prompt
+
+
+def _question_above(answer: Message) -> Message:
+    """What a person said, above `answer` and the steps that led to it. Raises Invalid when nobody has."""
+    above = answer
+    while above.parent is not None:
+        above = above.parent
+        if above.role == Message.Role.USER:
+            above.chat = answer.chat
+            return above
+    raise Invalid("Nobody has asked for this message, so it can't be answered again.")
+
+
 def _named(model_id: UUID | None) -> str | None:
     return str(model_id) if model_id else None
-
-
-def _digest(verb: str, *, subject: UUID | None, content: str | None, model: str | None) -> str:
-    body = [verb, str(subject), (content or "").encode("utf-8", "surrogatepass").hex(), model]
-    return hashlib.sha256(orjson.dumps(body)).hexdigest()

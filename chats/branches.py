@@ -1,0 +1,119 @@
+"""The verbs on branches of a chat: delete one, or take it into a chat of its own. As in `chats.services`, each is one
+durable transaction that locks the chat first, and tells who waits once it is committed.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from django.db import IntegrityError, connection, transaction
+from django.db.models import Q
+from uuid_utils.compat import uuid7
+
+from accounts.models import User
+from accounts.queries import one_or_none, stored
+from chats.errors import Conflict, NotFound
+from chats.models import Chat, Message
+from chats.once import check_client_id, digest_of
+from chats.services import announce, insert_chat, lock_message, request_stop, tags_of, write_fields
+
+
+def delete_branch(message: Message) -> int:
+    """Delete `message` with all that follows it; replies that write there end. Returns how many messages went.
+
+    The current leaf, when it was there, goes to the end of the sibling before it, else after it, else to the parent.
+    """
+    with transaction.atomic(durable=True):
+        locked = lock_message(message)
+        chat = locked.chat
+        tree = Message.objects.tree(chat)
+        gone = set(tree.branch(locked.pk))
+        running = chat.replies.unfinished().values_list("pk", "prompt", "message")
+        request_stop(Q(pk__in=[pk for pk, *written in running if gone.intersection(written)]))
+        if chat.current_leaf_id in gone:
+            neighbour = _neighbour(locked.pk, tree.children_of(locked.parent_id))
+            write_fields(chat, {"current_leaf_id": tree.leaf_below(neighbour) if neighbour else locked.parent_id})
+        # All of them at once: level by level the ORM would need a query and a stack frame for each.
+        chat.messages.filter(pk__in=gone).delete()
+        if chat.current_leaf_id:
+            Message.objects.remember_path(chat.current_leaf_id)
+        announce(chat)
+    return len(gone)
+
+
+def fork_chat(
+    user: User, message: Message, *, title: str | None = None, client_id: str | None = None
+) -> tuple[Chat, bool]:
+    """A new chat of `user` with copies of the messages down to `message`, and whether it was made just now.
+
+    It has the same model, space, system prompt, notebooks, tags and, unless one is given, title. The server's attempts
+    to answer stay where they are. The same `client_id` again gives the same chat. Raises Conflict when it came with
+    another body, NotFound and Invalid.
+    """
+    digest = digest_of("fork", subject=message.pk, content=title)
+    if earlier := _forked_before(user, client_id, digest):
+        return earlier, False
+    try:
+        with transaction.atomic(durable=True):
+            return _fork(user, lock_message(message), title, client_id=client_id, request_digest=digest), True
+    except IntegrityError:
+        # The same client_id was being written by another request; what that one made is the answer here too.
+        if earlier := _forked_before(user, client_id, digest):
+            return earlier, False
+        raise
+
+
+def _neighbour(pk: UUID, siblings: Sequence[UUID]) -> UUID | None:
+    place = siblings.index(pk)
+    if place:
+        return siblings[place - 1]
+    return siblings[1] if len(siblings) > 1 else None
+
+
+def _forked_before(user: User, client_id: str | None, digest: str) -> Chat | None:
+    if client_id is None:
+        return None
+    known = one_or_none(Chat.objects.filter(user=user), client_id=check_client_id(client_id))
+    if known is None:
+        return None
+    if known.request_digest != digest:
+        raise Conflict("This client_id was used for another chat.")
+    if known.deleted_at:
+        raise NotFound("This chat was deleted.")
+    return known
+
+
+def _fork(user: User, end: Message, title: str | None, **request: Any) -> Chat:
+    source = end.chat
+    chat = insert_chat(
+        user,
+        title=title or source.title,
+        space=source.space,
+        system_prompt=source.system_prompt,
+        notebooks=source.notebooks,
+        model=source.model,
+        tags=tags_of([source.pk])[source.pk],
+    )
+    leaf = _copy(Message.objects.path_ids(end.pk), chat)
+    is_automatic = source.is_title_automatic and not title
+    write_fields(chat, {**request, "is_title_automatic": is_automatic, "current_leaf_id": leaf})
+    return chat
+
+
+_NEW = ("id", "chat_id", "parent_id")
+_LEFT = ("reply_id", "chosen_child_id")
+
+
+def _copy(path: Sequence[UUID], chat: Chat) -> UUID:
+    """Copies of the messages of a path, as a path of `chat`; returns the last. The texts stay in the database."""
+    kept = [field.column for field in Message._meta.concrete_fields if field.column not in _NEW + _LEFT]
+    columns = ", ".join(f'"{column}"' for column in kept)
+    copy = f"""
+        INSERT INTO chats_message ({", ".join(_NEW)}, {columns})
+        SELECT %s, %s, %s, {columns} FROM chats_message WHERE id = %s
+    """  # noqa: S608 - constants
+    copies = [uuid7() for _ in path]
+    rows = zip(copies, [chat.pk] * len(path), [None, *copies], path, strict=False)
+    with connection.cursor() as cursor:
+        cursor.executemany(copy, [[pk and stored(Message, "id", pk) for pk in row] for row in rows])
+    return copies[-1]
