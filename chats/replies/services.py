@@ -96,7 +96,7 @@ def retry_reply(reply: Reply, *, model: str | None = None, client_id: str | None
         if current.prompt is None:
             raise NotFound("The message to answer was deleted.")
         current.prompt.chat = chat
-        chosen = usable_model(reply.user, model or _named(reply.model_id))
+        chosen = usable_model(reply.user, model or _named(reply.asked_model_id))
         return _insert_reply(request, current.prompt, new=[], model=chosen)
 
     return _write_once(request, write)
