@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db import DatabaseError
 
 from chats.errors import ModelUnavailable
-from chats.llm.errors import ProviderError, StreamCut
+from chats.llm.errors import ProviderError, ProviderTimeout, StreamCut
 from chats.llm.registry import open_stream
 from chats.llm.values import Usage
 from chats.models import Reply
@@ -214,6 +214,9 @@ class Run:
         logger.warning("provider_error", reply=str(self.job.reply_id), code=error.code, message=error.message)
         if isinstance(error, StreamCut) and self.draft.has_begun:
             return (Reply.Status.INCOMPLETE, error.code, error.message)
+        if isinstance(error, ProviderTimeout) and self.draft.has_begun:
+            # The provider may still be at it: it is us who went.
+            return (Reply.Status.INTERRUPTED, error.code, error.message)
         return (Reply.Status.FAILED, error.code, error.message)
 
     def _cause_of(self, reading: asyncio.Task[Cause]) -> Cause:

@@ -30,7 +30,7 @@ CASES = {
     "no finish reason": (Script(text="one two", finish_reason=None), "incomplete", "stream_cut", 1),
     "the model's limit": (Script(text="one two", finish_reason="length"), "incomplete", "length", 1),
     "withheld content": (Script(text="one", finish_reason="content_filter"), "incomplete", "content_filter", 1),
-    "silence": (Script(text="one two three", stall_after=2), "failed", "provider_timeout", 1),
+    "silence": (Script(text="one two three", stall_after=2), "interrupted", "provider_timeout", 1),
     "comments and no content": (Script(comments_only=True), "failed", "provider_timeout", 1),
     "no answer at all": (Script(hang=True), "failed", "provider_timeout", 1),
 }

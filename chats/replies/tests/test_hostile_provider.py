@@ -53,14 +53,18 @@ CASES = {
     "drips headers for ever": Case(Script(drip_head=True), "failed", "provider_timeout", is_cut=True),
     "drips comments for ever": Case(Script(comments_only=True), "failed", "provider_timeout", is_cut=True),
     "drips comments after its first words": Case(
-        Script(text="one two three", flood_after=2), "failed", "provider_timeout", "one two", is_cut=True
+        Script(text="one two three", flood_after=2), "interrupted", "provider_timeout", "one two", is_cut=True
     ),
     "drips empty pieces after its first words": Case(
-        Script(text="one two three", flood_after=2, flood=EMPTY), "failed", "provider_timeout", "one two", is_cut=True
+        Script(text="one two three", flood_after=2, flood=EMPTY),
+        "interrupted",
+        "provider_timeout",
+        "one two",
+        is_cut=True,
     ),
     "floods comments after its first words": Case(
         Script(text="one two three", flood_after=2, flood=b":" + b" " * 1_000_000 + b"\n"),
-        *("failed", "provider_timeout", "one two"),
+        *("interrupted", "provider_timeout", "one two"),
         is_cut=True,
     ),
     "ten thousand empty pieces, then an answer": Case(
