@@ -44,7 +44,9 @@ async def follow(reply_id: UUID, after: int = 0) -> AsyncGenerator[tuple[int, by
                 seen = seq
                 yield seq, event
             is_finished = stored.finished is not None
-            if not is_finished and LOGS.find(reply_id) is None and not tail.beyond(seen):
+            log = LOGS.find(reply_id)
+            has_more = tail.beyond(seen) if log is None else log.seq >= seen
+            if not is_finished and not has_more:
                 await _wait(tail, seen)
 
 
@@ -76,8 +78,8 @@ def _stored_events(reply_id: UUID, stored: rows.Stored, seen: int) -> list[tuple
     """What a viewer who has seen `seen` still needs from the row."""
     events = []
     finished_seq = stored.seq + 1
-    # Nobody can have seen what comes after the end; such a number is a mistake, and gets all there is.
-    is_mistaken = stored.finished is not None and seen > finished_seq
+    # Nobody can have seen what comes after the end, or so much more than is stored: a mistake, which gets all there is.
+    is_mistaken = seen > (finished_seq if stored.finished is not None else stored.seq + rows.LOST_EVENTS_MARGIN)
     if seen < stored.seq or is_mistaken:
         body = {"type": "reply.snapshot", "text": stored.text, "reasoning": stored.reasoning}
         events.append((stored.seq, _encoded(reply_id, stored.seq, body)))

@@ -73,14 +73,17 @@ class ReplyLog:
     async def read(self, after: int) -> AsyncGenerator[tuple[int, bytes], None]:
         """Numbered events beyond `after`, then live ones until the log closes.
 
-        A reader who is behind what is kept, or ahead of it (he saw an attempt that was lost), first gets a snapshot.
+        A reader who is behind what is kept first gets a snapshot. One who is ahead has seen a later attempt: this one
+        has lost its reply, and has nothing to tell him.
         """
         # Whoever comes from before this attempt starts with its first event, which tells that all begins anew.
         seen = max(after, self._base)
         while True:
             if seen != self.seq:
                 behind = self.seq - seen
-                if behind < 0 or behind > len(self._events):
+                if behind < 0:
+                    return
+                if behind > len(self._events):
                     # The snapshot stands for the text only: the end is still to be told, by its own event.
                     seen = self.seq - self.is_finished
                     yield seen, self._encoded(seen, "reply.snapshot", {"text": self.text, "reasoning": self.reasoning})
@@ -130,7 +133,11 @@ class Logs:
     def close(self, log: ReplyLog, *, keep_seconds: float) -> None:
         """End `log`, and forget it once late viewers have had time to catch up from memory."""
         log.close()
-        asyncio.get_running_loop().call_later(keep_seconds, self._forget, log)
+        if log.is_finished:
+            asyncio.get_running_loop().call_later(keep_seconds, self._forget, log)
+        else:
+            # Handed over or taken over: others know better.
+            self._forget(log)
 
     def _forget(self, log: ReplyLog) -> None:
         # A later attempt may have put its own log here.

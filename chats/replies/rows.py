@@ -408,7 +408,7 @@ def stored_state(reply_id: UUID, seen: int) -> Stored | None:
     if state is None:
         return None
     status, seq = state.status, state.snapshot_seq
-    if status in Reply.UNFINISHED and seq <= seen:
+    if status in Reply.UNFINISHED and seq <= seen <= seq + LOST_EVENTS_MARGIN:
         return Stored(seq=seq)
     reply = one_or_none(found.select_related("message").prefetch_related("usage_records"))
     if reply is None or reply.message is None:
