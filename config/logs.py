@@ -129,6 +129,8 @@ def logging_config(*, level: str, log_format: str, file: Path | None) -> dict[st
             "django.server": {"handlers": [], "propagate": True, "level": "INFO"},
             **{name: {"level": logging.WARNING} for name in QUIET},
             **{name: {"level": logging.ERROR} for name in QUIETER},
+            # Whoever sends a wrong Host gets a 400, which is logged as every request is; its traceback tells nothing.
+            "django.security.DisallowedHost": {"level": logging.CRITICAL},
             "uvicorn.error": {"filters": ["is_news"]},
         },
     }

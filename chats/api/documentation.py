@@ -33,7 +33,8 @@ EVENTS: Final = {
             "Server-Sent Events: `id` is the number of the event in its reply, `data` the JSON event with `seq`, "
             "`reply` and `type`: `reply.started`, `reply.snapshot` {text, reasoning}, `text.delta` {text}, "
             "`reasoning.delta` {text}, `reply.restarted` {text, reasoning}, "
-            "`reply.finished` {status, error?, message, usage, cost}. "
+            "`reply.fallback` {model, fallback_from, because, notice} when another model answers instead, "
+            "`reply.finished` {status, error?, fallback_from?, message, usage, cost}. "
             "The text of a reply is that of the last snapshot or restart with the deltas after it."
         ),
         examples=[

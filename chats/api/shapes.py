@@ -57,7 +57,10 @@ class Message(serializers.Serializer[Any]):
     sources = serializers.ListField(child=serializers.DictField())
     attachments = serializers.ListField(child=serializers.DictField())
     extra_data = serializers.DictField()
-    model = serializers.UUIDField(allow_null=True)
+    model = serializers.UUIDField(allow_null=True, help_text="The one that wrote it.")
+    notice = serializers.CharField(
+        allow_blank=True, help_text="A sentence for people on how it came about, such as that another model answered."
+    )
     is_imported = serializers.BooleanField(help_text="Written through the API; no model was asked.")
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField()
@@ -88,7 +91,10 @@ class Reply(serializers.Serializer[Any]):
     prompt = serializers.UUIDField(allow_null=True, help_text="The message it answers.")
     message = serializers.UUIDField(allow_null=True, help_text="The message being written.")
     continues = serializers.UUIDField(allow_null=True, help_text="The unfinished reply from whose text it goes on.")
-    model = serializers.UUIDField(allow_null=True)
+    model = serializers.UUIDField(allow_null=True, help_text="The one that answers.")
+    fallback_from = serializers.UUIDField(
+        allow_null=True, help_text="The model that was asked first and did not answer, when another one does."
+    )
     status = serializers.ChoiceField(choices=models.Reply.Status.values)
     error = ReplyError(allow_null=True)
     created_at = serializers.DateTimeField()

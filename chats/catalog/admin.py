@@ -20,7 +20,7 @@ from django.views.decorators.http import require_POST
 from accounts.models import User
 from chats.catalog import connection, services
 from chats.catalog.desk import PoliteAdmin
-from chats.catalog.forms import ProviderForm
+from chats.catalog.forms import AIModelForm, ProviderForm
 from chats.catalog.models import AIModel, AIModelQuerySet, Price, Provider, ProviderQuerySet
 from chats.errors import Invalid
 from chats.money import plain_usd
@@ -143,6 +143,7 @@ class PriceInline(admin.TabularInline):
 
 @admin.register(AIModel)
 class AIModelAdmin(PoliteAdmin):
+    form = AIModelForm
     list_display = ["name", "provider", "model_id", "current_price", "enabled", "order"]
     list_editable = ["enabled", "order"]
     list_filter = ["enabled", "provider", "groups", "writes_titles"]
@@ -154,7 +155,9 @@ class AIModelAdmin(PoliteAdmin):
         (None, {"fields": ["provider", "name", "model_id", "description", "enabled", "order"]}),
         ("Who may use it", {"fields": ["groups"]}),
         ("What it can do", {"fields": [*("supports_vision", "supports_tools", "supports_reasoning")]}),
-        ("Limits and settings", {"fields": ["context_window", "max_output_tokens", "default_settings"]}),
+        ("Limits", {"fields": ["context_window", "max_output_tokens", "first_token_seconds", "silence_seconds"]}),
+        ("When it does not answer", {"fields": ["fallback"]}),
+        ("Settings", {"fields": ["default_settings"]}),
         ("Titles", {"fields": ["writes_titles"]}),
         ("Prices, USD per million tokens", {"fields": ["price_history"]}),
     ]

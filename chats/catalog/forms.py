@@ -1,10 +1,12 @@
 """Forms of the admin desk."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 
-from chats.catalog.models import Provider
+from chats.catalog import services
+from chats.catalog.models import AIModel, Provider
+from chats.errors import Invalid
 
 
 class SecretField(forms.CharField):
@@ -44,3 +46,30 @@ class ProviderForm(forms.ModelForm):
         """Names of the model's fields that this form changes."""
         changed = {"api_key" if name == "clear_key" else name for name in self.changed_data}
         return sorted(changed)
+
+
+class ModelChoiceField(forms.ModelChoiceField):
+    """Models with their provider: two providers may have one of the same name."""
+
+    def label_from_instance(self, obj: Any) -> str:
+        return f"{obj.name} ({obj.provider})"
+
+
+class AIModelForm(forms.ModelForm):
+    class Meta:
+        model = AIModel
+        exclude: ClassVar[list[str]] = []
+        field_classes: ClassVar = {"fallback": ModelChoiceField}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if (field := self.fields.get("fallback")) and isinstance(field, ModelChoiceField):
+            field.queryset = AIModel.objects.select_related("provider").exclude(pk=self.instance.pk)
+
+    def clean_fallback(self) -> AIModel | None:
+        fallback: AIModel | None = self.cleaned_data["fallback"]
+        try:
+            services.check_fallback(self.instance, fallback)
+        except Invalid as error:
+            raise forms.ValidationError(error.message) from None
+        return fallback

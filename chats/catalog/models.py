@@ -23,6 +23,7 @@ from chats.errors import Invalid
 from chats.money import plain_usd
 
 SETTINGS_MAX_BYTES = 16_000
+WAIT_MAX_SECONDS = 3_600
 # SQLite would take more than PostgreSQL's integer holds.
 FITS_COLUMN = MaxValueValidator(2_147_483_647)
 
@@ -133,6 +134,20 @@ class AIModelQuerySet(models.QuerySet["AIModel"]):
         return self.prefetch_related(models.Prefetch("prices", queryset=current, to_attr="current_prices"))
 
 
+def _wait_seconds(name: str, *, help_text: str) -> Any:
+    return models.PositiveSmallIntegerField(
+        name,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(WAIT_MAX_SECONDS)],
+        error_messages={
+            "min_value": "At least 1 second, or leave it empty.",
+            "max_value": "At most 3600 seconds, which is an hour.",
+        },
+        help_text=help_text,
+    )
+
+
 class AIModel(models.Model):
     # `n` would be paid for several answers and show one.
     SETTINGS_OF_PARLEY: ClassVar[set[str]] = {"messages", "model", "n", "stream", "stream_options", "tools"}
@@ -157,6 +172,22 @@ class AIModel(models.Model):
     supports_reasoning = models.BooleanField("reasoning", default=False)
     default_settings = models.JSONField(
         default=dict, blank=True, help_text='Sent with every request, for example {"temperature": 0.3}.'
+    )
+    first_token_seconds = _wait_seconds(
+        "wait for the first word, seconds",
+        help_text="How long it may think before anything of its answer comes. Empty: as the server is set.",
+    )
+    silence_seconds = _wait_seconds(
+        "silence in mid-answer, seconds",
+        help_text="How long it may pause in mid-answer before it is given up. Empty: as the server is set.",
+    )
+    fallback = models.ForeignKey(
+        "self",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="Who answers when this model fails before its first word, for people who may use that one too.",
     )
     writes_titles = models.BooleanField(
         default=False, help_text="Also writes the titles of new chats. At most one model; none: the first words stand."

@@ -3,11 +3,14 @@
 Admin, commands and API all come through here. What is refused is refused with `accounts.errors.Invalid`.
 """
 
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
 
+from django.conf import settings
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.db import IntegrityError, models, transaction
 from django.utils import timezone
@@ -16,7 +19,7 @@ from chats.catalog.addresses import is_allowed
 from chats.catalog.models import AIModel, Price, Provider
 from chats.cleaning import clean_text
 from chats.errors import Conflict, Invalid, ModelUnavailable
-from chats.llm.values import Target
+from chats.llm.values import Limits, Target
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 Row = TypeVar("Row", bound=models.Model)
 
 REFERENCE_MAX_CHARACTERS = 200  # as long as the longest name or model id
+FALLBACK_CHAIN_MAX = 3  # a model, its fallback, and that one's
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,64 @@ def target_of(model: AIModel) -> Target:
     return Target(kind=provider.kind, base_url=provider.base_url, api_key=provider.api_key, model_id=model.model_id)
 
 
+def limits_of(model: AIModel, *, window_seconds: float = 0) -> Limits:
+    """What `model` may take: its own seconds where staff gave some, else those of the settings."""
+    return Limits(
+        connect_seconds=settings.PROVIDER_CONNECT_SECONDS,
+        first_token_seconds=model.first_token_seconds or settings.PROVIDER_FIRST_TOKEN_SECONDS,
+        silence_seconds=model.silence_seconds or settings.PROVIDER_SILENCE_SECONDS,
+        window_seconds=window_seconds,
+    )
+
+
+def usable_fallback(user: "User", model: AIModel, *, asked: Collection[UUID]) -> AIModel | None:
+    """Who answers `user` instead of `model`: the next in its chain who may now and is not among those `asked`."""
+    chain = _chain_from(model.pk, _fallback_links())[:FALLBACK_CHAIN_MAX]
+    usable = (
+        AIModel.objects.visible_to(user).select_related("provider").in_bulk([pk for pk in chain if pk not in asked])
+    )
+    in_turn = (usable[pk] for pk in chain if pk in usable)
+    return next((other for other in in_turn if is_allowed(other.provider.base_url)), None)
+
+
+def check_fallback(model: AIModel, fallback: AIModel | None) -> None:
+    """Raises Invalid when `fallback` would stand in for itself, or the chain would be longer than three models."""
+    if fallback is None:
+        return
+    if fallback.pk == model.pk:
+        raise _bad_fallback("A model can't be its own fallback.")
+    links = _fallback_links() | {model.pk: fallback.pk}
+    if model.pk in _chain_from(fallback.pk, links):
+        raise _bad_fallback(f"«{fallback}» itself falls back on this model: that would go round in a circle.")
+    if any(model.pk in (chain := _chain_from(start, links)) and len(chain) > FALLBACK_CHAIN_MAX for start in links):
+        raise _bad_fallback(f"At most {FALLBACK_CHAIN_MAX} models may stand in for each other in a row.")
+
+
+def set_fallback(model: AIModel, fallback: AIModel | None) -> None:
+    """Let `fallback` answer when `model` fails before its first token; None: nobody does. Raises Invalid."""
+    check_fallback(model, fallback)
+    model.fallback = fallback
+    _store(model, update_fields=["fallback", "updated_at"])
+
+
+def _bad_fallback(reason: str) -> Invalid:
+    return Invalid(reason, fields={"fallback": [reason]})
+
+
+def _fallback_links() -> dict[UUID, UUID]:
+    """Every model that has a fallback, and which."""
+    linked = AIModel.objects.filter(fallback__isnull=False).order_by()
+    return {pk: fallback_id for pk, fallback_id in linked.values_list("pk", "fallback_id") if fallback_id}
+
+
+def _chain_from(start: UUID, links: Mapping[UUID, UUID]) -> list[UUID]:
+    """`start` and who stands in for it, in turn. It ends before one comes again, whatever two people saved at once."""
+    chain = [start]
+    while (following := links.get(chain[-1])) is not None and following not in chain:
+        chain.append(following)
+    return chain
+
+
 def simple_price(price: Price | None) -> Decimal | None:
     """USD per million tokens when input and output cost the same, and nothing else does; else None."""
     if price is None or price.input_per_million != price.output_per_million or price.per_request:
@@ -108,13 +170,25 @@ def save_model(
     """Create or update the model `name` of the provider named `provider`, and that provider.
 
     None leaves what is there; so do `details` that are not given: `description`, `context_window`,
-    `max_output_tokens`, `writes_titles`, `order`. A price row is added only when it differs from the one in force.
+    `max_output_tokens`, `first_token_seconds`, `silence_seconds`, `writes_titles`, `order`, and `fallback`: a model's
+    id, name or model id, "" for none. A price row is added only when it differs from the one in force.
     """
+    fallback = details.pop("fallback", None)
     owner = save_provider(provider, kind=kind, base_url=base_url, api_key=api_key)
     model = AIModel.objects.filter(provider=owner, name=_storable(name)).first() or AIModel(provider=owner, name=name)
     created = model._state.adding
     _change(model, model_id=model_id, enabled=enabled, **details)
-    return SavedModel(_store(model), _ensure_price(model, price), created)
+    _store(model)
+    if fallback is not None:
+        set_fallback(model, _model_meant(fallback) if fallback else None)
+    return SavedModel(model, _ensure_price(model, price), created)
+
+
+def _model_meant(reference: str) -> AIModel:
+    found = AIModel.objects.named(_storable(reference, field="fallback"))[:2]
+    if len(found) != 1:
+        raise _bad_fallback(f"«{reference}» means {'several models' if found else 'no model'} here. Give an id.")
+    return found[0]
 
 
 def save_provider(
@@ -141,7 +215,9 @@ def check_unused(model: AIModel) -> None:
     naming = (
         relation
         for relation in AIModel._meta.get_fields(include_hidden=True)
-        if isinstance(relation, models.ManyToOneRel) and relation.on_delete is models.SET_NULL
+        if isinstance(relation, models.ManyToOneRel)
+        and relation.on_delete is models.SET_NULL
+        and relation.related_model is not AIModel  # to be somebody's fallback is no use yet
     )
     if any(rel.related_model._base_manager.filter(**{rel.field.name: model}).exists() for rel in naming):
         raise Conflict(

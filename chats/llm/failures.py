@@ -84,7 +84,7 @@ def _failure(status: int, *, said: str, detail: str, target: Target, headers: Ma
     kind, advice = _meaning_of(status)
     quote = f": «{detail}»" if detail else ""
     message = f"{host_of(target)} answered with {said}{quote}. {advice}"
-    wait = retry_after_seconds(headers.get("Retry-After", "")) if kind is ProviderBusy else None
+    wait = retry_after_seconds(headers.get("Retry-After", "")) if kind.is_retryable else None
     return kind(message, detail=detail, retry_after_seconds=wait)
 
 

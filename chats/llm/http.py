@@ -51,7 +51,9 @@ class GuardedResolver(aiohttp.ThreadedResolver):
 
 def new_session() -> aiohttp.ClientSession:
     connector = aiohttp.TCPConnector(resolver=GuardedResolver(STAFF_POLICY), limit=0)
-    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
+    return aiohttp.ClientSession(
+        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, auto_decompress=False
+    )
 
 
 def shared_session() -> aiohttp.ClientSession:
@@ -94,6 +96,18 @@ class Call:
         except (AddressDenied, aiohttp.ClientError, OSError) as error:
             # Not `from error`: aiohttp's errors carry the request's headers, and so the key, into logs.
             raise _failure_of(error, host=host_of(self.target), limits=limits) from None
+
+
+def is_compressed(response: aiohttp.ClientResponse) -> bool:
+    """Whether the body is compressed although we asked for it plain; it is not unpacked, so nobody can read it."""
+    return response.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity")
+
+
+def compressed(host: str) -> ProviderNonsense:
+    return ProviderNonsense(
+        f"{host} compressed its answer although it was asked not to. Staff should switch that off there, or on the"
+        " proxy before it."
+    )
 
 
 async def read(response: aiohttp.ClientResponse, *, deadline: float) -> bytes:

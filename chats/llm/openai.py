@@ -23,7 +23,6 @@ from chats.llm.values import ChatMessage, ChatRequest, Limits, StreamEvent, Targ
 
 LIST_MAX_BYTES = 2_000_000
 LIST_MAX_ENTRIES = 5_000
-LIST_SECONDS = 20.0
 MODEL_ID_MAX_LENGTH = 200
 
 
@@ -85,9 +84,10 @@ def _message(message: ChatMessage) -> dict[str, Any]:
 async def list_models(target: Target, limits: Limits) -> list[str]:
     """The ids of the models the server offers, sorted, at most 5,000. Raises ProviderError.
 
-    Opens and closes a session of its own, so that it may run on an event loop that lives for one call.
+    It takes no longer than a first token may. Opens and closes a session of its own, so that it may run on an event
+    loop that lives for one call.
     """
-    deadline = asyncio.get_running_loop().time() + LIST_SECONDS
+    deadline = asyncio.get_running_loop().time() + limits.first_token_seconds
     async with http.new_session() as session:
         call = http.Call("GET", target, "models")
         async with await call.send(session, limits=limits, deadline=deadline) as response:
@@ -96,6 +96,8 @@ async def list_models(target: Target, limits: Limits) -> list[str]:
             except (TimeoutError, http.ConnectionLost) as error:
                 message = f"{http.host_of(target)} broke off its list of models. Try again."
                 raise ProviderUnreachable(message) from error
+    if http.is_compressed(response):
+        raise http.compressed(http.host_of(target))
     if response.status != 200:
         raise failure_of_status(response.status, body=body, target=target, headers=response.headers)
     ids = _model_ids(body) if is_all else None

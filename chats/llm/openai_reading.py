@@ -50,6 +50,8 @@ class Reading:
             raise failure_of_status(
                 self._response.status, body=body, target=self._target, headers=self._response.headers
             )
+        if http.is_compressed(self._response):
+            raise http.compressed(self._host)
         if self._response.content_type in ("text/html", "application/xhtml+xml"):
             detail = words_of(await self._beginning(), target=self._target)
             raise ProviderNonsense(
@@ -142,6 +144,8 @@ class Reading:
 
     async def _beginning(self) -> bytes:
         """The first bytes of a body that explains a failure; a slow or broken one must not hide the failure itself."""
+        if http.is_compressed(self._response):
+            return b""
         deadline = min(self._deadline, self._now() + AFTER_FINISH_SECONDS)
         with contextlib.suppress(TimeoutError, http.ConnectionLost):
             return (await http.read_all(self._response, max_bytes=ERROR_MAX_BYTES, deadline=deadline))[0]

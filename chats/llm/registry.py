@@ -1,14 +1,25 @@
 """Kinds of providers: each a module, loaded on first use. The rest of the house calls only what is here."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from typing import Protocol, cast
 
-from chats.llm.errors import ProviderRejected
-from chats.llm.http import close_sessions
-from chats.llm.values import ChatRequest, Limits, StreamEvent, Target, TextDelta, Usage, UsageReported
+from chats.llm.errors import ProviderError, ProviderRejected, ProviderTimeout
+from chats.llm.http import close_sessions, host_of
+from chats.llm.values import (
+    ChatRequest,
+    Limits,
+    ReasoningDelta,
+    StreamEvent,
+    Target,
+    TextDelta,
+    Usage,
+    UsageReported,
+)
 
 __all__ = ["KINDS", "close_sessions", "complete", "list_models", "open_stream"]
 
@@ -35,6 +46,16 @@ def _module(kind: str) -> Kind:
     return cast(Kind, import_module(KINDS[kind]))
 
 
+@dataclass(slots=True)
+class Completion:
+    """An answer as a whole; after a `failure`, what had come of it. `usage` is None if the provider did not tell."""
+
+    text: str = ""
+    reasoning: str = ""
+    usage: Usage | None = None
+    failure: ProviderError | None = None
+
+
 def open_stream(target: Target, request: ChatRequest, limits: Limits) -> AsyncGenerator[StreamEvent, None]:
     """The events of one answer as they come: deltas, then at most one UsageReported, then Finished.
 
@@ -50,16 +71,26 @@ async def list_models(target: Target, limits: Limits) -> list[str]:
     return await _module(target.kind).list_models(target, limits)
 
 
-async def complete(target: Target, request: ChatRequest, limits: Limits, *, max_chars: int) -> tuple[str, Usage | None]:
-    """The answer, at most `max_chars` of it, and the usage if the provider came to tell it. Raises ProviderError."""
-    text, usage = "", None
-    async with aclosing(open_stream(target, request, limits)) as events:
-        async for event in events:
-            match event:
-                case TextDelta(piece):
-                    text += piece
-                case UsageReported():
-                    usage = event.usage
-            if len(text) >= max_chars:
-                break
-    return text[:max_chars], usage
+async def complete(
+    target: Target, request: ChatRequest, limits: Limits, *, max_chars: int, seconds: float
+) -> Completion:
+    """The answer, at most `max_chars` of it, in at most `seconds`. What went wrong is in its `failure`."""
+    done = Completion()
+    try:
+        async with asyncio.timeout(seconds), aclosing(open_stream(target, request, limits)) as events:
+            async for event in events:
+                match event:
+                    case TextDelta(piece):
+                        done.text += piece
+                    case ReasoningDelta(piece):
+                        done.reasoning += piece
+                    case UsageReported(usage):
+                        done.usage = usage
+                if len(done.text) >= max_chars:
+                    break
+    except ProviderError as error:
+        done.failure = error
+    except TimeoutError:
+        done.failure = ProviderTimeout(f"{host_of(target)} was not done within {seconds:g} seconds. Try again.")
+    done.text = done.text[:max_chars]
+    return done

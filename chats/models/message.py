@@ -115,6 +115,14 @@ class Message(models.Model):
     attachments = models.JSONField(default=list, blank=True)
     extra_data = models.JSONField(default=dict, blank=True)
     model = models.ForeignKey(AIModel, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    notice = models.CharField(
+        max_length=500,
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+        help_text="One sentence on how it came about, such as that another model answered.",
+    )
     is_imported = models.BooleanField(default=False, help_text="Written through the API; no model was asked.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(default=timezone.now, editable=False)

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, Self
+from uuid import UUID
 
 from django.conf import settings
 from django.db import models
@@ -73,7 +74,15 @@ class Reply(models.Model):
     )
     model = models.ForeignKey(AIModel, on_delete=models.SET_NULL, null=True, related_name="+")
     price = models.ForeignKey(
-        Price, on_delete=models.SET_NULL, null=True, related_name="+", help_text="In force when it started."
+        Price, on_delete=models.SET_NULL, null=True, related_name="+", help_text="In force when the model was asked."
+    )
+    fallback_from = models.ForeignKey(
+        AIModel,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="The model that did not answer, when another one answers instead.",
     )
     status = models.CharField(max_length=20, choices=Status.choices, default=Status.QUEUED)
     client_id = models.CharField(max_length=64, null=True, blank=True)  # noqa: DJ001 - NULL may repeat under the unique constraint, "" may not
@@ -118,6 +127,11 @@ class Reply(models.Model):
     @property
     def is_finished(self) -> bool:
         return self.status not in self.UNFINISHED
+
+    @property
+    def asked_model_id(self) -> UUID | None:
+        """The model that was asked for, whoever answered in the end."""
+        return self.fallback_from_id or self.model_id
 
     @property
     def finished_seq(self) -> int:

@@ -90,13 +90,6 @@ def _encoded(reply_id: UUID, seq: int, body: Mapping[str, object]) -> bytes:
     return orjson.dumps({"seq": seq, "reply": str(reply_id), **body})
 
 
-async def finished(reply_id: UUID) -> None:
-    """Return when the reply is over."""
-    async with aclosing(follow(reply_id)) as events:
-        async for _ in events:
-            pass
-
-
 async def sse(
     events: AsyncGenerator[tuple[int, bytes], None], *, is_welcome: Callable[[], Awaitable[bool]] | None = None
 ) -> AsyncIterator[bytes]:

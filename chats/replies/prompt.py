@@ -13,15 +13,19 @@ GO_ON = (
 
 
 def prompt_of(path: Iterable[Message], *, system_prompt: str = "") -> list[ChatMessage]:
-    """Messages for the provider. Answers without a word (failed before their first token) are left out."""
+    """Messages for the provider. Answers without a word (failed before their first token) are left out.
+
+    So are tool calls that came to no result, as of an answer that was cut: providers refuse a chat with such a call.
+    """
+    path = list(path)
+    answered = {result.tool_call_id for message in path for result in _tool_results(message)}
     messages = [ChatMessage(role="system", content=system_prompt)] if system_prompt.strip() else []
     for message in path:
+        calls = [call for call in message.tool_calls if isinstance(call, dict) and call.get("id") in answered]
         if message.role == Message.Role.TOOL:
             messages.extend(_tool_results(message))
-        elif message.content or message.tool_calls:
-            messages.append(
-                ChatMessage(role=cast(Role, message.role), content=message.content, tool_calls=message.tool_calls)
-            )
+        elif message.content or calls:
+            messages.append(ChatMessage(role=cast(Role, message.role), content=message.content, tool_calls=calls))
     return messages
 
 
@@ -31,6 +35,8 @@ def continued(messages: Iterable[ChatMessage], text: str) -> list[ChatMessage]:
 
 
 def _tool_results(message: Message) -> list[ChatMessage]:
+    if message.role != Message.Role.TOOL:
+        return []
     results = message.tool_results or [{}]
     return [
         ChatMessage(

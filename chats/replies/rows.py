@@ -3,8 +3,8 @@
 A worker's writes name itself and its attempt: after a takeover they change nothing.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -17,8 +17,9 @@ from django.utils import timezone
 
 from accounts.queries import one_or_none, stored
 from chats import doorbell
-from chats.catalog.services import target_of
-from chats.llm.values import ChatRequest, Target, Usage
+from chats.catalog.models import AIModel, Price
+from chats.catalog.services import limits_of, target_of, usable_fallback
+from chats.llm.values import ChatRequest, Limits, Target, Usage
 from chats.models import Chat, Message, Reply
 from chats.replies import handoff
 from chats.replies.database import relaxed_durability
@@ -48,16 +49,37 @@ SAVE_TEXT = """
 
 @dataclass(frozen=True)
 class Job:
-    """A reply this worker now holds, with all it needs to run it. `reply` is as it was when it was claimed."""
+    """A reply this worker now holds, with all it needs to run it. `reply` is as it was when it was claimed.
+
+    `model` is the one to ask: the reply's own, or one that answers in its place. `target` is None when it is off.
+    """
 
     reply: Reply
     message: Message
+    model: AIModel | None
+    price: Price | None
     target: Target | None
     request: ChatRequest
+    limits: Limits
 
     @property
     def reply_id(self) -> UUID:
         return self.reply.pk
+
+    @property
+    def writer(self) -> dict[str, Any]:
+        """Who writes the answer, as the columns of the reply have it."""
+        first = self.reply.model
+        return {"model": self.model, "price": self.price, "fallback_from": None if self.model == first else first}
+
+    @property
+    def notice(self) -> str:
+        """What people are told when it is not the model that was asked for."""
+        return (
+            ""
+            if self.model == self.reply.model
+            else f"{self.reply.model} did not answer; {self.model} answered instead."
+        )
 
     @property
     def lease(self) -> tuple[str, int]:
@@ -83,6 +105,14 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
+class FailedCall:
+    """A call that brought no answer, and yet the provider said what it used."""
+
+    job: Job
+    usage: Usage
+
+
+@dataclass(frozen=True)
 class Ending:
     """How a run ended, and what is to be stored and booked for it."""
 
@@ -96,6 +126,8 @@ class Ending:
     usage: Usage | None = None
     is_estimated: bool = False
     first_token_at: datetime | None = None
+    failed_calls: Sequence[FailedCall] = ()
+    names_writer: bool = False  # the rows may name another model, which was asked in between
 
 
 @dataclass(frozen=True)
@@ -114,7 +146,7 @@ def claim(reply_id: UUID, worker: str, *, stale_before: datetime) -> Job | None:
     # A claim lost in a power cut leaves the reply waiting, which is right: no need to wait for the disk.
     with relaxed_durability(), transaction.atomic():
         free = Reply.objects.claimable(stale_before).filter(~Exists(earlier), pk=reply_id)
-        related = ("chat", "user", "price", "message", "model__provider")
+        related = ("chat", "user", "price", "message", "model__provider", "fallback_from__provider")
         reply = one_or_none(free.select_for_update(of=("self",)).select_related(*related))
         if reply is None:
             return None
@@ -127,8 +159,12 @@ def claim(reply_id: UUID, worker: str, *, stale_before: datetime) -> Job | None:
         if reply.attempt >= settings.REPLY_MAX_ATTEMPTS:
             end(reply, Reply.Status.INTERRUPTED, "interrupted", INTERRUPTED_MESSAGE)
             return None
+        if reply.fallback_from:
+            _return_to_first_model(reply)
+            request = _with_settings_of(reply.model, request)
         _hold(reply, worker)
-        reply.save(update_fields=["status", "worker", "attempt", "heartbeat_at", "started_at", "snapshot_seq"])
+        changed = ["model", "price", "fallback_from", "status", "worker", "attempt"]
+        reply.save(update_fields=[*changed, "heartbeat_at", "started_at", "snapshot_seq"])
     return _job_of(reply, reply.message, request)
 
 
@@ -138,20 +174,70 @@ def hold_new(reply: Reply, answer: Message, *, worker: str, path: Sequence[Messa
     return _job_of(reply, answer, _request_of(reply, answer, path))
 
 
+def fall_back(job: Job, *, asked: Collection[UUID]) -> Job | None:
+    """Pass the reply on to the next model that may answer instead, at its price of now.
+
+    None when there is none, or when the reply is no longer ours.
+    """
+    first = job.reply.model
+    model = usable_fallback(job.reply.user, first, asked=asked) if first else None
+    if model is None:
+        return None
+    job = replace(
+        job,
+        model=model,
+        price=model.price_at(timezone.now()),
+        target=target_of(model),
+        request=_with_settings_of(model, job.request),
+        limits=limits_of(model, window_seconds=settings.REPLY_WINDOW_SECONDS),
+    )
+    return job if name_writer(job) else None
+
+
+def name_writer(job: Job) -> bool:
+    """Write down who answers, for takeovers and for pages opened meanwhile. False: the reply is no longer ours."""
+    with transaction.atomic():
+        # The chat first, as every verb does: see `finish`.
+        Chat.objects.select_for_update(no_key=True).filter(pk=job.reply.chat_id).first()
+        is_held = bool(job.held.update(**job.writer))
+        if is_held:
+            Message.objects.filter(pk=job.message.pk).update(model=job.model, notice=job.notice)
+    return is_held
+
+
+def _return_to_first_model(reply: Reply) -> None:
+    """Whoever answered in its place the last time: a reply that is run again asks the model it was started with."""
+    assert reply.fallback_from is not None
+    reply.model, reply.fallback_from = reply.fallback_from, None
+    reply.price = reply.model.price_at(reply.created_at)
+
+
 def _job_of(reply: Reply, message: Message, request: ChatRequest) -> Job:
     model = reply.model
     is_usable = model is not None and model.enabled and model.provider.enabled
-    return Job(reply=reply, message=message, target=target_of(model) if model and is_usable else None, request=request)
+    return Job(
+        reply=reply,
+        message=message,
+        model=model,
+        price=reply.price,
+        target=target_of(model) if model and is_usable else None,
+        request=request,
+        limits=limits_of(model, window_seconds=settings.REPLY_WINDOW_SECONDS) if model else Limits(),
+    )
 
 
 def _request_of(reply: Reply, message: Message | None, path: Sequence[Message]) -> ChatRequest:
     messages = prompt_of(path, system_prompt=reply.chat.system_prompt)
     if message is not None and reply.kept_characters:
         messages = continued(messages, message.content[: reply.kept_characters])
-    return ChatRequest(
-        messages=messages,
-        settings=reply.model.default_settings if reply.model else {},
-        max_output_tokens=reply.model.max_output_tokens if reply.model else None,
+    return _with_settings_of(reply.model, ChatRequest(messages=messages))
+
+
+def _with_settings_of(model: AIModel | None, request: ChatRequest) -> ChatRequest:
+    return replace(
+        request,
+        settings=model.default_settings if model else {},
+        max_output_tokens=model.max_output_tokens if model else None,
     )
 
 
@@ -169,22 +255,37 @@ def _book_lost_attempt(reply: Reply, request: ChatRequest) -> None:
     if message is None or not (text or message.reasoning):
         return
     usage = estimated_usage(request, text=text, reasoning=message.reasoning)
-    _book(reply, message, usage, is_estimated=True)
+    record_usage(reply, model=reply.model, price=reply.price, message=message, usage=usage, is_estimated=True)
 
 
-def _book(
-    reply: Reply, message: Message | None, usage: Usage, *, is_estimated: bool, is_deleted: bool = False
-) -> UsageRecord:
-    """At the price in force when the reply was started."""
-    return record_usage(
-        reply,
-        model=reply.model,
-        price=reply.price,
-        message=message,
-        usage=usage,
-        is_estimated=is_estimated,
-        is_deleted=is_deleted,
-    )
+def _book(job: Job, ending: Ending, message: Message | None, *, is_deleted: bool = False) -> list[UsageRecord]:
+    """Each call of a run that used something, at the price in force when its model was asked."""
+    records = [
+        # It wrote no message, and so the ledger names none.
+        record_usage(
+            job.reply,
+            model=call.job.model,
+            price=call.job.price,
+            message=None,
+            usage=call.usage,
+            is_estimated=False,
+            is_deleted=is_deleted,
+        )
+        for call in ending.failed_calls
+    ]
+    if ending.usage is not None:
+        records.append(
+            record_usage(
+                job.reply,
+                model=job.model,
+                price=job.price,
+                message=message,
+                usage=ending.usage,
+                is_estimated=ending.is_estimated,
+                is_deleted=is_deleted,
+            )
+        )
+    return records
 
 
 def _skip_lost_events(reply: Reply) -> None:
@@ -255,20 +356,22 @@ def finish(job: Job, ending: Ending) -> dict[str, Any] | None:
         "tool_calls": list(ending.tool_calls),
         "updated_at": now,
     }
+    if ending.names_writer:
+        changes |= job.writer
+        answer |= {"model": job.model, "notice": job.notice}
     with transaction.atomic():
         # The chat first, as every verb does: two transactions that lock in another order wait for each other for ever.
         Chat.objects.filter(pk=reply.chat_id).update(updated_at=now)
         if not job.held.update(**changes):
             # Taken over, or deleted with its chat or its person: what was spent is to be booked all the same.
-            if ending.usage is not None and not Reply.objects.filter(pk=reply.pk).exists():
-                _book(reply, None, ending.usage, is_estimated=ending.is_estimated, is_deleted=True)
-            else:
+            if Reply.objects.filter(pk=reply.pk).exists():
                 transaction.set_rollback(True)
+            else:
+                _book(job, ending, None, is_deleted=True)
             return None
         written = message if Message.objects.filter(pk=message.pk).update(**answer) else None
         records = list(reply.usage_records.all()) if reply.attempt > 1 else []
-        if ending.usage is not None:
-            records.append(_book(reply, written, ending.usage, is_estimated=ending.is_estimated))
+        records += _book(job, ending, written)
         transaction.on_commit(partial(_announce, reply))
     for row, values in ((reply, changes), (message, answer)):
         for name, value in values.items():
@@ -291,6 +394,7 @@ def finished_body(reply: Reply, message: Message | None, records: list[UsageReco
     return {
         "status": shown["status"],
         "error": shown["error"],
+        "fallback_from": shown["fallback_from"],
         "message": message_json_of(message) if message else None,
         "usage": shown["usage"],
         "cost": shown["cost"],

@@ -2,18 +2,20 @@
 
 import asyncio
 import math
+import random
 from collections.abc import Callable
 from contextlib import aclosing
 from typing import ParamSpec, TypeVar
+from uuid import UUID
 
 import structlog
 from django.conf import settings
 from django.db import DatabaseError
 
 from chats.errors import ModelUnavailable
-from chats.llm.errors import ProviderError, StreamCut
+from chats.llm.errors import ProviderError, ProviderTimeout, StreamCut
 from chats.llm.registry import open_stream
-from chats.llm.values import Limits, Usage
+from chats.llm.values import Usage
 from chats.models import Reply
 from chats.replies import rows
 from chats.replies.database import in_database
@@ -27,6 +29,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 SAVE_RETRY_MAX_SECONDS = 5.0
+RETRY_SECONDS = 0.5
+JITTER = 0.25  # of a pause, and of a second
 
 Cause = tuple[Reply.Status, str, str]  # status, error code, one sentence of cause and next step
 
@@ -73,6 +77,9 @@ class Run:
         self.draft = Draft(log, kept_text=job.kept_text)
         self.saved_seq = job.reply.snapshot_seq
         self.handed_over = False
+        self._first_job = job
+        self._asked: set[UUID] = set()  # models
+        self._failed_calls: list[rows.FailedCall] = []
         self._is_stopped = False
         self._reading: asyncio.Task[Cause] | None = None
 
@@ -108,47 +115,88 @@ class Run:
     def snapshot(self) -> rows.Snapshot:
         return rows.Snapshot(job=self.job, seq=self.log.seq, text=self.log.text, reasoning=self.log.reasoning)
 
+    @property
+    def _is_answered(self) -> bool:
+        """Whether a model came to its first token, or said that it was done without any."""
+        return self.draft.has_begun or self.draft.finish_reason is not None
+
     def _cancel(self) -> None:
         if self._reading is not None:
             self._reading.cancel()
 
     async def _read(self) -> Cause:
-        if self.job.target is None:
-            return (Reply.Status.FAILED, ModelUnavailable.code, ModelUnavailable.message)
-        limits = Limits(
-            connect_seconds=settings.PROVIDER_CONNECT_SECONDS,
-            first_token_seconds=settings.PROVIDER_FIRST_TOKEN_SECONDS,
-            silence_seconds=settings.PROVIDER_SILENCE_SECONDS,
-            window_seconds=settings.REPLY_WINDOW_SECONDS,
-        )
         try:
             async with asyncio.timeout(settings.REPLY_TOTAL_SECONDS):
-                return await self._read_with_retries(limits)
+                return await self._ask_in_turn()
         except TimeoutError:
             return OUT_OF_TIME
+
+    async def _ask_in_turn(self) -> Cause:
+        """Ask the model, and those that answer in its place until one comes to its first token.
+
+        When none does, what was wrong with the first is what people are told.
+        """
+        if self.job.message.notice:  # of an attempt that was lost
+            await self._save(rows.name_writer, self.job)
+        first_cause = cause = await self._ask()
+        while not self._is_answered:
+            self._set_usage_aside()
+            if not await self._fall_back(cause):
+                return first_cause
+            cause = await self._ask()
+        return cause
+
+    async def _fall_back(self, cause: Cause) -> bool:
+        """Pass on to the next model, if there is one, and tell the viewers why."""
+        if self.job.model is not None:
+            self._asked.add(self.job.model.pk)
+        job = await self._save(rows.fall_back, self.job, asked=self._asked)
+        if job is None:
+            return False
+        self.job = job
+        _, code, message = cause
+        shown = {name: row and str(row.pk) for name, row in job.writer.items() if name != "price"}
+        self.log.append("reply.fallback", **shown, because={"code": code, "message": message}, notice=job.notice)
+        logger.info("provider_fallback", reply=str(job.reply_id), code=code, **shown)
+        return True
+
+    async def _ask(self) -> Cause:
+        """How the model's answer ended, if it came to one."""
+        if self.job.target is None:
+            return (Reply.Status.FAILED, ModelUnavailable.code, ModelUnavailable.message)
+        try:
+            return await self._read_with_retries()
         except ProviderError as error:
             return self._cause_of_error(error)
 
-    async def _read_with_retries(self, limits: Limits) -> Cause:
+    async def _read_with_retries(self) -> Cause:
         """Ask; ask again after a passing failure, but only while no token has come and at most so often."""
         for attempt in range(settings.PROVIDER_RETRIES + 1):
             try:
-                return await self._read_stream(limits)
+                return await self._read_stream()
             except ProviderError as error:
                 is_last = attempt == settings.PROVIDER_RETRIES
                 if is_last or self.draft.has_begun or not error.is_retryable:
                     raise
-                pause = error.retry_after_seconds if error.retry_after_seconds is not None else 0.5 * 2**attempt
-                if pause > settings.PROVIDER_RETRY_AFTER_MAX_SECONDS:
+                asked_for = error.retry_after_seconds
+                if asked_for is not None and asked_for > settings.PROVIDER_RETRY_AFTER_MAX_SECONDS:
                     raise
+                self._set_usage_aside()
+                pause = _pause_seconds(attempt, asked_for=asked_for)
                 logger.info("provider_retry", reply=str(self.job.reply_id), code=error.code, pause_seconds=pause)
                 await asyncio.sleep(pause)
         raise AssertionError("the last attempt returns or raises")
 
-    async def _read_stream(self, limits: Limits) -> Cause:
-        assert self.job.target is not None
-        draft = self.draft
-        async with aclosing(open_stream(self.job.target, self.job.request, limits)) as stream:
+    def _set_usage_aside(self) -> None:
+        """What a call used that brought no answer is billed too, and must not be taken for that of the next."""
+        if self.draft.usage is not None:
+            self._failed_calls.append(rows.FailedCall(self.job, self.draft.usage))
+            self.draft.usage = None
+
+    async def _read_stream(self) -> Cause:
+        job, draft = self.job, self.draft
+        assert job.target is not None
+        async with aclosing(open_stream(job.target, job.request, job.limits)) as stream:
             async for event in stream:
                 draft.take(event)
                 if draft.is_too_long:
@@ -166,6 +214,9 @@ class Run:
         logger.warning("provider_error", reply=str(self.job.reply_id), code=error.code, message=error.message)
         if isinstance(error, StreamCut) and self.draft.has_begun:
             return (Reply.Status.INCOMPLETE, error.code, error.message)
+        if isinstance(error, ProviderTimeout) and self.draft.has_begun:
+            # The provider may still be at it: it is us who went.
+            return (Reply.Status.INTERRUPTED, error.code, error.message)
         return (Reply.Status.FAILED, error.code, error.message)
 
     def _cause_of(self, reading: asyncio.Task[Cause]) -> Cause:
@@ -191,8 +242,11 @@ class Run:
             usage=usage,
             is_estimated=is_estimated,
             first_token_at=self.draft.first_token_at,
+            failed_calls=self._failed_calls,
+            names_writer=bool(self._asked or self.job.message.notice),
         )
-        body = await self._save(rows.finish, self.job, ending)
+        # Where nobody came to answer, it stays with the model that was asked for.
+        body = await self._save(rows.finish, self.job if self._is_answered else self._first_job, ending)
         if body is not None:
             self.log.finish(**body)
 
@@ -217,3 +271,13 @@ class Run:
                 await asyncio.sleep(min(SAVE_RETRY_MAX_SECONDS, 0.1 * 2**attempt))
         logger.error("save_given_up", reply=str(self.job.reply_id))
         return None
+
+
+def _pause_seconds(attempt: int, *, asked_for: float | None) -> float:
+    """How long to wait before asking again: twice as long each time, or what the provider asked for and a little more.
+
+    Never the same twice, so that the many who were sent away at one moment do not come back at one moment.
+    """
+    if asked_for is not None:
+        return asked_for + random.uniform(0, JITTER)  # noqa: S311 - no secret
+    return RETRY_SECONDS * 2.0**attempt * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret

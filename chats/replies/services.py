@@ -121,7 +121,7 @@ def retry_reply(reply: Reply, *, model: str | None = None, client_id: str | None
 
     def write() -> Reply:
         current = _lock_finished(reply)
-        chosen = usable_model(reply.user, model or _named(reply.model_id))
+        chosen = usable_model(reply.user, model or _named(reply.asked_model_id))
         return _insert_reply(request, _prompt_of(current), new=[], model=chosen)
 
     return _write_once(request, write)
@@ -161,7 +161,7 @@ def continue_reply(reply: Reply, *, client_id: str | None = None) -> StartedRepl
             raise Conflict("This answer can't be continued. Ask again, or for more in a new message.")
         if current.message is None or not current.message.content:
             raise Conflict("This answer has no text yet. Ask for a new one.")
-        chosen = usable_model(reply.user, _named(reply.model_id))
+        chosen = usable_model(reply.user, _named(reply.asked_model_id))
         return _insert_reply(request, _prompt_of(current), new=[], model=chosen, continues=current)
 
     return _write_once(request, write)

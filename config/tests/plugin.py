@@ -11,10 +11,14 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from django.test import override_settings
+from django.core.management import CommandError
+from django.db import OperationalError
+from django.test import TransactionTestCase, override_settings
 
 from config.tests import servers
 
+FLUSH_RETRIES = 5
+_flush = TransactionTestCase._fixture_teardown
 RUN_DIR = "PARLEY_TEST_RUN_DIR"
 RUN_REDIS = "PARLEY_TEST_RUN_REDIS"
 TEST_SETTINGS = override_settings(
@@ -48,10 +52,12 @@ def pytest_load_initial_conftests() -> Generator[None, None, None]:
 
 def pytest_configure() -> None:
     TEST_SETTINGS.enable()
+    TransactionTestCase._fixture_teardown = _empty_tables
 
 
 def pytest_unconfigure() -> None:
     TEST_SETTINGS.disable()
+    TransactionTestCase._fixture_teardown = _flush
     if "PYTEST_XDIST_WORKER" not in os.environ and RUN_DIR in os.environ:
         end_run()
 
@@ -61,6 +67,17 @@ def redis_url(worker: str) -> str:
     if RUN_REDIS not in os.environ:
         return ""
     return os.environ[RUN_REDIS].removesuffix("/0") + f"/{int(worker.removeprefix('gw') or 0)}"
+
+
+def _empty_tables(case: TransactionTestCase) -> None:
+    """Django's flush, once more when PostgreSQL broke a deadlock by it: the live server reads rows at any moment."""
+    for _ in range(FLUSH_RETRIES):
+        try:
+            return _flush(case)
+        except CommandError as error:
+            if not isinstance(error.__cause__, OperationalError):
+                raise
+    return _flush(case)
 
 
 def run_dir() -> Path:

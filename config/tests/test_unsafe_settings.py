@@ -26,6 +26,7 @@ SAFE_PRODUCTION = {
     "BACKEND_CORS_ORIGINS": ["https://app.example.org"],
     "SQLITE_SYNCHRONOUS": "FULL",
     "IS_SQLITE": False,
+    "REDIS_URL": "redis://redis.internal:6379/0",
 }
 
 
@@ -58,6 +59,8 @@ def test_a_local_start_needs_no_settings():
         ("parley.E005", {"ALLOWED_HOSTS": ["chat.example.org", "*"]}),
         ("parley.E006", {"SESSION_COOKIE_SECURE": False}),
         ("parley.E006", {"CSRF_COOKIE_SECURE": False}),
+        ("parley.E013", {"IS_SQLITE": True}),
+        ("parley.E014", {"REDIS_URL": ""}),
         ("parley.E007", {"SECURE_SSL_REDIRECT": False, "TRUSTED_PROXY_COUNT": 0}),
         ("parley.E008", {"BACKEND_CORS_ORIGINS": ["*"]}),
         ("parley.E008", {"BACKEND_CORS_ORIGINS": ["http://app.example.org"]}),

@@ -41,6 +41,9 @@ def test_it_makes_provider_model_and_price(db: None) -> None:
         },
         "model_id": "gpt-9",
         "enabled": True,
+        "first_token_seconds": None,
+        "silence_seconds": None,
+        "fallback": None,
         "price": {
             "input_per_million": "1.25",
             "cached_input_per_million": "0.125",

@@ -14,6 +14,7 @@ import contextlib
 import json
 import re
 import threading
+import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -45,10 +46,16 @@ class Script:
     body: bytes | str | Mapping[str, Any] | None = None  # the whole answer, instead of a stream
     headers: Mapping[str, str] = field(default_factory=dict)
     raw: Sequence[bytes] | None = None  # the bytes of the stream, written one by one, instead of chunks
+    write_bytes: int = 0  # 0: each event in one write, else in writes of so many bytes
+    gzip: bool = False  # compresses, although it was asked not to
+    drip_head: bool = False  # sends headers, one after the other, for ever
 
     hang: bool = False  # takes the request and never answers
     drop_before: bool = False  # closes the connection instead of answering
     comments_only: bool = False  # a stream of `: ping` and nothing else
+    flood_after: int | None = None  # sends `flood` for ever after n chunks
+    flood: bytes = b": ping\n\n"
+    flood_after_done: bool = False  # sends `flood` for ever after [DONE]
     stall_after: int | None = None  # falls silent after n chunks
     drop_after: int | None = None  # closes the connection after n chunks
     garbage_after: int | None = None  # sends `garbage` after n chunks
@@ -238,6 +245,8 @@ class _Answer:
     request: Received
     writer: asyncio.StreamWriter
     is_dropped: bool = False
+    packer: Any = None  # compresses the stream
+    write_bytes: int = 0
 
     async def send(self) -> bool:
         """Returns whether the connection may be used again."""
@@ -257,6 +266,8 @@ class _Answer:
             return False
         if script.hang:
             await asyncio.Event().wait()
+        if script.drip_head:
+            await self._drip_head()
         await self._pass_gate(script, 0)
         await asyncio.sleep(script.first_token_seconds)
         if script.body is not None or script.status != HTTPStatus.OK:
@@ -278,10 +289,14 @@ class _Answer:
 
     # ------------------------------------------------------------ streams
     async def _stream(self, script: Script) -> bool:
+        self.write_bytes = script.write_bytes
         kind = {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"}
+        if script.gzip:
+            kind["Content-Encoding"] = "gzip"
+            self.packer = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
         await self._write(_head(200, {**kind, **script.headers}))
         if script.comments_only:
-            await self._ping_for_ever()
+            await self._flood(script)
         if script.raw is not None:
             await self._each(script.raw, script, self._raw)
             return await self._finish(b"")
@@ -309,6 +324,8 @@ class _Answer:
             await self._pass_gate(script, n)
         if script.stall_after == n:
             await asyncio.Event().wait()
+        if script.flood_after == n:
+            await self._flood(script)
         if script.garbage_after == n:
             await self._raw(script.garbage)
         if script.error_after == n:
@@ -321,10 +338,16 @@ class _Answer:
         while script.gate is not None and script.gate_after == n and not script.gate.is_set():  # noqa: ASYNC110
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def _ping_for_ever(self) -> None:
+    async def _flood(self, script: Script) -> None:
         while True:
-            await self._raw(b": ping\n\n")
+            await self._raw(script.flood)
             await asyncio.sleep(_POLL_SECONDS)
+
+    async def _drip_head(self) -> None:
+        await self._write(b"HTTP/1.1 200 Scripted\r\n")
+        while True:
+            await self._write(b"X-Wait: a little\r\n")
+            await asyncio.sleep(10 * _POLL_SECONDS)  # or there would soon be more than any client takes
 
     async def _tools(self, script: Script) -> None:
         for index, (name, arguments) in enumerate(script.tool_calls):
@@ -344,11 +367,14 @@ class _Answer:
             await self._event(script, {}, finish_reason=script.finish_reason)
         if script.usage not in (None, "every"):
             await self._raw(_data({"choices": [], "usage": self.usage(script)}))
+        if script.flood_after_done:
+            await self._raw(b"data: [DONE]\n\n")
+            await self._flood(script)
         return await self._finish(b"data: [DONE]\n\n" if script.has_done else b"")
 
     async def _finish(self, last: bytes) -> bool:
         if not self.is_dropped:
-            await self._write(_chunk(last) + b"0\r\n\r\n")
+            await self._write(_chunk(self._packed(last, zlib.Z_FINISH)) + b"0\r\n\r\n")
         return not self.is_dropped
 
     async def _event(self, script: Script, delta: Mapping[str, Any], *, finish_reason: str | None = None) -> None:
@@ -357,7 +383,13 @@ class _Answer:
         await self._raw(_data({"object": "chat.completion.chunk", "choices": [choice], "usage": usage}))
 
     async def _raw(self, data: bytes) -> None:
-        await self._write(_chunk(data))
+        data = self._packed(data, zlib.Z_SYNC_FLUSH)
+        size = self.write_bytes or len(data) or 1
+        for at in range(0, len(data), size):
+            await self._write(_chunk(data[at : at + size]))
+
+    def _packed(self, data: bytes, flush: int) -> bytes:
+        return data if self.packer is None else self.packer.compress(data) + self.packer.flush(flush)
 
     async def _write(self, data: bytes) -> None:
         self.writer.write(data)

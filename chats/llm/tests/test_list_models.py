@@ -1,5 +1,6 @@
 """The list of a server's models, in whatever shape it comes."""
 
+import gzip
 from dataclasses import replace
 
 import orjson
@@ -57,10 +58,13 @@ async def test_what_is_no_list_is_nonsense(fake_provider: FakeProvider, target: 
         await list_models(target, Limits())
 
 
-async def test_a_list_that_breaks_off(
-    fake_provider: FakeProvider, target: Target, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("chats.llm.openai.LIST_SECONDS", 0.05)
+async def test_a_list_that_breaks_off(fake_provider: FakeProvider, target: Target) -> None:
     fake_provider.models_script = Script(body=b"{", headers={"Content-Length": "9"})
     with pytest.raises(errors.ProviderUnreachable, match="broke off"):
+        await list_models(target, Limits(first_token_seconds=0.05))
+
+
+async def test_a_compressed_list_is_refused(fake_provider: FakeProvider, target: Target) -> None:
+    fake_provider.models_script = Script(body=gzip.compress(b"{}"), headers={"Content-Encoding": "gzip"})
+    with pytest.raises(errors.ProviderNonsense, match="compressed"):
         await list_models(target, Limits())

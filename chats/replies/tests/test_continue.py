@@ -90,7 +90,7 @@ async def test_a_takeover_begins_with_the_text_that_stood_at_its_start(
     broken_off, ended, fake_provider, open_socket, owner
 ):
     reply = await in_thread(_abandoned, broken_off)
-    await in_thread(doorbell.ring, "reply", reply.pk)
+    await in_thread(doorbell.ring, "waiting", reply.pk)
     events = await _events(open_socket, owner, reply, after=7)
     assert (events[0]["type"], events[0]["text"]) == ("reply.restarted", BEGINNING)
     assert text_of(events) == events[-1]["message"]["content"] == BEGINNING + REST

@@ -1,5 +1,9 @@
 """Whatever a provider does, the reply ends in the right status with a clear cause, and the person's text stays."""
 
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
 import pytest
 
 from chats.catalog.models import AIModel
@@ -26,7 +30,7 @@ CASES = {
     "no finish reason": (Script(text="one two", finish_reason=None), "incomplete", "stream_cut", 1),
     "the model's limit": (Script(text="one two", finish_reason="length"), "incomplete", "length", 1),
     "withheld content": (Script(text="one", finish_reason="content_filter"), "incomplete", "content_filter", 1),
-    "silence": (Script(text="one two three", stall_after=2), "failed", "provider_timeout", 1),
+    "silence": (Script(text="one two three", stall_after=2), "interrupted", "provider_timeout", 1),
     "comments and no content": (Script(comments_only=True), "failed", "provider_timeout", 1),
     "no answer at all": (Script(hang=True), "failed", "provider_timeout", 1),
 }
@@ -88,6 +92,81 @@ def test_a_passing_failure_before_the_first_token_is_tried_again_unseen(say, end
     reply = ended(started)
     assert reply.status == "completed"
     assert reply.message.content == "Echo: Hello"
+
+
+def _posts_until_given_up(say, ended, fake_provider, script: Script) -> tuple[int, float, Reply]:
+    """How many requests came for one reply that a provider like this failed, and how long all took."""
+    fake_provider.script("fake-1", script)
+    began = time.monotonic()
+    reply = ended(say())
+    return len(fake_provider.requests), time.monotonic() - began, reply
+
+
+@pytest.mark.parametrize(
+    ("script", "retries"),
+    [
+        (Script(status=429, headers=NO_WAIT, body={}), 0),
+        (Script(status=429, headers=NO_WAIT, body={}), 1),
+        (Script(status=502, headers=NO_WAIT, body={}), 4),
+        (Script(text="one", error_after=0, error={"code": 503}), 1),
+        (Script(drop_before=True), 1),
+        (Script(raw=[b": nothing\n\n"]), 1),
+    ],
+)
+def test_a_passing_failure_brings_exactly_so_many_requests(  # noqa: PLR0917 - the cast, and a row of the table
+    say, ended, fake_provider, settings, script, retries
+):
+    settings.PROVIDER_RETRIES = retries
+    posts, _, reply = _posts_until_given_up(say, ended, fake_provider, script)
+    assert (posts, reply.status) == (retries + 1, "failed")
+    assert not UsageRecord.objects.exists()
+
+
+@pytest.mark.parametrize("script", [Script(text="one two", drop_after=1), Script(text="one two", error_after=1)])
+def test_nothing_is_asked_again_once_a_token_has_come(say, ended, fake_provider, script):
+    posts, _, reply = _posts_until_given_up(say, ended, fake_provider, script)
+    assert (posts, reply.message.content) == (1, "one")
+
+
+def _in_three_seconds() -> str:
+    return format_datetime(datetime.now(UTC) + timedelta(seconds=3), usegmt=True)
+
+
+@pytest.mark.parametrize("wait", [lambda: "2", _in_three_seconds], ids=["in seconds", "as a date"])
+def test_the_pause_is_as_long_as_the_provider_asks(say, ended, fake_provider, settings, wait):
+    settings.PROVIDER_RETRIES = 1
+    script = Script(status=429, headers={"Retry-After": wait()}, body={})
+    posts, took, _ = _posts_until_given_up(say, ended, fake_provider, script)
+    assert posts == 2
+    assert 1.5 < took < 6
+
+
+def test_a_longer_pause_than_allowed_is_not_waited_for(say, ended, fake_provider, settings):
+    settings.PROVIDER_RETRY_AFTER_MAX_SECONDS = 5
+    posts, took, reply = _posts_until_given_up(
+        say, ended, fake_provider, Script(status=429, headers={"Retry-After": "6"})
+    )
+    assert (posts, reply.error_code) == (1, "provider_busy")
+    assert took < 4
+
+
+def test_a_model_may_have_limits_of_its_own(say, ended, fake_provider, settings, openai_model):
+    settings.PROVIDER_FIRST_TOKEN_SECONDS = settings.PROVIDER_SILENCE_SECONDS = 0.2
+    openai_model.first_token_seconds = openai_model.silence_seconds = 8
+    openai_model.save()
+    # Slower than the server's limits allow, and not too slow for this model.
+    fake_provider.script("fake-1", Script(text="one two", first_token_seconds=0.5, tokens_per_second=2))
+    assert ended(say()).status == "completed"
+
+    settings.PROVIDER_FIRST_TOKEN_SECONDS = settings.PROVIDER_SILENCE_SECONDS = 60
+    openai_model.first_token_seconds = openai_model.silence_seconds = 1
+    openai_model.save()
+    fake_provider.script("fake-1", Script(hang=True))
+    assert "no text within 1 second" in ended(say()).error_message
+    fake_provider.script("fake-1", Script(text="one two three", stall_after=2))
+    reply = ended(say())
+    assert (reply.error_code, reply.message.content) == ("provider_timeout", "one two")
+    assert "silent for 1 second" in reply.error_message
 
 
 def test_an_answer_over_the_size_limit_ends_incomplete_with_what_fits(say, ended, fake_provider, settings):

@@ -50,3 +50,25 @@ def test_a_title_that_fails_leaves_the_first_words(say, ended, fake_provider, ti
     assert fake_provider.wait_requests(2)
     assert fake_provider.wait_idle()
     assert _title_of(started) == "Hello there"
+
+
+def test_a_title_that_breaks_off_is_booked_for_what_it_brought(say, ended, fake_provider, title_model):
+    fake_provider.script("titles-1", Script(text="Mountains of Europe", drop_after=2))
+    started = say("Hello there")
+    ended(started)
+    wait_until(lambda: UsageRecord.objects.filter(purpose="title").exists(), seconds=5, what="the title is booked")
+    record = UsageRecord.objects.get(purpose="title")
+    assert record.is_estimated
+    assert record.output_tokens > 0
+    assert _title_of(started) == "Hello there"
+
+
+def test_a_title_takes_no_longer_than_its_model_may(say, ended, fake_provider, title_model):
+    title_model.first_token_seconds = 1
+    title_model.save()
+    fake_provider.script("titles-1", Script(comments_only=True))
+    started = say("Hello there")
+    ended(started)
+    assert fake_provider.wait_requests(2)
+    assert fake_provider.wait_closed(1, timeout=4)
+    assert _title_of(started) == "Hello there"

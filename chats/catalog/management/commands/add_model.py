@@ -27,6 +27,11 @@ class Command(BaseCommand):
         parser.add_argument("--description", help="what it is good at")
         parser.add_argument("--context-window", help="tokens it can read at once")
         parser.add_argument("--max-output", help="most tokens in one answer")
+        parser.add_argument(
+            "--first-token-seconds", help="how long its first word may take; without it as the server is set"
+        )
+        parser.add_argument("--silence-seconds", help="how long it may pause in mid-answer")
+        parser.add_argument("--fallback", help='the model that answers when this one does not; "" for none')
         parser.add_argument("--writes-titles", action="store_true", help="it also writes the titles of new chats")
         parser.add_argument("--input-price", help="USD per million tokens")
         parser.add_argument("--output-price", help="USD per million tokens")
@@ -55,6 +60,9 @@ def _save(options: dict[str, Any]) -> SavedModel:
         description=options["description"],
         context_window=options["context_window"],
         max_output_tokens=options["max_output"],
+        first_token_seconds=options["first_token_seconds"],
+        silence_seconds=options["silence_seconds"],
+        fallback=options["fallback"],
         writes_titles=options["writes_titles"] or None,
     )
 
@@ -93,6 +101,9 @@ def _shown(saved: SavedModel) -> dict[str, Any]:
         },
         "model_id": model.model_id,
         "enabled": model.enabled,
+        "first_token_seconds": model.first_token_seconds,
+        "silence_seconds": model.silence_seconds,
+        "fallback": str(model.fallback_id) if model.fallback_id else None,
         "price": _shown_price(saved.price) if saved.price else None,
         "created": saved.created,
     }

@@ -54,6 +54,15 @@ export class Growing {
     });
   }
 
+  // One sentence on how the answer comes about, such as that another model writes it.
+  tell(notice) {
+    this.heard = Date.now();
+    const line = this.article.querySelector("[data-notice]");
+    line.lastElementChild.textContent = notice;
+    line.hidden = !notice;
+    if (notice) this.say(notice);
+  }
+
   schedule() {
     if (this.isScheduled || this.isEnded) return;
     this.isScheduled = true;

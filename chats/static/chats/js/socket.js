@@ -43,10 +43,10 @@ function connect() {
     watchSilence();
     deliver(JSON.parse(data));
   });
-  socket.addEventListener("close", ({ code }) => {
+  socket.addEventListener("close", async ({ code }) => {
     socket = null;
     clearTimeout(silenceTimer);
-    if (code === 4401) {
+    if (code === 4401 && !(await isSignedIn())) {
       document.dispatchEvent(new CustomEvent("parley:signed-out"));
       return;
     }
@@ -54,6 +54,12 @@ function connect() {
     if (attempt >= TRIES_BEFORE_EVENTS) followers.forEach((follower, reply) => listen(follower, reply));
     reconnectTimer = setTimeout(connect, backoff(attempt - 1));
   });
+}
+
+// A password changed in another tab ends this tab's session and leaves the browser with a new one.
+async function isSignedIn() {
+  const answer = await fetch("/api/v1/me/").catch(() => null);
+  return !answer || answer.status !== 401;
 }
 
 function listen(follower, reply) {

@@ -58,9 +58,12 @@ async function watch(article) {
     // Numbers already seen come again after a reconnect; what replaces everything is right at any time.
     if (event.seq <= last && !replaces && event.type !== "reply.finished") return;
     last = event.seq;
+    // Whoever answered in the lost attempt: it begins again with the model that was asked for.
+    if (event.type === "reply.restarted") growing.tell("");
     if (replaces) growing.set(event.text, event.reasoning);
     else if (event.type === "text.delta") growing.add(event.text);
     else if (event.type === "reasoning.delta") growing.addReasoning(event.text);
+    else if (event.type === "reply.fallback") growing.tell(event.notice);
     else if (event.type === "reply.finished") {
       unfollow();
       finish(article, growing);
