@@ -33,6 +33,7 @@ class Entry:
     usage: dict[str, Any] | None
     cost: str | None
     is_last: bool
+    siblings: Sequence[UUID]
 
     @property
     def reply(self) -> Reply | None:
@@ -59,6 +60,25 @@ class Entry:
     @property
     def can_retry(self) -> bool:
         return self.is_last and self.reply is not None and self.reply.is_finished
+
+    @property
+    def can_continue(self) -> bool:
+        reply = self.reply
+        is_over = reply is not None and reply.message_id == self.message.pk and reply.status in Reply.CONTINUABLE
+        return is_over and bool(self.message.content)
+
+    @property
+    def place(self) -> int:
+        """Which of its siblings it is, from 1."""
+        return self.siblings.index(self.message.pk) + 1
+
+    @property
+    def sibling_before(self) -> UUID | None:
+        return self.siblings[self.place - 2] if self.place > 1 else None
+
+    @property
+    def sibling_after(self) -> UUID | None:
+        return self.siblings[self.place] if self.place < len(self.siblings) else None
 
     @property
     def tools(self) -> list[str]:
@@ -105,6 +125,14 @@ def history_of(user: User, chat: Chat, *, before: UUID | None = None) -> History
     return History(entries_of(user, shown, leaf=chat.current_leaf_id), shown[0] if start else None, before is None)
 
 
+def page_holding(user: User, chat: Chat, message_id: UUID) -> UUID | None:
+    """`before` of a page with this message in its middle; None when it is on the newest, or not in the branch."""
+    ids = Message.objects.visible_to(user).path_ids(chat.current_leaf_id) if chat.current_leaf_id else []
+    if message_id not in ids[: max(0, len(ids) - PAGE_SIZE)]:
+        return None
+    return ids[ids.index(message_id) + PAGE_SIZE // 2]
+
+
 def entries_of(user: User, ids: Sequence[UUID], *, leaf: UUID | None) -> list[Entry]:
     """The messages with these ids, in this order, as far as `user` may see them."""
     messages = (
@@ -112,13 +140,18 @@ def entries_of(user: User, ids: Sequence[UUID], *, leaf: UUID | None) -> list[En
     )
     found = messages.in_bulk(list(ids))
     budget = markdown.Budget.of_page()
-    return [_entry(found[pk], budget, is_last=pk == leaf) for pk in ids if pk in found]
+    siblings = Message.objects.visible_to(user).sibling_ids(found.values())
+    return [
+        _entry(found[pk], budget, is_last=pk == leaf, siblings=siblings[found[pk].parent_id])
+        for pk in ids
+        if pk in found
+    ]
 
 
-def _entry(message: Message, budget: markdown.Budget, *, is_last: bool) -> Entry:
+def _entry(message: Message, budget: markdown.Budget, *, is_last: bool, siblings: Sequence[UUID]) -> Entry:
     # A reply with several steps used its tokens once, not at each of its messages.
     is_whole = message.reply is not None and message.reply.message_id == message.pk
     records = list(message.reply.usage_records.all()) if message.reply and is_whole else []
     is_formatted = message.role == Message.Role.ASSISTANT
     html = markdown.render(message.content, budget=budget) if is_formatted else SafeString()
-    return Entry(message, html, usage_json(records), cost_json(records), is_last)
+    return Entry(message, html, usage_json(records), cost_json(records), is_last, siblings)

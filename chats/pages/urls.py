@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from chats.pages import chats, messages, theme
+from chats.pages import branches, chats, messages, theme
 
 app_name = "pages"
 urlpatterns = [
@@ -18,6 +18,12 @@ urlpatterns = [
     path("chats/<uuid:chat_id>/restore/", chats.restore, name="restore"),
     path("messages/<uuid:message_id>/", messages.message, name="message"),
     path("messages/<uuid:message_id>/text/", messages.text, name="text"),
+    path("messages/<uuid:message_id>/show/", branches.show, name="show"),
+    path("messages/<uuid:message_id>/edit/", branches.edit, name="edit"),
+    path("messages/<uuid:message_id>/again/", branches.again, name="again"),
+    path("messages/<uuid:message_id>/fork/", branches.fork, name="fork"),
+    path("messages/<uuid:message_id>/delete/", branches.delete, name="delete_branch"),
+    path("replies/<uuid:reply_id>/continue/", branches.go_on, name="continue"),
     path("replies/<uuid:reply_id>/retry/", messages.retry, name="retry"),
     path("replies/<uuid:reply_id>/stop/", messages.stop, name="stop"),
 ]

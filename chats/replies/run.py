@@ -49,7 +49,7 @@ OUT_OF_TIME: Cause = (
 OUT_OF_TOKENS: Cause = (
     Reply.Status.INCOMPLETE,
     "length",
-    "The model met its limit of tokens. Ask it to continue in a new message.",
+    "The model met its limit of tokens. Press Continue for the rest.",
 )
 WITHHELD: Cause = (
     Reply.Status.INCOMPLETE,

@@ -2,6 +2,7 @@
 
 import "./composer.js";
 import "./stream.js";
+import "./branches.js";
 import "./code.js";
 import "./sidebar.js";
 import "./keys.js";

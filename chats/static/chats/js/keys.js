@@ -35,7 +35,7 @@ function closeMenu() {
 
 function escape(event) {
   if (shortcuts.open || sidebar.matches(":popover-open")) return;
-  const cancel = event.target.closest?.("[data-rename]")?.querySelector("[data-cancel]");
+  const cancel = event.target.closest?.("[data-rename], [data-edit], [data-panel]")?.querySelector("[data-cancel]");
   if (cancel) cancel.click();
   else if (!closeMenu() && isAnswering()) stop();
 }

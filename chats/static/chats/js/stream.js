@@ -104,7 +104,7 @@ function showTitle(title) {
 
 let isLooking = false;
 async function catchUp(leaf) {
-  if (isLooking || isBusy() || !leaf || has(leaf) || !isNewest() || document.querySelector("[data-retry][data-sending]")) return;
+  if (isLooking || isBusy() || !leaf || has(leaf) || !isNewest() || document.querySelector("[data-retry][data-sending], [data-edit], [data-panel], #log .htmx-request")) return;
   isLooking = true;
   try {
     replaceAll(await (await ask(location.pathname)).text());

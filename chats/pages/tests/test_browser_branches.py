@@ -1,0 +1,123 @@
+"""Branches as people use them: versions in place, an edit, a continuation, a deletion, by pointer and by keyboard."""
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from accounts.models import User
+from chats.catalog.models import AIModel
+from chats.models import Chat, Message, Reply
+from chats.pages.tests.test_browser import PHONE, visit
+from chats.pages.tests.test_browser_access import THEMES, complaints
+from chats.services import append_message, create_chat, update_chat
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def tree(owner: User, demo_model: AIModel) -> dict[str, Message | Chat]:
+    """A question with two answers; below the first one another question and an answer that broke off."""
+    chat = create_chat(owner, title="Tides", model=demo_model)
+    question = append_message(chat, role="user", content="Why are there tides?")
+    first = append_message(chat, role="assistant", content="Because of the Moon.", model=demo_model)
+    below = append_message(chat, role="user", content="And the Sun?")
+    part = append_message(chat, role="assistant", content="It helps by ab", model=demo_model)
+    reply = Reply.objects.create(
+        chat=chat, user=owner, prompt=below, message=part, model=demo_model, status=Reply.Status.STOPPED
+    )
+    Message.objects.filter(pk=part.pk).update(reply=reply)
+    second = append_message(chat, role="assistant", content="Gravity.", parent=question, model=demo_model)
+    update_chat(chat, current_leaf=first.pk)
+    return {"chat": chat, "question": question, "first": first, "second": second, "part": part}
+
+
+def open_tree(page: Page, tree) -> None:
+    visit(page, f"/chats/{tree['chat'].pk}/")
+
+
+def test_versions_are_leafed_through_in_place_and_focus_stays(signed_in: Page, tree) -> None:
+    page = signed_in
+    open_tree(page, tree)
+    expect(page.get_by_text("It helps by ab")).to_be_visible()
+    page.get_by_role("button", name="Next version").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Gravity.")).to_be_visible()
+    expect(page.get_by_text("2 of 2")).to_be_visible()
+    expect(page.get_by_role("button", name="Next version")).to_be_focused()
+    expect(page.get_by_text("It helps by ab")).to_have_count(0)
+    page.get_by_role("button", name="Previous version").click()
+    expect(page.get_by_text("It helps by ab")).to_be_visible()
+    assert page.url.endswith(f"/chats/{tree['chat'].pk}/")
+
+
+def test_an_edit_opens_in_place_and_escape_leaves_it(signed_in: Page, tree) -> None:
+    page = signed_in
+    open_tree(page, tree)
+    pencil = page.locator(f"#message-{tree['question'].pk} [data-edit-link]")
+    pencil.click()
+    box = page.get_by_label("Your message", exact=True)
+    expect(box).to_be_focused()
+    expect(box).to_have_value("Why are there tides?")
+    page.keyboard.type(" Really?")
+    page.keyboard.press("Escape")
+    expect(box).to_have_count(0)
+    expect(pencil).to_be_focused()
+    pencil.click()
+    expect(box).to_be_focused()
+    box.fill("Why are there two tides a day?")
+    page.keyboard.press("Enter")
+    expect(page.locator("article.from-user .bubble")).to_have_text(["Why are there two tides a day?"])
+    expect(page.locator("article.from-model:not([data-reply]) .prose")).not_to_be_empty(timeout=20_000)
+    expect(page.get_by_text("2 of 2")).to_be_visible()
+    assert Message.objects.filter(role="user", parent__isnull=True).count() == 2
+
+
+def test_an_answer_goes_on_from_where_it_stopped(signed_in: Page, tree) -> None:
+    page = signed_in
+    open_tree(page, tree)
+    page.get_by_role("button", name="Continue").click()
+    answer = page.locator("article.from-model").last
+    expect(answer).to_contain_text("2 of 2")
+    expect(page.locator("article[data-reply]")).to_have_count(0, timeout=20_000)
+    expect(answer.locator(".prose")).to_contain_text("It helps by ab")
+    assert len(answer.locator(".prose").inner_text()) > len("It helps by ab")
+
+
+def test_a_branch_is_deleted_after_one_has_seen_what_goes(signed_in: Page, tree) -> None:
+    page = signed_in
+    open_tree(page, tree)
+    page.locator(f"#message-{tree['first'].pk}").hover()
+    page.locator(f"#message-{tree['first'].pk} summary[aria-label='More for this answer']").click()
+    page.get_by_role("link", name="Delete from here on").click()
+    button = page.get_by_role("button", name="Delete 3 messages")
+    expect(button).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(button).to_have_count(0)
+    page.locator(f"#message-{tree['first'].pk} summary[aria-label='More for this answer']").click()
+    page.get_by_role("link", name="Delete from here on").click()
+    button.click()
+    expect(page.get_by_text("Gravity.")).to_be_visible()
+    assert tree["chat"].messages.count() == 2
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("size", [{"width": 1280, "height": 800}, PHONE])
+def test_axe_finds_nothing(signed_in: Page, tree, theme: str, size) -> None:
+    page = signed_in
+    # What fades in has too little contrast while it does.
+    page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+    page.set_viewport_size(size)
+    open_tree(page, tree)
+    assert complaints(page) == []
+    page.locator(f"#message-{tree['question'].pk} [data-edit-link]").click()
+    expect(page.get_by_label("Your message", exact=True)).to_be_focused()
+    assert complaints(page) == []
+    page.keyboard.press("Escape")
+    for name in ("Try again with", "Delete from here on"):
+        page.locator(f"#message-{tree['first'].pk} summary[aria-label='More for this answer']").click()
+        assert complaints(page) == []
+        page.get_by_role("link", name=name).click()
+        expect(page.locator("[data-panel]")).to_have_count(1)
+        assert complaints(page) == []
+    for verb in ("edit", "delete"):
+        page.goto(f"/messages/{tree['question'].pk}/{verb}/")
+        assert complaints(page) == []
