@@ -44,9 +44,8 @@ def connect(url: str, *, waits: bool = False) -> redis.Redis:
 class Rings:
     """Carries this process's rings to the others, and theirs to here."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._client = connect(url)
+    def __init__(self, client: redis.Redis, url: str) -> None:
+        self._client, self._url = client, url
         self._outgoing: list[tuple[str, str]] = []
         self._has_some = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -81,9 +80,6 @@ class Rings:
             except LOST as error:
                 logger.warning("rings_deaf", error=type(error).__name__)
             await asyncio.sleep(RETRY_SECONDS)
-
-    async def close(self) -> None:
-        await self._client.aclose()
 
     def _put(self, topic: str, key: str) -> None:
         if len(self._outgoing) < WAITING_RINGS_MAX:

@@ -8,6 +8,7 @@ import asyncio
 from contextlib import suppress
 from uuid import UUID
 
+import structlog
 from django.conf import settings
 from django.db import connection
 from procrastinate import App, PsycopgConnector
@@ -17,14 +18,15 @@ from procrastinate.jobs import Status
 from psycopg.conninfo import make_conninfo
 
 from chats.replies.background import background
+from chats.replies.bus import RETRY_SECONDS
 from chats.replies.worker import Worker
+
+logger = structlog.get_logger(__name__)
 
 QUEUE = "replies"
 # Jobs are over as soon as their reply is claimed, so a few at a time are many.
 CONCURRENCY = 20
 POLL_SECONDS = 5.0
-
-__all__ = ["ConnectorException", "run_reply", "work"]
 
 
 class _Present:
@@ -37,9 +39,19 @@ async def run_reply(reply_id: str) -> None:
     await _Present.worker.take_up(UUID(reply_id))
 
 
-async def work(worker: Worker) -> None:
-    """Fetch jobs for `worker` until cancelled, over two connections beside the pool's."""
+async def fetch(worker: Worker) -> None:
+    """Fetch jobs for `worker` until cancelled, over two connections beside the pool's, whatever becomes of those."""
     _Present.worker = worker
+    while True:
+        try:
+            await _work(worker)
+        except ConnectorException as error:
+            # Until the database is back, the worker's own sweep finds nothing either.
+            logger.warning("jobs_unreachable", error=str(error))
+        await asyncio.sleep(RETRY_SECONDS)
+
+
+async def _work(worker: Worker) -> None:
     connector = PsycopgConnector(conninfo=_conninfo(), min_size=1, max_size=2)
     jobs: App = app.with_connector(connector)
     async with jobs.open_async(), background(_forget_jobs_of_the_dead(jobs)):

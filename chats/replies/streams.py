@@ -46,8 +46,8 @@ class Entry:
 class Writer:
     """Writes the events of this node's replies, all that come within GATHER_SECONDS in one go."""
 
-    def __init__(self, url: str, *, replay_seconds: float) -> None:
-        self._client = connect(url)
+    def __init__(self, client: redis.Redis, *, replay_seconds: float) -> None:
+        self._client = client
         self._replay_seconds = max(1, round(replay_seconds))
         self._outgoing: list[tuple[UUID, Entry]] = []
         self._has_some = asyncio.Event()
@@ -76,9 +76,6 @@ class Writer:
         entries, self._outgoing = self._outgoing, []
         with suppress(*LOST):
             await answer(self._written(entries))
-
-    async def close(self) -> None:
-        await self._client.aclose()
 
     async def _written(self, entries: list[tuple[UUID, Entry]]) -> None:
         if not entries:
@@ -191,10 +188,9 @@ class Tails:
 class Reader:
     """Reads the streams of all watched replies over one connection."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, client: redis.Redis, url: str) -> None:
         self.is_live = False
-        self._url = url
-        self._client = connect(url)
+        self._client, self._url = client, url
         self._tails: dict[str, Tail] = {}
         self._has_some = asyncio.Event()
         self._blocked: int | None = None  # the id of the connection that waits for events
@@ -226,7 +222,7 @@ class Reader:
     async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
-        await self._client.aclose()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _read_once(self, connection: redis.Redis) -> None:
         if not self._tails:
@@ -250,10 +246,10 @@ class Reader:
         """Fetch what is there already, and have the waiting connection wait for this one too."""
         with suppress(*LOST):
             tail.feed(map(_entry, await answer(self._client.xrange(key))))
-            tail.is_primed.set()
-            if self._blocked is not None:
-                await answer(self._client.client_unblock(self._blocked))
         tail.is_primed.set()
+        if self._blocked is not None:
+            with suppress(*LOST):
+                await answer(self._client.client_unblock(self._blocked))
 
 
 def _entry(raw: tuple[bytes, dict[bytes, Any]]) -> Entry:
