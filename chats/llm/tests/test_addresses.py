@@ -2,8 +2,6 @@
 
 import asyncio
 import socket
-import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -16,25 +14,23 @@ from chats.llm.tests.conftest import outcome_of
 from chats.llm.tests.fake_provider import FakeProvider
 from chats.llm.values import Target
 
-_watchers: list[list[Any]] = []
-
-
-def _watch(event: str, args: tuple[Any, ...]) -> None:
-    if event == "socket.connect":
-        for seen in _watchers:
-            seen.append(args[1])
-
-
-sys.addaudithook(_watch)  # it cannot be taken away again, so it is added once
-
 
 @pytest.fixture
-def connects() -> Iterator[list[Any]]:
-    """Every address that this process connects to during the test."""
+def connects(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Every address that this process connects to during the test.
+
+    Not by an audit hook: one that is written in Python stays for the life of the process, and with it CPython 3.11 lets
+    threads that start at the same time fail, when coverage traces them.
+    """
     seen: list[Any] = []
-    _watchers.append(seen)
-    yield seen
-    _watchers.remove(seen)
+
+    def connect(this: socket.socket, address: Any) -> None:
+        seen.append(address)
+        original(this, address)
+
+    original = socket.socket.connect
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    return seen
 
 
 async def test_connections_are_seen(target: Target, fake_provider: FakeProvider, connects: list[Any]) -> None:

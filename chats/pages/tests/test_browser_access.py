@@ -12,6 +12,14 @@ from chats.services import create_chat
 pytestmark = pytest.mark.browser
 
 AXE = (Path(__file__).parent / "vendor/axe-core-4.14.1/axe.min.js").read_text()
+# What moves in is pale on its way, and axe would measure the contrast of that instant.
+STILL = """
+    () => Promise.all(
+        document.getAnimations()
+            .filter((animation) => animation.effect.getComputedTiming().endTime !== Infinity)
+            .map((animation) => animation.finished.catch(() => {}))
+    ).then(() => {})
+"""
 RUN = """
     async () => (await axe.run(document, { resultTypes: ["violations"] })).violations
         .map((violation) => `${violation.id}: ${violation.nodes.map((n) => n.html + n.failureSummary).join(" | ")}`)
@@ -37,6 +45,7 @@ THEMES = ["light", "dark"]
 
 def complaints(page: Page) -> list[str]:
     page.evaluate(AXE)
+    page.evaluate(STILL)
     return page.evaluate(RUN)
 
 
