@@ -135,6 +135,21 @@ def _received_before_the_loss(response: aiohttp.ClientResponse) -> bytes:
     return rest
 
 
+async def rest(response: aiohttp.ClientResponse, *, seconds: float) -> None:
+    """Leave the connection alone for a while: what arrives comes together in the kernel, for one read instead of many."""
+    transport = response.connection.transport if response.connection else None
+    if transport is None or transport.is_closing() or not transport.is_reading():
+        # Where aiohttp itself has stopped reading, it is not for us to make it go on.
+        await asyncio.sleep(seconds)
+        return
+    transport.pause_reading()
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        if not transport.is_closing():
+            transport.resume_reading()
+
+
 async def read_all(response: aiohttp.ClientResponse, *, max_bytes: int, deadline: float) -> tuple[bytes, bool]:
     """The body up to `max_bytes`, and whether that is all of it. Raises TimeoutError, ConnectionLost."""
     body = bytearray()

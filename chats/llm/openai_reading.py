@@ -103,7 +103,7 @@ class Reading:
         """
         pause = self._resume_at - self._now()
         if pause > 0 and not self._is_finishing:
-            await asyncio.sleep(pause)
+            await http.rest(self._response, seconds=pause)
 
     async def _next_chunk(self) -> bytes:
         """The next bytes, b"" when there are no more: then `answer.failure` says why, unless all has been said."""

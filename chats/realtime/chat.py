@@ -12,7 +12,7 @@ from uuid import UUID
 
 import orjson
 import structlog
-from channels.consumer import AsyncConsumer
+from channels.consumer import AsyncConsumer, get_handler_name
 from channels.exceptions import StopConsumer
 from django.conf import settings
 
@@ -48,6 +48,10 @@ class ChatConsumer(AsyncConsumer):
         finally:
             # A client that goes before it is let in is never told to disconnect, nor is one whose handler failed.
             self._release()
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        # Without what Channels does before each: a turn on a thread to close connections, of which this one has none.
+        await getattr(self, get_handler_name(message))(message)
 
     async def websocket_connect(self, _: dict[str, Any]) -> None:
         self.chat_id: UUID = self.scope["url_route"]["kwargs"]["chat_id"]

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from accounts import limits
@@ -32,8 +32,8 @@ from chats.services import (
 
 # By hand, as every send asks: the ORM takes longer to write these than the database to answer them.
 _OF_CLIENT_ID = "SELECT id FROM chats_reply WHERE user_id = %s AND client_id = %s"
-_UNFINISHED_OF = """
-    SELECT id, chat_id FROM chats_reply WHERE user_id = %s AND status IN ('queued', 'running', 'waiting') LIMIT %s
+_CHATS_OF_UNFINISHED = """
+    SELECT chat_id FROM chats_reply WHERE user_id = %s AND status IN ('queued', 'running', 'waiting') LIMIT %s
 """
 
 
@@ -194,7 +194,7 @@ def _insert_reply(
     It is run at once by the engine of this process; without one, or behind another reply of its chat, it is queued.
     """
     chat = prompt.chat
-    busy_chats = _chats_being_answered(request.user)
+    is_busy = _is_being_answered(chat, user=request.user)
     kept = continues.message.content if continues and continues.message else ""
     answer = Message(chat=chat, parent=prompt, role=Message.Role.ASSISTANT, model=model, content=kept)
     price = model.price_at(timezone.now())
@@ -213,7 +213,7 @@ def _insert_reply(
         request_digest=request.digest,
     )
     engine = handoff.engine()
-    if engine is not None and chat.pk not in busy_chats:
+    if engine is not None and not is_busy:
         path = [*Message.objects.path_to(prompt.parent_id), prompt]
         job = rows.hold_new(answer.reply, answer, worker=engine.worker, path=path)
         transaction.on_commit(partial(engine.take, job))
@@ -262,14 +262,16 @@ def _started(reply: Reply, *, created: bool) -> StartedReply:
     return StartedReply(chat=reply.chat, message=reply.prompt, reply=reply, answer=reply.message, created=created)
 
 
-def _chats_being_answered(user: User) -> list[UUID]:
-    """The chats in which this person's replies run or wait. Raises TooMany at RUNNING_REPLIES_PER_USER."""
+def _is_being_answered(chat: Chat, *, user: User) -> bool:
+    """Whether a reply of this person runs or waits in `chat`. Raises TooMany when RUNNING_REPLIES_PER_USER do anywhere."""
     most = settings.RUNNING_REPLIES_PER_USER
-    chats = [reply.chat_id for reply in Reply.objects.raw(_UNFINISHED_OF, [stored(Reply, "user", user.pk), most])]
+    with connection.cursor() as cursor:
+        cursor.execute(_CHATS_OF_UNFINISHED, [stored(Reply, "user", user.pk), most])
+        chats = [chat_id for (chat_id,) in cursor.fetchall()]
     if len(chats) >= most:
         message = f"{most} of your answers are being written. Wait for one, or stop one."
         raise TooMany(message, retry_after_seconds=2)
-    return chats
+    return stored(Reply, "chat", chat.pk) in chats
 
 
 def _check_said(content: str) -> str:
