@@ -136,7 +136,7 @@ def _received_before_the_loss(response: aiohttp.ClientResponse) -> bytes:
 
 
 async def rest(response: aiohttp.ClientResponse, *, seconds: float) -> None:
-    """Leave the connection alone for a while: what arrives comes together in the kernel, for one read instead of many."""
+    """Leave the connection alone for a while: what arrives comes together in the kernel, for one read, not many."""
     transport = response.connection.transport if response.connection else None
     if transport is None or transport.is_closing() or not transport.is_reading():
         # Where aiohttp itself has stopped reading, it is not for us to make it go on.

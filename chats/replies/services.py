@@ -263,7 +263,7 @@ def _started(reply: Reply, *, created: bool) -> StartedReply:
 
 
 def _is_being_answered(chat: Chat, *, user: User) -> bool:
-    """Whether a reply of this person runs or waits in `chat`. Raises TooMany when RUNNING_REPLIES_PER_USER do anywhere."""
+    """Whether this person waits for a reply in `chat`. Raises TooMany at RUNNING_REPLIES_PER_USER anywhere."""
     most = settings.RUNNING_REPLIES_PER_USER
     with connection.cursor() as cursor:
         cursor.execute(_CHATS_OF_UNFINISHED, [stored(Reply, "user", user.pk), most])
