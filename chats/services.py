@@ -17,7 +17,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from accounts.models import User
-from accounts.queries import found, one_or_none
+from accounts.queries import Prepared, found, one_or_none
 from chats import cleaning, doorbell
 from chats.catalog.models import AIModel
 from chats.cleaning import check_text, title_from
@@ -36,7 +36,7 @@ __all__ = [
     "insert_message",
     "insert_messages",
     "lock_chat",
-    "lock_chat_among",
+    "lock_chat_of",
     "lock_message",
     "request_stop",
     "restore_chat",
@@ -122,13 +122,23 @@ def restore_chat(user: User, chat_id: UUID) -> Chat:
 
 def lock_chat(chat: Chat) -> Chat:
     """The chat as it stands, ours until the end of the transaction. Raises NotFound when it is deleted."""
-    return lock_chat_among(Chat.objects.filter(deleted_at__isnull=True), chat.pk)
+    return found(_locked(Chat.objects.filter(deleted_at__isnull=True)), pk=chat.pk)
 
 
-def lock_chat_among(chats: QuerySet[Chat], chat_id: UUID) -> Chat:
-    """As `lock_chat`, of those that a person may change."""
+def lock_chat_of(user: User, chat_id: UUID) -> Chat:
+    """As `lock_chat`, if it is one that this person may change. Raises NotFound otherwise."""
+    chat = _LOCKED_OF.first(user.pk, chat_id)
+    if chat is None:
+        raise NotFound
+    return chat
+
+
+def _locked(chats: QuerySet[Chat]) -> QuerySet[Chat]:
     # NO KEY: rows that only refer to the chat, such as the ledger's, need not wait for it.
-    return found(chats.select_for_update(no_key=True), pk=chat_id)
+    return chats.select_for_update(no_key=True)
+
+
+_LOCKED_OF = Prepared(lambda user, pk: _locked(Chat.objects.editable_by(User(pk=user)).filter(pk=pk)))
 
 
 def tags_of(chat_ids: Collection[UUID]) -> dict[UUID, list[str]]:

@@ -3,6 +3,7 @@
 Admin, commands and API all come through here. What is refused is refused with `accounts.errors.Invalid`.
 """
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
@@ -11,10 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.db import IntegrityError, models, transaction
 from django.utils import timezone
 
+from accounts.queries import Prepared
 from chats.catalog.addresses import is_allowed
 from chats.catalog.models import AIModel, Price, Provider
 from chats.cleaning import clean_text
@@ -28,6 +31,10 @@ Row = TypeVar("Row", bound=models.Model)
 
 REFERENCE_MAX_CHARACTERS = 200  # as long as the longest name or model id
 FALLBACK_CHAIN_MAX = 3  # a model, its fallback, and that one's
+
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_OF_ID = Prepared(lambda user, pk: AIModel.objects.visible_to(get_user_model()(pk=user)).named(str(pk))[:1])
+_PROVIDER = Prepared(lambda pk: Provider.objects.filter(pk=pk))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +62,27 @@ def usable_model(user: "User", reference: str | None) -> AIModel:
 
     Raises ModelUnavailable alike for a missing, a disabled and a forbidden model.
     """
+    model = _model_of_id(user, reference) if reference and _ID.fullmatch(reference) else _model_named(user, reference)
+    if model is None or not is_allowed(model.provider.base_url):
+        raise ModelUnavailable
+    return model
+
+
+def _model_named(user: "User", reference: str | None) -> AIModel | None:
     models_of_user = AIModel.objects.visible_to(user).select_related("provider")
     if reference is not None:
         if len(reference) > REFERENCE_MAX_CHARACTERS or clean_text(reference) != reference:
-            raise ModelUnavailable
+            return None
         models_of_user = models_of_user.named(reference)
-    model = next(iter(models_of_user[:1]), None)
-    if model is None or not is_allowed(model.provider.base_url):
-        raise ModelUnavailable
+    return next(iter(models_of_user[:1]), None)
+
+
+def _model_of_id(user: "User", reference: str) -> AIModel | None:
+    model = _OF_ID.first(user.pk, UUID(reference))
+    provider = _PROVIDER.first(model.provider_id) if model else None
+    if model is None or provider is None:
+        return None
+    model.provider = provider
     return model
 
 

@@ -25,7 +25,7 @@ from chats.services import (
     insert_chat,
     insert_messages,
     lock_chat,
-    lock_chat_among,
+    lock_chat_of,
     lock_message,
     title_from,
 )
@@ -79,7 +79,7 @@ def start_reply(
             chosen = usable_model(user, model)
             chat = insert_chat(user, model=chosen, **chat_fields)
         else:
-            chat = lock_chat_among(Chat.objects.editable_by(user), chat_id)
+            chat = lock_chat_of(user, chat_id)
             chosen = usable_model(user, model or _named(chat.model_id))
         prompt = Message(chat=chat, parent_id=chat.current_leaf_id, role=Message.Role.USER, content=text)
         return _insert_reply(request, prompt, new=[prompt], model=chosen, title=_title_with(chat, text))

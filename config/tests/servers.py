@@ -3,11 +3,12 @@
 import importlib
 import logging
 import os
+import secrets
 import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -86,5 +87,12 @@ def stop_all() -> None:
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+    """A port for a server that is about to start.
+
+    Below those that systems give to outgoing connections (from 32768 on Linux): one of them would take the port that
+    was free a moment ago.
+    """
+    while True:
+        port = secrets.choice(range(15_000, 32_000))
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
