@@ -346,4 +346,5 @@ LOGGING = logs.logging_config(level=LOG_LEVEL, log_format=LOG_FORMAT, file=Path(
 logs.configure_structlog()
 DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = logging.DEBUG  # one line a request, when it is over
 DJANGO_STRUCTLOG_STATUS_4XX_LOG_LEVEL = logging.INFO  # the client's mistake, not ours
+DJANGO_STRUCTLOG_REQUEST_CANCELLED_LOG_LEVEL = logging.INFO  # a viewer of a stream who leaves is no fault
 DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False  # it would believe any X-Forwarded-For

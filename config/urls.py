@@ -3,7 +3,9 @@
 from inspect import unwrap
 
 from django.contrib import admin
+from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponseBase
+from django.shortcuts import render
 from django.urls import include, path, re_path
 from django.views import defaults
 
@@ -26,8 +28,11 @@ _not_found, _server_error = unwrap(defaults.page_not_found), unwrap(defaults.ser
 
 
 def handler400(request: HttpRequest, exception: Exception) -> HttpResponseBase:
-    is_api = request.path.startswith("/api/")
-    return api_errors.bad_request(request, exception) if is_api else _bad_request(request, exception)
+    if request.path.startswith("/api/"):
+        return api_errors.bad_request(request, exception)
+    if isinstance(exception, RequestDataTooBig):
+        return render(request, "413.html", status=413)
+    return _bad_request(request, exception)
 
 
 def handler403(request: HttpRequest, exception: Exception) -> HttpResponseBase:

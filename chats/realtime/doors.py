@@ -9,7 +9,7 @@ from django.http import parse_cookie
 from django.http.request import split_domain_port, validate_host
 
 from accounts.authentication import Principal, authenticate_bearer, principal_of_session
-from accounts.errors import DomainError, Forbidden, Unauthenticated
+from accounts.errors import DomainError, Forbidden, TooMany, Unauthenticated
 from accounts.statuses import status_of
 
 # Browsers can't set headers on a socket: a key travels as a second subprotocol, which proxies don't log.
@@ -68,5 +68,7 @@ async def refuse(send: Any, error: DomainError) -> None:
     """Answer the handshake with the error, as plain HTTP would."""
     body = orjson.dumps({"error": {"code": error.code, "message": error.message}})
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    if isinstance(error, TooMany):
+        headers.append((b"retry-after", str(error.retry_after_seconds).encode()))
     await send({"type": "websocket.http.response.start", "status": status_of(error), "headers": headers})
     await send({"type": "websocket.http.response.body", "body": body})

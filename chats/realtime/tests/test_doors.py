@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from websockets.exceptions import InvalidStatus
+from websockets.http11 import Response
 
 from accounts.services import create_api_key, revoke_api_key
 from chats.llm.tests.fake_provider import Script
@@ -34,11 +35,15 @@ def quick_recheck(settings):
     settings.SOCKET_RECHECK_SECONDS = 0.1
 
 
-async def _refused_with(socket) -> int:
+async def _refusal(socket) -> Response:
     with pytest.raises(InvalidStatus) as refusal:
         async with socket:
             pass
-    return refusal.value.response.status_code
+    return refusal.value.response
+
+
+async def _refused_with(socket) -> int:
+    return (await _refusal(socket)).status_code
 
 
 async def _status_of(socket) -> int:
@@ -111,7 +116,8 @@ async def test_an_api_key_opens_a_socket_by_header_and_by_subprotocol(live, owne
 async def test_open_sockets_are_limited_for_each_person(owner, chat, open_socket, settings):
     settings.SOCKETS_PER_USER = 1
     async with await open_socket(owner, chat):
-        assert await _refused_with(await open_socket(owner, chat)) == 429
+        refusal = await _refusal(await open_socket(owner, chat))
+        assert (refusal.status_code, refusal.headers["Retry-After"]) == (429, "30")
     async with await open_socket(owner, chat):
         pass
 
