@@ -274,11 +274,12 @@ TIME_ZONE = "UTC"
 USE_I18N = True
 USE_TZ = True
 
-# ---------------------------------------------------------------- limits of what comes in
+# ---------------------------------------------------------------- limits of what comes in and goes out
 DATA_UPLOAD_MAX_MEMORY_SIZE = env.int("REQUEST_MAX_BYTES", default=1_000_000)
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 1_000
 MESSAGE_MAX_BYTES = env.int("MESSAGE_MAX_BYTES", default=100_000)
 SOCKET_MESSAGE_MAX_BYTES = env.int("SOCKET_MESSAGE_MAX_BYTES", default=262_144)
+EVENT_MAX_BYTES = env.int("EVENT_MAX_BYTES", default=65_536)  # of one event to viewers; longer ones are cut, or refer
 SOCKETS_PER_USER = env.int("SOCKETS_PER_USER", default=60)
 SOCKET_RECHECK_SECONDS = env.float("SOCKET_RECHECK_SECONDS", default=3)  # open sockets of revoked credentials end
 SOCKET_MESSAGES_PER_SECOND = env.int("SOCKET_MESSAGES_PER_SECOND", default=20)

@@ -70,6 +70,8 @@ def test_a_local_start_needs_no_settings():
         ("parley.E010", {"WEB_THREADS": 0}),
         ("parley.E010", {"DATABASE_POOL_MIN_SIZE": 30, "DATABASE_POOL_MAX_SIZE": 20}),
         ("parley.E010", {"REPLY_HEARTBEAT_SECONDS": 60.0}),
+        ("parley.E010", {"EVENT_MAX_BYTES": 8_191}),
+        ("parley.E015", {"EVENT_MAX_BYTES": 10_000, "REPLY_MAX_BYTES": 10_000_001}),
         ("parley.E011", {"SQLITE_SYNCHRONOUS": "SOMETIMES"}),
         ("parley.E011", {"SQLITE_SYNCHRONOUS": "OFF", "IS_SQLITE": True}),
         ("parley.E012", {"LOG_LEVEL": "LOUD"}),
