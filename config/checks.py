@@ -41,8 +41,8 @@ LOWEST = {
     # All that an event has beside its text, at its longest: names of models, a provider's words.
     "EVENT_MAX_BYTES": 8_192,
 }
-# An answer may be so many times as long as an event. As a piece of it is about a sixth of an event, which leaves room for
-# the worst characters, it has at most 7,000: fewer than the numbers that are reserved for a lost attempt.
+# An answer may be so many times as long as an event. A piece of it is about a sixth of an event, as the worst
+# characters need six bytes: that makes 7,000 pieces at most, fewer than the numbers that a lost attempt leaves free.
 REPLY_TO_EVENT_MAX = 1_000
 # (smaller, greater): the first must not exceed the second.
 ORDERED_LIMITS = (
@@ -205,7 +205,7 @@ def check_limits(**_: Any) -> Iterable[CheckMessage]:
 def check_events(**_: Any) -> Iterable[CheckMessage]:
     if settings.REPLY_MAX_BYTES > REPLY_TO_EVENT_MAX * settings.EVENT_MAX_BYTES:
         yield Error(
-            f"REPLY_MAX_BYTES is more than {REPLY_TO_EVENT_MAX:,} times EVENT_MAX_BYTES: too many events for one answer.",
+            f"REPLY_MAX_BYTES is over {REPLY_TO_EVENT_MAX:,} times EVENT_MAX_BYTES: too many events for one answer.",
             hint="Raise EVENT_MAX_BYTES or lower REPLY_MAX_BYTES.",
             id="parley.E015",
         )
