@@ -102,9 +102,9 @@ class Viewer:
     def _see_part(self, event: dict[str, Any]) -> None:
         if event["part"] == 1:
             self._parts = []
-        assert event["part"] == len(self._parts) + 1
-        self._parts.append(event)
-        if event["part"] == event["parts"]:
+        if event["part"] == len(self._parts) + 1:
+            self._parts.append(event)
+        if len(self._parts) == event["parts"]:
             assert {part["seq"] for part in self._parts} == {event["seq"]}
             self.seq = event["seq"]
             self.text, self.reasoning = (

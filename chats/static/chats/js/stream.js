@@ -51,8 +51,8 @@ function gatherer() {
   return (event) => {
     if (!event.parts || event.part === 1) gathered = [];
     if (!event.parts) return event;
-    gathered.push(event);
-    if (event.part < event.parts) return null;
+    if (event.part === gathered.length + 1) gathered.push(event);
+    if (gathered.length < event.parts) return null;
     const joined = (field) => gathered.map((part) => part[field]).join("");
     return { ...event, text: joined("text"), reasoning: joined("reasoning") };
   };
