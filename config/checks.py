@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004 - Django's name for it
 
+from chats.replies.events import EVENT_MIN_BYTES
 from config import logs
 
 ENVIRONMENTS = ("local", "production")
@@ -38,8 +39,7 @@ MAY_BE_ZERO = {
     "TRUSTED_PROXY_COUNT",
 }
 LOWEST = {
-    # All that an event has beside its text, at its longest: names of models, a provider's words.
-    "EVENT_MAX_BYTES": 8_192,
+    "EVENT_MAX_BYTES": EVENT_MIN_BYTES,
 }
 # An answer may be so many times as long as an event. A piece of it is about a sixth of an event, as the worst
 # characters need six bytes: that makes 7,000 pieces at most, fewer than the numbers that a lost attempt leaves free.

@@ -15,6 +15,9 @@ from django.urls import reverse
 CHARACTER_MAX_BYTES = 6
 # What an event with text takes beside it at most, with the lines that SSE puts around.
 FRAME_MAX_BYTES = 256
+# EVENT_MAX_BYTES can't be lower: an event has so much beside its text at most, names of models and a provider's words.
+# What is shorter need not ask for the setting, which would take as long as encoding a word does.
+EVENT_MIN_BYTES = 8_192
 # In an event that would be too large, fields of its message that take more than this stay behind.
 SHORT_FIELD_BYTES = 256
 
@@ -33,7 +36,7 @@ def encode(event: dict[str, Any]) -> bytes:
     Raises EventTooLarge when it is not the message that is long.
     """
     encoded = orjson.dumps(event)
-    if len(encoded) > settings.EVENT_MAX_BYTES:
+    if len(encoded) > EVENT_MIN_BYTES and len(encoded) > settings.EVENT_MAX_BYTES:
         encoded = orjson.dumps(_by_reference(event))
         if len(encoded) > settings.EVENT_MAX_BYTES:
             raise EventTooLarge(event["type"])
@@ -42,9 +45,9 @@ def encode(event: dict[str, Any]) -> bytes:
 
 def pieces(text: str) -> list[str]:
     """`text` in pieces that fit an event each, whatever is in them; an empty one is one piece."""
-    size = _piece_characters()
-    if len(text) <= size:
+    if len(text) <= _characters_in(EVENT_MIN_BYTES):
         return [text]
+    size = _characters_in(settings.EVENT_MAX_BYTES)
     return [text[start : start + size] for start in range(0, len(text), size)]
 
 
@@ -60,7 +63,7 @@ def snapshot(reply: str, seq: int, text: str, reasoning: str) -> Iterator[Number
         if len(whole) <= settings.EVENT_MAX_BYTES:
             yield seq, whole
             return
-    size = _piece_characters()
+    size = _characters_in(settings.EVENT_MAX_BYTES)
     parts = -(-length // size)
     for part in range(1, parts + 1):
         start, end = (part - 1) * size, part * size
@@ -68,9 +71,9 @@ def snapshot(reply: str, seq: int, text: str, reasoning: str) -> Iterator[Number
         yield seq if part == parts else None, encode({**head, "part": part, "parts": parts, **shown})
 
 
-def _piece_characters() -> int:
-    room: int = settings.EVENT_MAX_BYTES - FRAME_MAX_BYTES
-    return room // CHARACTER_MAX_BYTES
+def _characters_in(size: int) -> int:
+    """How many characters fit an event of `size` bytes, whichever they are."""
+    return (size - FRAME_MAX_BYTES) // CHARACTER_MAX_BYTES
 
 
 def _by_reference(event: dict[str, Any]) -> dict[str, Any]:
