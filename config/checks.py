@@ -39,6 +39,7 @@ MAY_BE_ZERO = {
     "TRUSTED_PROXY_COUNT",
 }
 LOWEST = {
+    "CLIENT_ID_MEMORY_SECONDS": 86_400,  # clients may count on a day
     "EVENT_MAX_BYTES": EVENT_MIN_BYTES,
 }
 # An answer may be so many times as long as an event. A piece of it is about a sixth of an event, as the worst

@@ -71,6 +71,7 @@ def test_a_local_start_needs_no_settings():
         ("parley.E010", {"DATABASE_POOL_MIN_SIZE": 30, "DATABASE_POOL_MAX_SIZE": 20}),
         ("parley.E010", {"REPLY_HEARTBEAT_SECONDS": 60.0}),
         ("parley.E010", {"EVENT_MAX_BYTES": 8_191}),
+        ("parley.E010", {"CLIENT_ID_MEMORY_SECONDS": 86_399}),
         ("parley.E015", {"EVENT_MAX_BYTES": 10_000, "REPLY_MAX_BYTES": 10_000_001}),
         ("parley.E011", {"SQLITE_SYNCHRONOUS": "SOMETIMES"}),
         ("parley.E011", {"SQLITE_SYNCHRONOUS": "OFF", "IS_SQLITE": True}),
