@@ -138,6 +138,12 @@ class ApiKey(models.Model):
             models.UniqueConstraint(fields=["digest"], name="apikey_digest_unique"),
             models.UniqueConstraint(fields=["user", "client_id"], name="apikey_user_client_id_unique"),
         ]
+        indexes = [
+            # For forgetting: it holds the rows of two days, however many there are.
+            models.Index(
+                fields=["created_at"], condition=models.Q(client_id__isnull=False), name="apikey_client_id_created_at"
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.name} ({self.hint}…)"

@@ -80,7 +80,7 @@ async def answer_over_socket(socket: aiohttp.ClientWebSocketResponse) -> str:
     async for message in socket:
         event = json.loads(message.data)
         if event["type"] in {"reply.snapshot", "reply.restarted"}:
-            text = event["text"]
+            text = event["text"] if event.get("part", 1) == 1 else text + event["text"]
         elif event["type"] == "text.delta":
             text += event["text"]
         elif event["type"] in {"reply.finished", "error"}:

@@ -1,16 +1,26 @@
 """Requests that may come twice: the id under which a client sends one, and the digest that tells its body from another.
 
-Who makes something remembers both: the same id gives the same answer again, with another body it is a conflict.
+Who makes something remembers both: the same id gives the same answer again, with another body it is a conflict. After
+CLIENT_ID_MEMORY_SECONDS the id is forgotten, and makes something new.
 """
 
 import hashlib
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import orjson
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
 
+from accounts.models import ApiKey
 from chats.errors import Invalid
+from chats.models import Chat, Reply
 
 CLIENT_ID_MAX_CHARACTERS = 64
+# What is made under a client_id. Each has an index of the moments of those rows that still have theirs.
+REMEMBERING = (Reply, Chat, ApiKey)
+FORGOTTEN_AT_ONCE = 500
 
 
 def check_client_id(client_id: str) -> str:
@@ -25,3 +35,23 @@ def digest_of(verb: str, *, subject: UUID | None, content: str | None = None, mo
     """SHA-256 of what is asked: to do `verb` to the row `subject`."""
     body = [verb, str(subject), (content or "").encode("utf-8", "surrogatepass").hex(), model]
     return hashlib.sha256(orjson.dumps(body)).hexdigest()
+
+
+def forget_client_ids() -> bool:
+    """Take the client_id, and nothing else, from rows that are older than is promised; no more than a batch of a kind.
+
+    Returns whether there may be more of them.
+    """
+    before = timezone.now() - timedelta(seconds=settings.CLIENT_ID_MEMORY_SECONDS)
+    return any(_forget_batch(model, before) for model in REMEMBERING)
+
+
+def _forget_batch(model: type[Reply | Chat | ApiKey], before: datetime) -> bool:
+    old = model.objects.filter(client_id__isnull=False, created_at__lt=before).order_by("created_at")
+    # Mostly there is none, and to see that takes no lock.
+    if not old.exists():
+        return False
+    with transaction.atomic():
+        # A row that somebody else holds has time until the next sweep: nobody waits here for another.
+        batch = old.select_for_update(skip_locked=True).values("pk")[:FORGOTTEN_AT_ONCE]
+        return model.objects.filter(pk__in=batch).update(client_id=None) == FORGOTTEN_AT_ONCE

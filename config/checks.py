@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004 - Django's name for it
 
+from chats.replies.events import EVENT_MIN_BYTES
 from config import logs
 
 ENVIRONMENTS = ("local", "production")
@@ -37,6 +38,13 @@ MAY_BE_ZERO = {
     "SQLITE_WAIT_SECONDS",
     "TRUSTED_PROXY_COUNT",
 }
+LOWEST = {
+    "CLIENT_ID_MEMORY_SECONDS": 86_400,  # clients may count on a day
+    "EVENT_MAX_BYTES": EVENT_MIN_BYTES,
+}
+# An answer may be so many times as long as an event. A piece of it is about a sixth of an event, as the worst
+# characters need six bytes: that makes 7,000 pieces at most, fewer than the numbers that a lost attempt leaves free.
+REPLY_TO_EVENT_MAX = 1_000
 # (smaller, greater): the first must not exceed the second.
 ORDERED_LIMITS = (
     ("DATABASE_POOL_MIN_SIZE", "DATABASE_POOL_MAX_SIZE"),
@@ -181,7 +189,7 @@ def check_sqlite_is_writable(**_: Any) -> Iterable[CheckMessage]:
 def check_limits(**_: Any) -> Iterable[CheckMessage]:
     for name in filter(LIMIT.search, dir(settings)):
         value = getattr(settings, name)
-        if isinstance(value, int | float) and (value < 0 or (value == 0 and name not in MAY_BE_ZERO)):
+        if isinstance(value, int | float) and not is_possible(name, value):
             yield Error(
                 f"{name} is {value:g}, which is impossible.",
                 hint="Remove it from the environment to get the default, see .env.example.",
@@ -192,6 +200,16 @@ def check_limits(**_: Any) -> Iterable[CheckMessage]:
             yield Error(
                 f"{smaller} is greater than {greater}.", hint="Raise the second or lower the first.", id="parley.E010"
             )
+
+
+@register()
+def check_events(**_: Any) -> Iterable[CheckMessage]:
+    if settings.REPLY_MAX_BYTES > REPLY_TO_EVENT_MAX * settings.EVENT_MAX_BYTES:
+        yield Error(
+            f"REPLY_MAX_BYTES is over {REPLY_TO_EVENT_MAX:,} times EVENT_MAX_BYTES: too many events for one answer.",
+            hint="Raise EVENT_MAX_BYTES or lower REPLY_MAX_BYTES.",
+            id="parley.E015",
+        )
 
 
 @register()
@@ -221,6 +239,13 @@ def check_logging(**_: Any) -> Iterable[CheckMessage]:
             hint="Make its folder, give it to this user, or remove LOG_FILE: logs go to stdout as well.",
             id="parley.E012",
         )
+
+
+def is_possible(name: str, value: float) -> bool:
+    """Whether the limit `name` may be so low."""
+    if name in LOWEST:
+        return value >= LOWEST[name]
+    return value > 0 or (value == 0 and name in MAY_BE_ZERO)
 
 
 def is_weak(secret: str, *, minimum: int) -> bool:

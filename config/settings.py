@@ -274,11 +274,12 @@ TIME_ZONE = "UTC"
 USE_I18N = True
 USE_TZ = True
 
-# ---------------------------------------------------------------- limits of what comes in
+# ---------------------------------------------------------------- limits of what comes in and goes out
 DATA_UPLOAD_MAX_MEMORY_SIZE = env.int("REQUEST_MAX_BYTES", default=1_000_000)
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 1_000
 MESSAGE_MAX_BYTES = env.int("MESSAGE_MAX_BYTES", default=100_000)
 SOCKET_MESSAGE_MAX_BYTES = env.int("SOCKET_MESSAGE_MAX_BYTES", default=262_144)
+EVENT_MAX_BYTES = env.int("EVENT_MAX_BYTES", default=65_536)  # of one event to viewers; longer ones are cut, or refer
 SOCKETS_PER_USER = env.int("SOCKETS_PER_USER", default=60)
 SOCKET_RECHECK_SECONDS = env.float("SOCKET_RECHECK_SECONDS", default=3)  # open sockets of revoked credentials end
 SOCKET_MESSAGES_PER_SECOND = env.int("SOCKET_MESSAGES_PER_SECOND", default=20)
@@ -287,6 +288,7 @@ API_REQUESTS_PER_MINUTE_PER_USER = env.int("API_REQUESTS_PER_MINUTE_PER_USER", d
 API_REQUESTS_PER_MINUTE_PER_PEER = env.int("API_REQUESTS_PER_MINUTE_PER_PEER", default=100)
 SENDS_PER_MINUTE_PER_USER = env.int("SENDS_PER_MINUTE_PER_USER", default=120)
 RUNNING_REPLIES_PER_USER = env.int("RUNNING_REPLIES_PER_USER", default=60)
+CLIENT_ID_MEMORY_SECONDS = env.int("CLIENT_ID_MEMORY_SECONDS", default=172_800)  # the same id has no second effect
 API_KEYS_PER_USER = env.int("API_KEYS_PER_USER", default=20)
 CHAT_UNDO_SECONDS = env.int("CHAT_UNDO_SECONDS", default=3600)  # how long a deleted chat can be brought back
 PAGE_SIZE_DEFAULT = 30

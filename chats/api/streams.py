@@ -20,6 +20,7 @@ from chats.api import errors
 from chats.api.base import person, principal
 from chats.models import Reply
 from chats.replies.database import in_database
+from chats.replies.events import Numbered
 from chats.replies.follow import follow, sse
 from chats.replies.present import message_json_of, reply_json
 
@@ -28,7 +29,7 @@ EVENT_STREAM = "text/event-stream"
 STREAM_HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 RECHECK_SECONDS = 4.0
 
-Events = AsyncGenerator[tuple[int, bytes], None]
+Events = AsyncGenerator[Numbered, None]
 
 
 def wants_stream(request: Request) -> bool:

@@ -79,6 +79,10 @@ class Chat(models.Model):
                 name="chat_user_space_updated_at",
             ),
             models.Index(fields=["created_at"], name="chat_created_at"),
+            # For forgetting: it holds the rows of two days, however many there are.
+            models.Index(
+                fields=["created_at"], condition=models.Q(client_id__isnull=False), name="chat_client_id_created_at"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -119,6 +119,10 @@ class Reply(models.Model):
                 name="reply_unfinished",
             ),
             models.Index(fields=["chat", "created_at"], name="reply_chat_created_at"),
+            # For forgetting: it holds the rows of two days, however many there are.
+            models.Index(
+                fields=["created_at"], condition=models.Q(client_id__isnull=False), name="reply_client_id_created_at"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -22,9 +22,11 @@ from accounts.queries import found
 from chats import doorbell
 from chats.errors import Invalid, NotFound
 from chats.models import Chat, Reply
+from chats.once import CLIENT_ID_MAX_CHARACTERS
 from chats.realtime.doors import SUBPROTOCOL, check_host, check_origin, headers_of, principal_of, refuse
 from chats.realtime.sockets import SOCKETS, OpenSocket
 from chats.replies.database import in_database
+from chats.replies.events import encode
 from chats.replies.follow import follow
 from chats.replies.present import NOTICE_FIELDS, chat_notice_json, message_json_of, reply_json
 from chats.replies.services import start_reply, stop_reply
@@ -103,7 +105,7 @@ class ChatConsumer(AsyncConsumer):
         client_id = None
         try:
             body = _parsed(message)
-            client_id = body.get("client_id")
+            client_id = _echo_of(body.get("client_id"))
             await self._handle(body)
         except DomainError as error:
             shown = {"code": error.code, "message": error.message, **({"fields": error.fields} if error.fields else {})}
@@ -178,7 +180,7 @@ class ChatConsumer(AsyncConsumer):
                 await asyncio.sleep(NOTICE_PAUSE_SECONDS)
 
     async def _say(self, body: dict[str, Any]) -> None:
-        await self.base_send({"type": "websocket.send", "text": orjson.dumps(body).decode()})
+        await self.base_send({"type": "websocket.send", "text": encode(body).decode()})
 
 
 def _parsed(message: dict[str, Any]) -> dict[str, Any]:
@@ -223,6 +225,11 @@ def _text(body: dict[str, Any], name: str) -> str | None:
     if not isinstance(value, str | None):
         raise Invalid(fields={name: ["This must be a text."]})
     return value
+
+
+def _echo_of(client_id: Any) -> str | None:
+    """What an error repeats of the `client_id`: nothing, if it can't be one. It may be as long as a message."""
+    return client_id if isinstance(client_id, str) and len(client_id) <= CLIENT_ID_MAX_CHARACTERS else None
 
 
 def _stop(principal: Principal, chat_id: UUID, reply_id: Any) -> None:

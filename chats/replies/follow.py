@@ -1,14 +1,13 @@
 """The only way to read a reply while it is written: snapshot, then log, then wait, on any protocol."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, suppress
 from uuid import UUID
 
-import orjson
-
 from chats.replies import rows
 from chats.replies.database import in_database
+from chats.replies.events import Numbered, encode, snapshot
 from chats.replies.log import LOGS
 from chats.replies.streams import TAILS, Tail
 
@@ -22,7 +21,7 @@ GAP_SECONDS = 0.3
 PRIME_SECONDS = 0.25
 
 
-async def follow(reply_id: UUID, after: int = 0) -> AsyncGenerator[tuple[int, bytes], None]:
+async def follow(reply_id: UUID, after: int = 0) -> AsyncGenerator[Numbered, None]:
     """Numbered JSON events of a reply beyond `after`, live, up to and with `reply.finished`, whichever node runs it.
 
     The text of the reply is the last snapshot or restart plus the deltas after it. Ends at once if the reply is gone.
@@ -33,7 +32,7 @@ async def follow(reply_id: UUID, after: int = 0) -> AsyncGenerator[tuple[int, by
             before = seen
             async with aclosing(_live(reply_id, tail, seen)) as events:
                 async for seq, event, is_last in events:
-                    seen, is_finished = seq, is_last
+                    seen, is_finished = seen if seq is None else seq, is_last
                     yield seq, event
             if seen != before:
                 continue
@@ -41,7 +40,7 @@ async def follow(reply_id: UUID, after: int = 0) -> AsyncGenerator[tuple[int, by
             if stored is None:
                 return
             for seq, event in _stored_events(reply_id, stored, seen):
-                seen = seq
+                seen = seen if seq is None else seq
                 yield seq, event
             is_finished = stored.finished is not None
             log = LOGS.find(reply_id)
@@ -50,7 +49,7 @@ async def follow(reply_id: UUID, after: int = 0) -> AsyncGenerator[tuple[int, by
                 await _wait(tail, seen)
 
 
-async def _live(reply_id: UUID, tail: Tail, seen: int) -> AsyncGenerator[tuple[int, bytes, bool], None]:
+async def _live(reply_id: UUID, tail: Tail, seen: int) -> AsyncGenerator[tuple[int | None, bytes, bool], None]:
     """Events from this process's log, or else from the stream of the node that runs the reply."""
     log = LOGS.find(reply_id)
     if log is not None:
@@ -74,33 +73,28 @@ async def _wait(tail: Tail, seen: int) -> None:
         await asyncio.sleep(GAP_SECONDS)
 
 
-def _stored_events(reply_id: UUID, stored: rows.Stored, seen: int) -> list[tuple[int, bytes]]:
+def _stored_events(reply_id: UUID, stored: rows.Stored, seen: int) -> Iterator[Numbered]:
     """What a viewer who has seen `seen` still needs from the row."""
-    events = []
     finished_seq = stored.seq + 1
     # Nobody can have seen what comes after the end, or so much more than is stored: a mistake, which gets all there is.
     is_mistaken = seen > (finished_seq if stored.finished is not None else stored.seq + rows.LOST_EVENTS_MARGIN)
     if seen < stored.seq or is_mistaken:
-        body = {"type": "reply.snapshot", "text": stored.text, "reasoning": stored.reasoning}
-        events.append((stored.seq, _encoded(reply_id, stored.seq, body)))
+        yield from snapshot(str(reply_id), stored.seq, stored.text, stored.reasoning)
     if stored.finished is not None and seen != finished_seq:
-        events.append((finished_seq, _encoded(reply_id, finished_seq, {"type": "reply.finished", **stored.finished})))
-    return events
-
-
-def _encoded(reply_id: UUID, seq: int, body: Mapping[str, object]) -> bytes:
-    return orjson.dumps({"seq": seq, "reply": str(reply_id), **body})
+        head = {"seq": finished_seq, "reply": str(reply_id), "type": "reply.finished"}
+        yield finished_seq, encode({**head, **stored.finished})
 
 
 async def sse(
-    events: AsyncGenerator[tuple[int, bytes], None], *, is_welcome: Callable[[], Awaitable[bool]] | None = None
+    events: AsyncGenerator[Numbered, None], *, is_welcome: Callable[[], Awaitable[bool]] | None = None
 ) -> AsyncIterator[bytes]:
     """`events` as Server-Sent Events: `id:` is the seq. In silence a comment now and then keeps proxies from closing.
 
+    A part that is not the last has no `id:`: a browser that is cut off there names the event before when it comes back.
     It ends when a viewer who waits in silence `is_welcome` no longer.
     """
     async with aclosing(events):
-        step: asyncio.Task[tuple[int, bytes]] | None = None
+        step: asyncio.Task[Numbered] | None = None
         try:
             while True:
                 step = step or asyncio.ensure_future(anext(events))
@@ -115,7 +109,7 @@ async def sse(
                 except StopAsyncIteration:
                     return
                 step = None
-                yield b"id: %d\ndata: %b\n\n" % (seq, event)
+                yield b"data: %b\n\n" % event if seq is None else b"id: %d\ndata: %b\n\n" % (seq, event)
         finally:
             if step is not None:
                 step.cancel()

@@ -1,6 +1,7 @@
 """The live log of running replies in this process: replay, tail and the text as it stands.
 
-Every event has a number in its reply, one more than the last. An event is encoded once, however many follow.
+Every event has a number in its reply, one more than the last. An event is encoded once, however many follow. Text that
+is too long for one is several, each with its number.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any
 from uuid import UUID
 
-import orjson
+from chats.replies.events import Numbered, encode, pieces, snapshot
 
 # A viewer who is further behind than this gets the text as it stands instead of every step that led to it.
 REPLAY_MAX_EVENTS = 200
@@ -42,24 +43,31 @@ class ReplyLog:
 
     def append(self, kind: str, **fields: Any) -> None:
         self.seq += 1
-        event = self._encoded(self.seq, kind, fields)
+        encoded = encode({"seq": self.seq, "reply": self._shown_id, "type": kind, **fields})
+        # What orjson returns holds on to 4 kB, however short it is; this is kept for as long as the reply can be seen.
+        event = bytes(memoryview(encoded))
         self._events.append(event)
         if self._tell is not None:
             self._tell(self.seq, event, self.is_finished)
         self._wake()
 
     def append_text(self, text: str) -> None:
-        self._text.append(text)
-        self.append("text.delta", text=text)
+        for piece in pieces(text):
+            self._text.append(piece)
+            self.append("text.delta", text=piece)
 
     def append_reasoning(self, text: str) -> None:
-        self._reasoning.append(text)
-        self.append("reasoning.delta", text=text)
+        for piece in pieces(text):
+            self._reasoning.append(piece)
+            self.append("reasoning.delta", text=piece)
 
     def append_snapshot(self, kind: str, text: str) -> None:
-        """An event that replaces all that was there by `text`."""
-        self._text, self._reasoning = [text], []
-        self.append(kind, text=text, reasoning="")
+        """An event that replaces all that was there by `text`, or by as much of it as fits; deltas bring the rest."""
+        first, *rest = pieces(text)
+        self._text, self._reasoning = [first], []
+        self.append(kind, text=first, reasoning="")
+        for piece in rest:
+            self.append_text(piece)
 
     def finish(self, **body: Any) -> None:
         self.is_finished = True
@@ -70,7 +78,7 @@ class ReplyLog:
         self.is_closed = True
         self._wake()
 
-    async def read(self, after: int) -> AsyncGenerator[tuple[int, bytes], None]:
+    async def read(self, after: int) -> AsyncGenerator[Numbered, None]:
         """Numbered events beyond `after`, then live ones until the log closes.
 
         A reader who is behind what is kept first gets a snapshot. One who is ahead has seen a later attempt: this one
@@ -86,7 +94,8 @@ class ReplyLog:
                 if behind > len(self._events):
                     # The snapshot stands for the text only: the end is still to be told, by its own event.
                     seen = self.seq - self.is_finished
-                    yield seen, self._encoded(seen, "reply.snapshot", {"text": self.text, "reasoning": self.reasoning})
+                    for part in snapshot(self._shown_id, seen, self.text, self.reasoning):
+                        yield part
                 else:
                     # Reading by position, not from a copy: more may arrive while the reader is being served.
                     seen += 1
@@ -95,11 +104,6 @@ class ReplyLog:
                 return
             else:
                 await self._next()
-
-    def _encoded(self, seq: int, kind: str, fields: dict[str, Any]) -> bytes:
-        encoded = orjson.dumps({"seq": seq, "reply": self._shown_id, "type": kind, **fields})
-        # What orjson returns holds on to 4 kB, however short it is; this is kept for as long as the reply can be seen.
-        return bytes(memoryview(encoded))
 
     async def _next(self) -> None:
         waiting = asyncio.get_running_loop().create_future()

@@ -29,8 +29,9 @@ from chats.usage.costs import estimated_usage
 from chats.usage.models import UsageRecord
 from chats.usage.services import record_usage
 
-# A lost attempt may have numbered events beyond its last snapshot (at most about 40 a second, for at most a second);
-# the next attempt starts this far on, so that no number is ever used twice.
+# A lost attempt may have numbered events beyond its last snapshot: at most about 40 a second, for at most a second, and
+# as many more as the longest answer has pieces (at most 7,000, see config.checks). The next attempt starts this far on,
+# so that no number is ever used twice.
 LOST_EVENTS_MARGIN = 10_000
 INTERRUPTED_MESSAGE = "The server was interrupted while answering. The text so far is kept; press Retry to ask again."
 

@@ -17,6 +17,7 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from chats import doorbell
+from chats.once import forget_client_ids
 from chats.replies import handoff, rows
 from chats.replies.database import in_database
 from chats.replies.log import LOGS
@@ -25,6 +26,8 @@ from chats.replies.streams import TAILS, Writer
 from chats.replies.titles import improve_title
 
 logger = structlog.get_logger(__name__)
+
+FORGET_SECONDS = 60.0
 
 
 class Worker:
@@ -48,6 +51,7 @@ class Worker:
         await self._sweep(everything=settings.IS_SQLITE)
         self._spawn(self._keep_durable())
         self._spawn(self._keep_alive())
+        self._spawn(self._keep_forgetting())
 
     async def leave(self, *, grace_seconds: float) -> None:
         """Take no new work; give running replies `grace_seconds` to finish, then hand them over."""
@@ -147,6 +151,15 @@ class Worker:
                 await self._sweep()
             except DatabaseError as error:
                 logger.warning("heartbeat_retry", error=str(error))
+
+    async def _keep_forgetting(self) -> None:
+        while True:
+            try:
+                while await in_database(forget_client_ids):
+                    pass
+            except DatabaseError as error:
+                logger.warning("forget_retry", error=str(error))
+            await asyncio.sleep(FORGET_SECONDS)
 
     async def _sweep(self, *, everything: bool = False) -> None:
         """Take up what no ring told of: replies left queued, and those whose worker is gone."""

@@ -16,6 +16,7 @@ ANSWER_SECONDS = 10
 class ChatSocket:
     def __init__(self, connection: ClientConnection) -> None:
         self.connection = connection
+        self.largest = 0  # bytes of the largest message so far
 
     async def send(self, type: str, **fields: Any) -> None:
         await self.connection.send(json.dumps({"type": type, **fields}))
@@ -23,15 +24,21 @@ class ChatSocket:
     async def receive(self, *, seconds: float = ANSWER_SECONDS) -> dict[str, Any]:
         """The next message. Raises TimeoutError, or websockets' ConnectionClosed."""
         async with asyncio.timeout(seconds):
-            return json.loads(await self.connection.recv())
+            return await self._next()
 
     async def receive_until(self, type: str, *, seconds: float = ANSWER_SECONDS) -> list[dict[str, Any]]:
         """All messages up to the first of this type, which is the last of them."""
         received: list[dict[str, Any]] = []
         async with asyncio.timeout(seconds):
             while not received or received[-1]["type"] != type:
-                received.append(json.loads(await self.connection.recv()))
+                received.append(await self._next())
         return received
+
+    async def _next(self) -> dict[str, Any]:
+        said = await self.connection.recv(decode=False)
+        self.largest = max(self.largest, len(said))
+        message: dict[str, Any] = json.loads(said)
+        return message
 
     async def close_code(self, *, seconds: float = ANSWER_SECONDS) -> int | None:
         """The code with which the server closed; everything before it is read and dropped."""
@@ -67,12 +74,48 @@ async def open_socket(
         yield ChatSocket(connection)
 
 
+class Viewer:
+    """What a client knows of one reply, by the rules of docs/websocket.md."""
+
+    def __init__(self) -> None:
+        self.text = self.reasoning = ""
+        self.seq = 0
+        self.finished: dict[str, Any] | None = None
+        self._parts: list[dict[str, Any]] = []
+
+    def see(self, event: dict[str, Any]) -> None:
+        if event["type"] == "reply.snapshot" and "parts" in event:
+            self._see_part(event)
+            return
+        self._parts = []
+        self.seq = event.get("seq", self.seq)
+        match event["type"]:
+            case "reply.snapshot" | "reply.restarted":
+                self.text, self.reasoning = event["text"], event["reasoning"]
+            case "text.delta":
+                self.text += event["text"]
+            case "reasoning.delta":
+                self.reasoning += event["text"]
+            case "reply.finished":
+                self.finished = event
+
+    def _see_part(self, event: dict[str, Any]) -> None:
+        if event["part"] == 1:
+            self._parts = []
+        if event["part"] == len(self._parts) + 1:
+            self._parts.append(event)
+        if len(self._parts) == event["parts"]:
+            assert {part["seq"] for part in self._parts} == {event["seq"]}
+            self.seq = event["seq"]
+            self.text, self.reasoning = (
+                "".join(part[field] for part in self._parts) for field in ("text", "reasoning")
+            )
+            self._parts = []
+
+
 def text_of(events: list[dict[str, Any]]) -> str:
-    """The text a viewer sees after these events: the last snapshot or restart, and the deltas after it."""
-    text = ""
+    """The text a viewer sees after these events."""
+    viewer = Viewer()
     for event in events:
-        if event["type"] in {"reply.snapshot", "reply.restarted"}:
-            text = event["text"]
-        elif event["type"] == "text.delta":
-            text += event["text"]
-    return text
+        viewer.see(event)
+    return viewer.text

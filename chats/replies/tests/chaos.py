@@ -27,6 +27,7 @@ import psycopg
 from chats.llm.tests.fake_provider import FakeProvider, Script
 from config.tests import servers
 from config.tests.cluster import Cluster, cluster
+from config.tests.sockets import Viewer
 
 TURN_SECONDS = 180
 # What a dying server does to a request in hand.
@@ -142,7 +143,7 @@ class Turn:
         self.random = random.Random(f"{chaos.plan.seed}:{number}")
         self.content = f"Turn {number}: " + " ".join(f"w{n}" for n in range(chaos.plan.words))
         self.outcome = chaos.outcome
-        self.text, self.seq, self.is_finished = "", 0, False
+        self.viewer = Viewer()
 
     async def run(self) -> None:
         chat = (await self._until_it_works(lambda: self._post("/chats/", {})))["id"]
@@ -155,16 +156,16 @@ class Turn:
             if again["reply"]["id"] != accepted["reply"]["id"]:
                 self._wrong("the same client_id made two replies")
         await self._read(accepted["reply"]["id"])
-        if self.text != f"Echo: {self.content}":
-            self._wrong(f"text seen is {self.text[-80:]!r}")
+        if self.viewer.text != f"Echo: {self.content}":
+            self._wrong(f"text seen is {self.viewer.text[-80:]!r}")
         message = accepted["reply"]["message"]
         stored = await self._until_it_works(lambda: self._get(f"/messages/{message}/"))
         if stored["content"] != f"Echo: {self.content}":
             self._wrong(f"text stored is {stored['content'][-80:]!r}")
 
     async def _read(self, reply: str) -> None:
-        while not self.is_finished:
-            path = f"{self._url()}/replies/{reply}/events/?after={self.seq}"
+        while self.viewer.finished is None:
+            path = f"{self._url()}/replies/{reply}/events/?after={self.viewer.seq}"
             patience = self.random.randint(1, 40)
             try:
                 async with self.session.get(path) as response:
@@ -173,26 +174,19 @@ class Turn:
                         if line.startswith(b"data: "):
                             self._take(json.loads(line[6:]))
                             patience -= 1
-                        if self.is_finished or not patience:
+                        if self.viewer.finished or not patience:
                             break
             except BROKEN:
                 await asyncio.sleep(0.1)
             self.outcome.reconnects += 1
 
     def _take(self, event: dict[str, Any]) -> None:
-        if event["seq"] <= self.seq:
-            self._wrong(f"event {event['seq']} came after {self.seq}")
-        self.seq = event["seq"]
-        match event["type"]:
-            case "text.delta":
-                self.text += event["text"]
-            case "reply.snapshot" | "reply.restarted":
-                self.text = event["text"]
-                self.outcome.restarts_seen += event["type"] == "reply.restarted"
-            case "reply.finished":
-                self.is_finished = True
-                if event["status"] != "completed":
-                    self._wrong(f"it ended {event['status']}: {event['error']}")
+        if event["seq"] <= self.viewer.seq:
+            self._wrong(f"event {event['seq']} came after {self.viewer.seq}")
+        self.viewer.see(event)
+        self.outcome.restarts_seen += event["type"] == "reply.restarted"
+        if event["type"] == "reply.finished" and event["status"] != "completed":
+            self._wrong(f"it ended {event['status']}: {event['error']}")
 
     async def _until_it_works(self, call: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
         while True:

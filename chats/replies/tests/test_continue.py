@@ -97,10 +97,53 @@ async def test_a_takeover_begins_with_the_text_that_stood_at_its_start(
     assert fake_provider.requests[-1].body["messages"][-2]["content"] == BEGINNING
 
 
-def _abandoned(broken_off):
+LONG = "".join(f"{n:05} " for n in range(2_000))
+
+
+@pytest.fixture
+def broken_off_late(say, ended, fake_provider, settings):
+    """As `broken_off`, after more text than an event may have."""
+    settings.EVENT_MAX_BYTES = 8_192
+    fake_provider.script("fake-1", Script(chunks=[LONG], finish_reason=None, has_done=False))
+    started = say("Tell me a long story")
+    assert ended(started).message.content == LONG
+    fake_provider.script("fake-1", Script(chunks=["me, there", " was."]))
+    return Reply.objects.select_related("user", "chat", "prompt", "message").get(pk=started.reply.pk)
+
+
+async def test_a_beginning_longer_than_an_event_is_told_in_several(broken_off_late, open_socket, owner):
+    reply = (await in_thread(continue_reply, broken_off_late)).reply
+    events = await _events(open_socket, owner, reply)
+    assert len(events) > 8
+    assert text_of(events) == LONG + REST
+    async with await open_socket(owner, reply.chat_id) as socket:
+        for cut in range(len(events) - 1):
+            await socket.send("reply.follow", reply=str(reply.pk), after=events[cut]["seq"])
+            rest = await socket.receive_until("reply.finished")
+            assert text_of(events[: cut + 1] + rest) == LONG + REST
+    assert socket.largest <= 8_192
+
+
+async def test_a_takeover_tells_a_long_beginning_in_several_events(broken_off_late, open_socket, owner):
+    reply = await in_thread(_abandoned, broken_off_late, LONG)
+    await in_thread(doorbell.ring, "waiting", reply.pk)
+    async with await open_socket(owner, reply.chat_id) as socket:
+        await socket.send("reply.follow", reply=str(reply.pk), after=7)
+        events = await socket.receive_until("reply.finished")
+        assert events[0]["type"] == "reply.restarted"
+        assert LONG.startswith(events[0]["text"])
+        assert text_of(events) == LONG + REST
+        for cut in range(len(events) - 1):
+            await socket.send("reply.follow", reply=str(reply.pk), after=events[cut]["seq"])
+            rest = await socket.receive_until("reply.finished")
+            assert text_of(events[: cut + 1] + rest) == LONG + REST
+    assert socket.largest <= 8_192
+
+
+def _abandoned(broken_off, beginning=BEGINNING):
     """A continuation whose worker died after a few words."""
     message = Message.objects.create(
-        chat=broken_off.chat, parent=broken_off.prompt, role="assistant", content=f"{BEGINNING}me, th"
+        chat=broken_off.chat, parent=broken_off.prompt, role="assistant", content=f"{beginning}me, th"
     )
     reply = Reply.objects.create(
         chat=broken_off.chat,
@@ -109,7 +152,7 @@ def _abandoned(broken_off):
         message=message,
         model=broken_off.model,
         continues=broken_off,
-        kept_characters=len(BEGINNING),
+        kept_characters=len(beginning),
         status=Reply.Status.RUNNING,
         worker="gone",
         attempt=1,

@@ -16,7 +16,7 @@ from chats.llm.tests.fake_provider import FakeProvider, Script
 from config.tests import servers
 from config.tests.cluster import Cluster, cluster
 from config.tests.live import wait_until
-from config.tests.sockets import ChatSocket, open_socket, text_of
+from config.tests.sockets import ChatSocket, Viewer, open_socket, text_of
 
 pytestmark = [
     pytest.mark.skipif(settings.IS_SQLITE, reason="an SQLite file belongs to one process"),
@@ -25,6 +25,7 @@ pytestmark = [
 
 WORDS = [f" word{i}" for i in range(60)]
 TEXT = "".join(WORDS)
+EVENT_MAX_BYTES = 65_536  # the default
 ENDED = {"completed", "stopped", "failed", "incomplete", "interrupted"}
 
 
@@ -55,8 +56,10 @@ class Nodes:
 
     def wait_ended(self, reply_id: str, *, seconds: float = 30) -> Any:
         wait_until(lambda: self.reply(reply_id)["status"] in ENDED, seconds=seconds, what="the reply is over")
-        reply = self.reply(reply_id)
-        return reply | {"text": self.call("one", "GET", f"/messages/{reply['message']}/")["content"]}
+        return self.reply(reply_id) | {"text": self.stored_text(reply_id)}
+
+    def stored_text(self, reply_id: str) -> str:
+        return self.call("one", "GET", f"/messages/{self.reply(reply_id)['message']}/")["content"]
 
     def socket(self, node: str, chat: str) -> Any:
         return open_socket(self.cluster.nodes[node].url.replace("http", "ws", 1), chat, api_key=self.key)
@@ -129,6 +132,40 @@ async def test_after_any_number_the_rest_comes_from_the_other_node(nodes: Nodes)
         for kept in range(len(first)):
             again = await seen_at(two, reply_id, after=first[kept]["seq"])
             assert text_of([*first[: kept + 1], *again]) == TEXT
+
+
+@pytest.mark.asyncio
+async def test_an_answer_of_a_megabyte_in_one_line_comes_whole_on_every_node_in_small_events(
+    nodes: Nodes, bus: redis.Redis
+) -> None:
+    text = "".join(f"{n:07} \x01é😀 " for n in range(50_000))
+    gate = threading.Event()
+    nodes.provider.script("scripted", Script(chunks=[text, " End."], gate=gate, gate_after=1))
+    chat = await asyncio.to_thread(nodes.chat)
+    async with nodes.socket("one", chat) as one, nodes.socket("two", chat) as two:
+        reply_id = (await asyncio.to_thread(nodes.send, "one", chat))["reply"]["id"]
+        viewer = Viewer()
+        await one.send("reply.follow", reply=reply_id)
+        while viewer.text != text:
+            viewer.see(await one.receive())
+        # No stream to read from: whoever comes now gets the row's snapshot, in parts.
+        is_stored = lambda: nodes.stored_text(reply_id) == text  # noqa: E731
+        await asyncio.to_thread(wait_until, is_stored, seconds=5, what="what was seen is stored")
+        bus.flushall()
+        await two.send("reply.follow", reply=reply_id)
+        late = await two.receive_until("reply.snapshot")
+        assert late[-1]["part"] == 1
+        gate.set()
+        late += await two.receive_until("reply.finished", seconds=30)
+        for event in await seen_at(one, reply_id, after=viewer.seq):
+            viewer.see(event)
+        after_the_end = await seen_at(two, reply_id)
+        assert max(one.largest, two.largest) <= EVENT_MAX_BYTES
+    stored = await asyncio.to_thread(nodes.wait_ended, reply_id)
+    assert text_of(late) == text_of(after_the_end) == viewer.text == stored["text"] == text + " End."
+    assert late[-1]["message"]["content"] is None
+    assert late[-1]["message_url"] == f"/api/v1/messages/{late[-1]['message']['id']}/"
+    assert max(len(event[b"e"]) for _, event in bus.xrange(f"parley:reply:{reply_id}")) <= EVENT_MAX_BYTES
 
 
 def test_a_stop_on_the_other_node_closes_the_connection_to_the_provider(nodes: Nodes) -> None:

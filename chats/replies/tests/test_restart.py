@@ -4,11 +4,13 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,7 @@ class Server:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.log = data_dir / "serve.log"
+        self.database = data_dir / "parley.sqlite3"
         self.process: subprocess.Popen[bytes] | None = None
         self.key = ""
 
@@ -150,6 +153,28 @@ def test_a_server_told_to_stop_lets_its_reply_finish(server, fake_provider):
     assert server.reply(reply_id)["status"] == "completed"
     assert server.text(reply_id) == "".join(WORDS)
     assert len([request for request in fake_provider.requests if request.method == "POST"]) == 1
+
+
+@pytest.mark.timeout(120)
+def test_a_running_server_forgets_client_ids_of_the_day_before_yesterday(server):
+    path = f"/api/v1/chats/{server.call('POST', '/api/v1/chats/', {})['id']}/messages/"
+    body = {"content": "Hello", "model": "Fake", "client_id": "once"}
+    first = server.call("POST", path, body)["reply"]["id"]
+    _wait_for_end(server, first)
+    assert server.call("POST", path, body)["reply"]["id"] == first
+    server.end(signal.SIGTERM)
+    with closing(sqlite3.connect(server.database)) as database, database:
+        database.execute("UPDATE chats_reply SET created_at = datetime('now', '-49 hours')")
+    server.start()
+    wait_until(lambda: _remembered(server) == 0, seconds=10, what="it is forgotten")
+    second = server.call("POST", path, body)["reply"]["id"]
+    assert second != first
+    _wait_for_end(server, second)
+
+
+def _remembered(server: Server) -> int:
+    with closing(sqlite3.connect(server.database)) as database:
+        return database.execute("SELECT count(*) FROM chats_reply WHERE client_id IS NOT NULL").fetchone()[0]
 
 
 def test_a_second_server_on_the_same_data_is_refused(server):

@@ -45,6 +45,19 @@ async function finish(article, growing) {
   refreshList();
 }
 
+// A long snapshot comes in parts and holds once it is whole: whoever is cut off between them asks for it again.
+function gatherer() {
+  let gathered = [];
+  return (event) => {
+    if (!event.parts || event.part === 1) gathered = [];
+    if (!event.parts) return event;
+    if (event.part === gathered.length + 1) gathered.push(event);
+    if (gathered.length < event.parts) return null;
+    const joined = (field) => gathered.map((part) => part[field]).join("");
+    return { ...event, text: joined("text"), reasoning: joined("reasoning") };
+  };
+}
+
 async function watch(article) {
   const reply = article.dataset.reply;
   if (watched.has(reply)) return;
@@ -53,7 +66,10 @@ async function watch(article) {
   const { Growing } = await untilLoaded();
   const growing = new Growing(article, say);
   let last = Number(article.dataset.after);
-  const unfollow = follow(main.dataset.chat, reply, () => last, (event) => {
+  const whole = gatherer();
+  const unfollow = follow(main.dataset.chat, reply, () => last, (received) => {
+    const event = whole(received);
+    if (!event) return;
     const replaces = event.type === "reply.snapshot" || event.type === "reply.restarted";
     // Numbers already seen come again after a reconnect; what replaces everything is right at any time.
     if (event.seq <= last && !replaces && event.type !== "reply.finished") return;
