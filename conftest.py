@@ -13,7 +13,7 @@ import pytest
 from django.apps import apps
 from django.core.cache import cache
 from django.test import Client
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from pytest_django import DjangoDbBlocker
 from rest_framework.test import APIClient
 
@@ -30,6 +30,8 @@ from config.tests.threads import in_thread
 OpenSocket = Callable[..., Awaitable[AbstractAsyncContextManager[sockets.ChatSocket]]]
 HAS_FAILED = pytest.StashKey[bool]()
 PASSWORD = "correct horse battery"
+# Nothing should take so long; a machine that is busy with other tests may.
+BROWSER_MILLISECONDS = 20_000
 CHROMIUM_MISSING = "There is no Chromium for the browser tests. Install it with: sudo apt-get install -y chromium"
 CHROMIUM_ARGS = [
     "--no-sandbox",
@@ -203,6 +205,7 @@ def browser() -> Iterator[Browser]:
     executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if executable is None:
         pytest.fail(CHROMIUM_MISSING, pytrace=False)
+    expect.set_options(timeout=BROWSER_MILLISECONDS)
     with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
         # Its loop runs in this thread, which Django would take for asynchronous code of ours.
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
@@ -214,7 +217,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def context(browser: Browser, live: LiveServer) -> Iterator[BrowserContext]:
     context = browser.new_context(base_url=live.base_url, viewport={"width": 1280, "height": 800})
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(BROWSER_MILLISECONDS)
     yield context
     context.close()
 

@@ -73,7 +73,7 @@ def test_reload_in_mid_stream_shows_everything_once(signed_in: Page, owner: User
     seen = page.locator(ANSWER).inner_text()
     page.reload()
     wait_until(lambda: page.locator(ANSWER).inner_text()[:40] == seen[:40], seconds=5, what="the text is back")
-    expect(page.locator(FINISHED)).to_be_visible(timeout=20_000)
+    expect(page.locator(FINISHED)).to_be_visible()
     for number in range(ITEMS):
         assert page.locator(ANSWER).inner_text().count(f"Item {number} ") == 1
     expect(page.get_by_role("button", name="Send", exact=True)).to_be_visible()
@@ -95,7 +95,7 @@ def test_what_streams_looks_like_what_stays(signed_in: Page) -> None:
                 .observe(article, { childList: true, subtree: true, characterData: true });
         }"""
     )
-    expect(page.locator(FINISHED)).to_be_visible(timeout=20_000)
+    expect(page.locator(FINISHED)).to_be_visible()
     streamed = "".join(page.evaluate("window.streamed").split())
     assert "".join(page.locator(ANSWER).inner_text().split()).startswith(streamed)
     assert f"Item{ITEMS - 1}" in streamed
@@ -119,9 +119,9 @@ def test_retry_after_a_failure(signed_in: Page) -> None:
     page.goto("/")
     send(page, "failure")
     retry = page.get_by_role("button", name="Try again")
-    retry.click(timeout=20_000)
+    retry.click()
     expect(retry).to_be_hidden()
-    expect(retry).to_be_visible(timeout=20_000)
+    expect(retry).to_be_visible()
     assert Reply.objects.count() == 2
     assert page.locator("article.from-model").count() == 1
 
@@ -133,8 +133,8 @@ def test_a_second_tab_sees_the_same_answer(signed_in: Page, owner: User) -> None
     other = page.context.new_page()
     other.goto(f"/chats/{chat.pk}/")
     send(page, "quote two tabs")
-    expect(other.locator(FINISHED)).to_contain_text("two tabs", timeout=20_000)
-    expect(page.locator(FINISHED)).to_contain_text("two tabs", timeout=20_000)
+    expect(other.locator(FINISHED)).to_contain_text("two tabs")
+    expect(page.locator(FINISHED)).to_contain_text("two tabs")
     assert page.locator("article").count() == other.locator("article").count() == 2
 
 
@@ -146,7 +146,7 @@ def test_the_list_shows_when_another_chat_has_answered(signed_in: Page) -> None:
     visit(page, "/")
     dot = page.locator(".chat-row .dot")
     expect(dot).to_be_attached()
-    expect(dot).to_have_count(0, timeout=20_000)
+    expect(dot).to_have_count(0)
 
 
 def test_enter_pressed_many_times_sends_once(signed_in: Page, owner: User) -> None:
@@ -155,7 +155,7 @@ def test_enter_pressed_many_times_sends_once(signed_in: Page, owner: User) -> No
     page.goto(f"/chats/{chat.pk}/")
     page.get_by_label("Message", exact=True).fill("quote once")
     page.evaluate("for (let i = 0; i < 5; i += 1) document.getElementById('composer').requestSubmit()")
-    expect(page.locator(FINISHED)).to_be_visible(timeout=20_000)
+    expect(page.locator(FINISHED)).to_be_visible()
     assert Message.objects.filter(role="user").count() == 1
 
 
@@ -180,7 +180,7 @@ def test_a_failed_send_keeps_the_text_and_can_be_sent_again(signed_in: Page, own
     assert page.get_by_label("Message", exact=True).input_value() == "quote still here"
     page.unroute("**/send/")
     page.get_by_role("button", name="Send again").click()
-    expect(page.locator(FINISHED)).to_contain_text("still here", timeout=20_000)
+    expect(page.locator(FINISHED)).to_contain_text("still here")
     assert Message.objects.filter(role="user").count() == 1
 
 
@@ -211,7 +211,7 @@ def test_offline_waits_and_sends_when_back(signed_in: Page, owner: User) -> None
     send(page, "quote tunnel")
     expect(page.get_by_text("This will be sent when you are back")).to_be_visible()
     page.context.set_offline(False)
-    expect(page.locator(FINISHED)).to_contain_text("tunnel", timeout=20_000)
+    expect(page.locator(FINISHED)).to_contain_text("tunnel")
 
 
 def test_without_a_socket_events_carry_the_answer(signed_in: Page) -> None:
@@ -220,7 +220,7 @@ def test_without_a_socket_events_carry_the_answer(signed_in: Page) -> None:
     page.route_web_socket("**/ws/**", lambda socket: socket.close(code=1011))
     page.goto("/")
     send(page, "quote through events")
-    expect(page.locator(FINISHED)).to_contain_text("through events", timeout=20_000)
+    expect(page.locator(FINISHED)).to_contain_text("through events")
 
 
 def test_rename_in_place(signed_in: Page, owner: User) -> None:
@@ -405,7 +405,7 @@ def test_the_picker_chooses_who_answers(signed_in: Page, demo_model: AIModel) ->
     send(page, "quote hello")
     page.wait_for_url("**/chats/*/")
     assert Reply.objects.get().model == other
-    expect(page.locator(FINISHED)).to_contain_text("hello", timeout=20_000)
+    expect(page.locator(FINISHED)).to_contain_text("hello")
 
 
 def test_copy_gives_the_text_as_the_model_wrote_it(signed_in: Page, owner: User) -> None:

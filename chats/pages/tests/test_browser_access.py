@@ -105,7 +105,7 @@ def test_while_it_answers_and_when_it_failed(signed_in: Page, owner: User, theme
     page.keyboard.press("Enter")
     expect(page.locator("article[data-reply] .open-block")).to_be_attached()
     assert complaints(page) == []
-    expect(page.get_by_role("button", name="Try again")).to_be_visible(timeout=20_000)
+    expect(page.get_by_role("button", name="Try again")).to_be_visible()
     assert complaints(page) == []
 
 

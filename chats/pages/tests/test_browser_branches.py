@@ -66,7 +66,7 @@ def test_an_edit_opens_in_place_and_escape_leaves_it(signed_in: Page, tree) -> N
     box.fill("Why are there two tides a day?")
     page.keyboard.press("Enter")
     expect(page.locator("article.from-user .bubble")).to_have_text(["Why are there two tides a day?"])
-    expect(page.locator("article.from-model:not([data-reply]) .prose")).not_to_be_empty(timeout=20_000)
+    expect(page.locator("article.from-model:not([data-reply]) .prose")).not_to_be_empty()
     expect(page.get_by_text("2 of 2")).to_be_visible()
     assert Message.objects.filter(role="user", parent__isnull=True).count() == 2
 
@@ -77,7 +77,7 @@ def test_an_answer_goes_on_from_where_it_stopped(signed_in: Page, tree) -> None:
     page.get_by_role("button", name="Continue").click()
     answer = page.locator("article.from-model").last
     expect(answer).to_contain_text("2 of 2")
-    expect(page.locator("article[data-reply]")).to_have_count(0, timeout=20_000)
+    expect(page.locator("article[data-reply]")).to_have_count(0)
     expect(answer.locator(".prose")).to_contain_text("It helps by ab")
     assert len(answer.locator(".prose").inner_text()) > len("It helps by ab")
 

@@ -72,7 +72,7 @@ def test_a_long_answer_is_whole_after_a_reload_in_mid_stream(
     assert page.locator("[data-reasoning]").text_content() == THOUGHT
 
     gate.set()
-    expect(page.locator("article.from-model:not([data-reply])")).to_contain_text("The end.", timeout=20_000)
+    expect(page.locator("article.from-model:not([data-reply])")).to_contain_text("The end.")
     assert Message.objects.get(pk=started.answer.pk).content == f"{TEXT}The end."
     finished = page.locator("article.from-model .prose").inner_text()
     assert "".join(finished.split()).startswith(WORDS)

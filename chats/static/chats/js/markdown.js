@@ -132,6 +132,7 @@ export class Draft {
     this.closedTo = 0;
     this.references = {};
     this.isRaw = false;
+    this.tooDear = 0;
     this.element.replaceChildren(this.open);
     this.open.replaceChildren();
   }
@@ -139,13 +140,18 @@ export class Draft {
   show(text) {
     const rest = text.slice(this.closedTo);
     if (this.isRaw || rest.length > BLOCK_MAX_CHARACTERS) {
+      this.isRaw = true;
       this.showRaw(rest);
       return;
     }
     try {
       this.showFormatted(rest);
+      this.tooDear = 0;
     } catch (error) {
       if (!(error instanceof TooDear)) throw error;
+      // Once may be the machine, which was busy with something else; twice on end is the text.
+      this.tooDear += 1;
+      this.isRaw = this.tooDear > 1;
       this.showRaw(rest);
     }
   }
@@ -163,7 +169,6 @@ export class Draft {
 
   // The finished message comes from the server, formatted if it can be.
   showRaw(rest) {
-    this.isRaw = true;
     let raw = this.open.firstElementChild;
     if (!raw?.classList.contains("raw")) {
       raw = document.createElement("div");
