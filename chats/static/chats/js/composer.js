@@ -192,6 +192,9 @@ function showNetwork() {
     send();
   }
 }
+document.addEventListener("parley:chat-deleted", ({ detail: chatId }) => {
+  if (chatId === main.dataset.chat) showProblem("This chat was deleted in another window. Your text is safe here.");
+});
 addEventListener("online", showNetwork);
 addEventListener("offline", showNetwork);
 

@@ -3,7 +3,6 @@
 import { hideProblem, isBusy, setAnswering, showProblem } from "./composer.js";
 import { announceNew, has, isNewest, replace, replaceAll, say } from "./log.js";
 import { ask, backoff } from "./request.js";
-import { refreshList } from "./sidebar.js";
 import { follow, open } from "./socket.js";
 
 const main = document.getElementById("main");
@@ -42,7 +41,6 @@ async function finish(article, growing) {
   } catch {
     article.removeAttribute("data-reply");
   }
-  refreshList();
 }
 
 async function watch(article) {
@@ -116,7 +114,6 @@ async function catchUp(leaf) {
 
 document.addEventListener("parley:chat", ({ detail: chat }) => {
   if (chat.title) showTitle(chat.title);
-  refreshList();
   catchUp(chat.current_leaf);
 });
 document.addEventListener("parley:signed-out", () => {
@@ -126,7 +123,5 @@ document.addEventListener("parley:new", ({ detail }) => watchAll(detail));
 document.addEventListener("htmx:load", ({ detail }) => detail.elt !== document.body && announceNew(detail.elt));
 
 watchAll(document);
-if (main.dataset.chat) {
-  // Not before the page has had its breath: nothing on it waits for this.
-  setTimeout(() => open(main.dataset.chat), 250);
-}
+// Not before the page has had its breath: nothing on it waits for this.
+setTimeout(() => open(main.dataset.chat ?? null), 250);
