@@ -100,9 +100,16 @@ function showTitle(title) {
   document.title = `${title} · Parley`;
 }
 
+// Another tab may have spoken between what this page shows and what was said here.
+function hasGap() {
+  // Above the first message there is nothing, or the link to earlier ones, which carries no id.
+  const isApart = ({ dataset, previousElementSibling: before }) => (before ? before.dataset.message ?? dataset.parent : "") !== dataset.parent;
+  return [...document.querySelectorAll("#log [data-parent]")].some(isApart);
+}
+
 let isLooking = false;
 async function catchUp(leaf) {
-  if (isLooking || isBusy() || !leaf || has(leaf) || !isNewest() || document.querySelector("[data-retry][data-sending], [data-edit], [data-panel], #log .htmx-request")) return;
+  if (isLooking || isBusy() || !leaf || (has(leaf) && !hasGap()) || !isNewest() || document.querySelector("[data-retry][data-sending], [data-edit], [data-panel], #log .htmx-request")) return;
   isLooking = true;
   try {
     replaceAll(await (await ask(location.pathname)).text());
@@ -120,6 +127,8 @@ document.addEventListener("parley:signed-out", () => {
   showProblem("You are signed out. Sign in again in another tab, then reload this page; your text is kept.");
 });
 document.addEventListener("parley:new", ({ detail }) => watchAll(detail));
+// When what brought it is done.
+document.addEventListener("parley:new", ({ detail }) => setTimeout(() => hasGap() && catchUp(detail.dataset.message)));
 document.addEventListener("htmx:load", ({ detail }) => detail.elt !== document.body && announceNew(detail.elt));
 
 watchAll(document);
