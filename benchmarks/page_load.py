@@ -1,4 +1,4 @@
-"""What a person with an empty browser cache waits for: the composer, and a chat of 500 messages."""
+"""What a person with an empty browser cache waits for: the composer, long chats, and what came before as one scrolls."""
 
 import shutil
 import time
