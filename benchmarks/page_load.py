@@ -1,4 +1,4 @@
-"""What a person with an empty browser cache waits for: the composer, long chats, and earlier messages as one scrolls."""
+"""What a person with an empty browser cache waits for: the composer, long chats, and what is further up in them."""
 
 import shutil
 import time
