@@ -77,7 +77,11 @@ function showChange(chat) {
 }
 
 document.addEventListener("parley:chat-changed", ({ detail: chat }) => showChange(chat));
-document.addEventListener("parley:chat-deleted", ({ detail: chatId }) => rowOf(chatId)?.remove());
+document.addEventListener("parley:chat-deleted", ({ detail: chatId }) => {
+  const row = rowOf(chatId);
+  // Deleted from here, the row waits for the answer, which brings the undo.
+  if (row && !row.querySelector(".htmx-request")) row.remove();
+});
 document.addEventListener("parley:reconnected", () => refreshList());
 document.addEventListener("parley:answering", ({ detail: chatIds }) => {
   for (const row of list.querySelectorAll(".chat-row")) mark(row, chatIds.includes(row.id.slice("chat-".length)));
