@@ -186,10 +186,10 @@ def live(_live_server: LiveServer, transactional_db: None, demo_model: AIModel) 
 
 @pytest.fixture
 def open_socket(live: LiveServer, session_of: Callable[[User], str]) -> OpenSocket:
-    """`async with await open_socket(user, chat) as socket`: that person's chat page, connected."""
+    """`async with await open_socket(user, chat) as socket`: that person's page of a chat, or of none, connected."""
 
     async def make(
-        user: User, chat: Chat | UUID | str, **options: Any
+        user: User, chat: Chat | UUID | str | None, **options: Any
     ) -> AbstractAsyncContextManager[sockets.ChatSocket]:
         session = await in_thread(session_of, user)
         return sockets.open_socket(live.ws_url, chat.id if isinstance(chat, Chat) else chat, session=session, **options)

@@ -26,7 +26,7 @@ from benchmarks.product import Product, product
 
 LOAD = streams.Load()
 SENDS = 50
-LONG_CHAT_MESSAGES = 500
+LONG_CHATS = (500, 5_000)  # messages
 
 
 def measure_streams(folder: Path) -> dict[str, Any]:
@@ -68,11 +68,11 @@ def measure_startup(folder: Path) -> dict[str, Any]:
 
 def measure_pages(folder: Path) -> dict[str, Any]:
     with product(folder / "pages", provider_port=free_port(), model_id="paced-1-1") as parley:
-        long_chat = asyncio.run(page_load.make_long_chat(parley, messages=LONG_CHAT_MESSAGES))
+        long_chats = {size: asyncio.run(page_load.make_long_chat(parley, messages=size)) for size in LONG_CHATS}
         # A browser is many processes: squeezed into one core it would measure their waiting for each other.
         os.sched_setaffinity(0, CORES)
         try:
-            return page_load.measure(parley, long_chat=long_chat)
+            return page_load.measure(parley, long_chats=long_chats)
         finally:
             os.sched_setaffinity(0, {CLIENT_CORE})
 

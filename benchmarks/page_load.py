@@ -1,4 +1,4 @@
-"""What a person with an empty browser cache waits for: the composer, and a chat of 500 messages."""
+"""What a person with an empty browser cache waits for: the composer, long chats, and what is further up in them."""
 
 import shutil
 import time
@@ -28,7 +28,8 @@ async def make_long_chat(product: Product, *, messages: int) -> str:
     return chat
 
 
-def measure(product: Product, *, long_chat: str) -> dict[str, Any]:
+def measure(product: Product, *, long_chats: dict[int, str]) -> dict[str, Any]:
+    """`long_chats`: ids by number of messages."""
     base_url = product.server.url
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
@@ -38,8 +39,14 @@ def measure(product: Product, *, long_chat: str) -> dict[str, Any]:
 
         session = log_in(launch(), base_url)
         empty = [load(launch(), session, f"{base_url}/", composer_takes_text) for _ in range(ROUNDS)]
-        long = [load(launch(), session, f"{base_url}/chats/{long_chat}/", shows_last_message) for _ in range(ROUNDS)]
-    return {"composer": summary(empty), "chat_of_500_messages": summary(long)}
+        long = {
+            f"chat_of_{size}_messages": [
+                load(launch(), session, f"{base_url}/chats/{chat}/", shows_last_message, then=earlier_seconds)
+                for _ in range(ROUNDS)
+            ]
+            for size, chat in long_chats.items()
+        }
+    return {"composer": summary(empty)} | {name: summary(rounds) for name, rounds in long.items()}
 
 
 def log_in(browser: Browser, base_url: str) -> Any:
@@ -55,8 +62,18 @@ def log_in(browser: Browser, base_url: str) -> Any:
     return session
 
 
-def load(browser: Browser, session: Any, url: str, is_there: Callable[[Page], None]) -> dict[str, float]:
-    """Open the page in a browser that has never been here; seconds until `is_there`, requests and kB of all of it."""
+def load(
+    browser: Browser,
+    session: Any,
+    url: str,
+    is_there: Callable[[Page], None],
+    *,
+    then: Callable[[Page], dict[str, float]] | None = None,
+) -> dict[str, float]:
+    """Open the page in a browser that has never been here; seconds until `is_there`, requests and kB of all of it.
+
+    `then` measures something else on the page that is there.
+    """
     page = browser.new_context(storage_state=session).new_page()
     with counted_traffic(page) as traffic:
         start = time.monotonic()
@@ -64,8 +81,10 @@ def load(browser: Browser, session: Any, url: str, is_there: Callable[[Page], No
         is_there(page)
         seconds = time.monotonic() - start
         page.wait_for_load_state("networkidle")
+        weight = dict(traffic)
+        more = then(page) if then else {}
     browser.close()
-    return {"seconds": seconds, **traffic}
+    return {"seconds": seconds, **weight, **more}
 
 
 @contextmanager
@@ -93,6 +112,19 @@ def shows_last_message(page: Page) -> None:
     page.get_by_text(LAST).last.wait_for(state="visible")
 
 
+def earlier_seconds(page: Page) -> dict[str, float]:
+    """How long one who scrolls to the top waits for the messages before, at most, over five pages."""
+    waits = []
+    for _ in range(5):
+        shown = page.locator("article").count()
+        start = time.monotonic()
+        page.locator("[data-scroller]").evaluate("element => (element.scrollTop = -element.scrollHeight)")
+        page.wait_for_function("shown => document.querySelectorAll('article').length > shown", arg=shown)
+        waits.append(time.monotonic() - start)
+    return {"earlier_seconds": max(waits)}
+
+
 def summary(rounds: list[dict[str, float]]) -> dict[str, float]:
     middle = {name: median(one[name] for one in rounds) for name in rounds[0]}
-    return {"seconds": round(middle["seconds"], 2), "requests": int(middle["requests"]), "kB": round(middle["kB"])}
+    shown = {name: round(value, 2) for name, value in middle.items() if name.endswith("seconds")}
+    return {**shown, "requests": int(middle["requests"]), "kB": round(middle["kB"])}

@@ -2,7 +2,9 @@
 durable transaction that locks the chat first, and tells who waits once it is committed.
 """
 
+import re
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +14,7 @@ from uuid_utils.compat import uuid7
 
 from accounts.models import User
 from accounts.queries import one_or_none, stored
+from chats.cleaning import TITLE_MAX_LENGTH
 from chats.errors import Conflict, NotFound
 from chats.models import Chat, Message
 from chats.once import check_client_id, digest_of
@@ -46,9 +49,9 @@ def fork_chat(
 ) -> tuple[Chat, bool]:
     """A new chat of `user` with copies of the messages down to `message`, and whether it was made just now.
 
-    It has the same model, space, system prompt, notebooks, tags and, unless one is given, title. The server's attempts
-    to answer stay where they are. The same `client_id` again gives the same chat. Raises Conflict when it came with
-    another body, NotFound and Invalid.
+    It has the same model, space, system prompt, notebooks and tags; unless one is given, its title is that of the chat
+    with «(fork)», and a number when there is one already. The server's attempts to answer stay where they are. The same
+    `client_id` again gives the same chat. Raises Conflict when it came with another body, NotFound and Invalid.
     """
     digest = digest_of("fork", subject=message.pk, content=title)
     if earlier := _forked_before(user, client_id, digest):
@@ -87,7 +90,7 @@ def _fork(user: User, end: Message, title: str | None, **request: Any) -> Chat:
     source = end.chat
     chat = insert_chat(
         user,
-        title=title or source.title,
+        title=title or _fork_title(user, source.title),
         space=source.space,
         system_prompt=source.system_prompt,
         notebooks=source.notebooks,
@@ -96,10 +99,22 @@ def _fork(user: User, end: Message, title: str | None, **request: Any) -> Chat:
     )
     leaf = _copy(Message.objects.path_ids(end.pk), chat)
     is_automatic = source.is_title_automatic and not title
-    write_fields(chat, {**request, "is_title_automatic": is_automatic, "current_leaf_id": leaf})
+    write_fields(chat, {**request, "forked_from": source, "is_title_automatic": is_automatic, "current_leaf_id": leaf})
     return chat
 
 
+def _fork_title(user: User, title: str) -> str:
+    """`title` with the first of «(fork)», «(fork 2)» and so on that is free among this person's chats; "" for ""."""
+    if not title:
+        return ""
+    # A fork of a fork is told from its siblings by its number, not by a tail that grows.
+    name = _FORK_MARK.sub("", title)
+    taken = set(Chat.objects.visible_to(user).filter(title__contains="(fork").values_list("title", flat=True))
+    marks = (f" (fork {number})" if number > 1 else " (fork)" for number in count(1))
+    return next(found for mark in marks if (found := name[: TITLE_MAX_LENGTH - len(mark)] + mark) not in taken)
+
+
+_FORK_MARK = re.compile(r" \(fork(?: \d+)?\)$")
 _NEW = ("id", "chat_id", "parent_id")
 _LEFT = ("reply_id", "chosen_child_id")
 

@@ -32,9 +32,11 @@ CHAT_FIELDS = (
     "pinned",
     "archived",
     "current_leaf",
+    "forked_from",
     "created_at",
     "updated_at",
 )
+REFERENCES = {"model", "current_leaf", "forked_from"}
 FILTERS = [
     OpenApiParameter("space", str, description="Only chats of this space."),
     OpenApiParameter("tag", str, description="Only chats with this tag."),
@@ -124,7 +126,7 @@ class ChatResource(Resource):
 
 def chat_json(chat: Chat) -> dict[str, Any]:
     """One chat, just written or read."""
-    row = {name: getattr(chat, f"{name}_id" if name in {"model", "current_leaf"} else name) for name in CHAT_FIELDS}
+    row = {name: getattr(chat, f"{name}_id" if name in REFERENCES else name) for name in CHAT_FIELDS}
     return row | {"tags": services.tags_of([chat.pk])[chat.pk]}
 
 

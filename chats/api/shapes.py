@@ -127,6 +127,7 @@ class Chat(serializers.Serializer[Any]):
     pinned = serializers.BooleanField()
     archived = serializers.BooleanField()
     current_leaf = serializers.UUIDField(allow_null=True, help_text="The last message of the branch in view.")
+    forked_from = serializers.UUIDField(allow_null=True, help_text="The chat its first messages were copied from.")
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField(help_text="When it last got a message.")
 

@@ -1,16 +1,19 @@
 """A provider without a network or a key, so that everything can be tried at once. It answers from a script and says so.
 
-Deterministic: the same conversation gives the same answer, the same tokens and the same usage.
+Deterministic: the same conversation gives the same answer, the same tokens and the same usage. An answer of its own
+that broke off it continues to the letter; of one by somebody else it says that it can't.
 """
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 
 from chats.llm import demo_texts
 from chats.llm.cleaning import clean
 from chats.llm.errors import ProviderBroken, ProviderTimeout
 from chats.llm.values import (
+    GO_ON,
+    ChatMessage,
     ChatRequest,
     Finished,
     Limits,
@@ -77,12 +80,15 @@ _TOPICS: tuple[tuple[frozenset[str], str], ...] = (
 
 async def open_stream(_target: Target, request: ChatRequest, limits: Limits) -> AsyncGenerator[StreamEvent, None]:
     """The scripted answer, a token at a time. The settings tokens_per_second (0: at once) and slow_seconds steer it."""
-    said = _last_words(request)
+    said, written = _question_of(request.messages)
     command = command_in(said)
-    if command == "slow":
+    if command == "slow" and not written:
         await _keep_waiting(_number(request, "slow_seconds", SLOW_SECONDS), limits)
-    tokens = tokens_of(answer_to(said))
-    shown = tokens[: len(tokens) // 2] if command == "failure" else tokens[: request.max_output_tokens]
+    answer = answer_to(said)
+    if command == "failure":
+        answer = answer[: len(answer) // 2]
+    tokens = tokens_of(_rest(answer, written))
+    shown = tokens[: request.max_output_tokens]
     pace = _number(request, "tokens_per_second", TOKENS_PER_SECOND)
     started, now = asyncio.get_running_loop().time(), asyncio.get_running_loop().time
     sent = 0
@@ -137,8 +143,23 @@ def _quoted(text: str) -> str:
     return "\n".join(f"> {line}".rstrip() for line in cut.splitlines())
 
 
-def _last_words(request: ChatRequest) -> str:
-    return next((m.content for m in reversed(request.messages) if m.role == "user"), "")
+def _question_of(messages: Sequence[ChatMessage]) -> tuple[str, str]:
+    """What is to be answered, and how much of the answer there is: "" unless one that broke off is to be continued."""
+    match messages:
+        case [*earlier, ChatMessage(role="assistant", content=written), ChatMessage(role="user", content=said)]:
+            if said == GO_ON:
+                return _last_words(earlier), written
+    return _last_words(messages), ""
+
+
+def _last_words(messages: Sequence[ChatMessage]) -> str:
+    return next((message.content for message in reversed(messages) if message.role == "user"), "")
+
+
+def _rest(answer: str, written: str) -> str:
+    if written.startswith(answer):
+        return ""
+    return answer.removeprefix(written) if answer.startswith(written) else demo_texts.NOT_MINE
 
 
 def _input_tokens(request: ChatRequest) -> int:

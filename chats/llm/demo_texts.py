@@ -110,6 +110,13 @@ What I can do:
 For real answers, a staff member connects a model: ask me *how staff add a model*.
 """
 
+NOT_MINE = """\
+ …
+
+I can't go on from here. I am the **demo**, a script, and what stands above is not from it. Ask again, or let a real \
+model answer.
+"""
+
 SLOW = """\
 Thank you for waiting! That was a pause before the first word, as long as a big model under load may take.
 

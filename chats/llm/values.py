@@ -9,6 +9,12 @@ Role = Literal["system", "user", "assistant", "tool"]
 # "content_filter": the provider withheld the rest.
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
+# What a model is asked after its own unfinished words; the demo knows it by these.
+GO_ON = (
+    "Your last message broke off. Go on exactly where it stopped, in the middle of a word if need be: "
+    "repeat nothing of it, and say nothing about the interruption."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class ChatMessage:

@@ -49,6 +49,15 @@ class Chat(models.Model):
     current_leaf = models.ForeignKey(
         "chats.Message", on_delete=models.SET_NULL, null=True, blank=True, editable=False, related_name="+"
     )
+    forked_from = models.ForeignKey(
+        "self",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="+",
+        help_text="The chat its first messages were copied from.",
+    )
     client_id = models.CharField(max_length=64, null=True, blank=True, editable=False)  # noqa: DJ001 - NULL may repeat under the unique constraint, "" may not
     request_digest = models.CharField(
         max_length=64,

@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.models import User
+from accounts.queries import one_or_none
 from chats.models import Chat
 from chats.pages.composer import EXAMPLES, composer_for, parse_id, prefilled
 from chats.pages.doors import PageRequest, page
@@ -31,6 +32,7 @@ def show_chat(
     """The page of `chat`, or of a new one. `written` is what the composer holds."""
     context = {
         "chat": chat,
+        "origin": _origin_of(request.user, chat) if chat else None,
         "history": history_of(request.user, chat, before=before) if chat else None,
         "composer": composer_for(request.user, chat, **written),
         "sidebar": chat_list(request.user),
@@ -113,6 +115,11 @@ def restore(request: PageRequest, chat_id: UUID) -> HttpResponse:
     if request.htmx:
         return HttpResponse(headers=LIST_CHANGED)
     return redirect("pages:chat", chat_id=found.pk)
+
+
+def _origin_of(user: User, chat: Chat) -> Chat | None:
+    """The chat this one was forked from, while it may be seen."""
+    return one_or_none(Chat.objects.visible_to(user), pk=chat.forked_from_id) if chat.forked_from_id else None
 
 
 def _chat_in_view(request: PageRequest) -> UUID | None:

@@ -7,6 +7,7 @@ from django.urls import path, re_path
 
 from chats.errors import NotFound
 from chats.realtime.chat import ChatConsumer
+from chats.realtime.chats import ChatsConsumer
 from chats.realtime.doors import refuse
 
 
@@ -17,4 +18,10 @@ async def unknown(_: Any, receive: Any, send: Any) -> None:
 
 # Django's types know only views; Channels routes to ASGI applications.
 _nowhere: Any = unknown
-websockets = URLRouter([path("ws/chats/<uuid:chat_id>/", ChatConsumer.as_asgi()), re_path("", _nowhere)])
+websockets = URLRouter(
+    [
+        path("ws/chats/", ChatsConsumer.as_asgi()),
+        path("ws/chats/<uuid:chat_id>/", ChatConsumer.as_asgi()),
+        re_path("", _nowhere),
+    ]
+)

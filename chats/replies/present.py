@@ -28,7 +28,6 @@ MESSAGE_FIELDS = (
     "created_at",
     "updated_at",
 )
-NOTICE_FIELDS = ("id", "title", "space", "pinned", "archived", "current_leaf_id", "updated_at")
 TOKEN_FIELDS = ("input_tokens", "cached_input_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
 
 
@@ -48,14 +47,6 @@ def message_json(row: Mapping[str, Any]) -> dict[str, Any]:
 def message_json_of(message: Message) -> dict[str, Any]:
     """As `message_json`, of a message at hand."""
     return message_json({name: getattr(message, name) for name in MESSAGE_FIELDS})
-
-
-def chat_notice_json(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What lists of chats show, for `chat.changed`; from `.values(*NOTICE_FIELDS)`."""
-    leaf = row["current_leaf_id"]
-    shown = {**row, "id": str(row["id"]), "updated_at": moment(row["updated_at"])}
-    del shown["current_leaf_id"]
-    return shown | {"current_leaf": str(leaf) if leaf else None}
 
 
 def money(value: Decimal | None) -> str | None:

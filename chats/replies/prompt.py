@@ -3,13 +3,8 @@
 from collections.abc import Iterable
 from typing import cast
 
-from chats.llm.values import ChatMessage, Role
+from chats.llm.values import GO_ON, ChatMessage, Role
 from chats.models import Message
-
-GO_ON = (
-    "Your last message broke off. Go on exactly where it stopped, in the middle of a word if need be: "
-    "repeat nothing of it, and say nothing about the interruption."
-)
 
 
 def prompt_of(path: Iterable[Message], *, system_prompt: str = "") -> list[ChatMessage]:

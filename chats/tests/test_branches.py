@@ -189,7 +189,8 @@ def test_a_fork_holds_a_copy_of_the_path_and_nothing_else(chat, say, owner, demo
     assert [message.parent_id for message in path] == [None, path[0].pk, path[1].pk]
     copied = ("role", "content", "reasoning", "attachments", "model", "created_at", *rich)
     assert fork.messages.filter(pk=path[-1].pk).values(*copied).get() == chat.messages.values(*copied).get(pk=answer.pk)
-    same = ("title", "space", "notebooks", "system_prompt", "model_id", "is_title_automatic")
+    assert (fork.title, fork.forked_from) == (f"{chat.title} (fork)", chat)
+    same = ("space", "notebooks", "system_prompt", "model_id", "is_title_automatic")
     assert [getattr(fork, name) for name in same] == [getattr(Chat.objects.get(pk=chat.pk), name) for name in same]
     assert [tag.tag for tag in fork.tags.all()] == ["a", "b"]
     assert (fork.pinned, fork.extra_data, fork.replies.count()) == (False, {}, 0)
@@ -204,6 +205,28 @@ def test_a_fork_can_have_a_title_of_its_own(chat, say, owner):
     assert (fork.title, fork.is_title_automatic) == ("Plan B", False)
     with pytest.raises(Invalid):
         branches.fork_chat(owner, message, title="x" * 201)
+
+
+def test_forks_are_told_apart_by_their_titles(chat, say, owner):
+    (message,) = say("a")
+    services.update_chat(chat, title="Plan")
+    first, _ = branches.fork_chat(owner, message)
+    second, _ = branches.fork_chat(owner, message)
+    of_fork, _ = branches.fork_chat(owner, first.messages.get())
+    assert [fork.title for fork in (first, second, of_fork)] == ["Plan (fork)", "Plan (fork 2)", "Plan (fork 3)"]
+    services.update_chat(chat, title="x" * 200)
+    titles = [branches.fork_chat(owner, message)[0].title for _ in range(2)]
+    assert titles == ["x" * 193 + " (fork)", "x" * 191 + " (fork 2)"]
+    services.update_chat(chat, title="")
+    assert branches.fork_chat(owner, message)[0].title == ""
+
+
+def test_a_fork_outlives_the_chat_it_was_taken_from(chat, say, owner):
+    (message,) = say("a")
+    fork, _ = branches.fork_chat(owner, message)
+    chat.delete()
+    fork.refresh_from_db()
+    assert (fork.forked_from, texts(fork)) == (None, "a")
 
 
 def test_the_same_client_id_makes_one_fork(chat, say, owner, stranger):

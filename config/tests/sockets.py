@@ -52,14 +52,17 @@ class ChatSocket:
 @asynccontextmanager
 async def open_socket(
     ws_url: str,
-    chat: UUID | str,
+    chat: UUID | str | None,
     *,
     session: str | None = None,
     api_key: str | None = None,
     origin: str | None = None,
     subprotocols: list[str] | None = None,
 ) -> AsyncIterator[ChatSocket]:
-    """A socket on `chat`, as a session's browser (which names its origin) or as a program with an API key."""
+    """A socket on `chat`, None: on the list of chats.
+
+    As a session's browser, which names its origin, or as a program with an API key.
+    """
     headers = {}
     if session is not None:
         headers["Cookie"] = f"sessionid={session}"
@@ -67,7 +70,7 @@ async def open_socket(
     if api_key is not None:
         headers["Authorization"] = f"Bearer {api_key}"
     # `proxy=None`: a proxy of the developer's machine has no business here.
-    address = f"{ws_url}/ws/chats/{chat}/"
+    address = f"{ws_url}/ws/chats/{chat}/" if chat else f"{ws_url}/ws/chats/"
     async with connect(
         address, additional_headers=headers, origin=origin, subprotocols=subprotocols, proxy=None, max_size=None
     ) as connection:

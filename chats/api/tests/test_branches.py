@@ -118,7 +118,8 @@ def test_a_fork_is_a_chat_of_its_own(api, chat, question, answer):
     assert (first.status_code, again.status_code) == (201, 200)
     fork = first.json()
     assert again.json() == fork
-    assert (fork["title"], fork["model"]) == ("Plans", str(chat.model_id))
+    assert (fork["title"], fork["model"]) == ("Plans (fork)", str(chat.model_id))
+    assert (fork["forked_from"], api.get(f"/api/v1/chats/{chat.pk}/").json()["forked_from"]) == (str(chat.pk), None)
     assert fork["id"] != str(chat.pk)
     messages = branch(api, Chat(pk=fork["id"]))["results"]
     assert [message["content"] for message in messages] == ["hello", "hi"]

@@ -10,7 +10,7 @@ from chats.llm.demo import answer_to, command_in, tokens_of
 from chats.llm.errors import ProviderBroken, ProviderTimeout
 from chats.llm.registry import list_models
 from chats.llm.tests.conftest import Outcome, outcome_of
-from chats.llm.values import ChatMessage, ChatRequest, Limits, Target, TextDelta
+from chats.llm.values import GO_ON, ChatMessage, ChatRequest, Limits, Target, TextDelta
 
 DEMO = Target("demo", "", "", "parley-demo")
 
@@ -101,6 +101,37 @@ async def test_a_failure_breaks_off_in_mid_answer() -> None:
     assert 0 < len(outcome.text) < len(answer_to("failure"))
     assert outcome.usage.output_tokens == len(outcome.events) - 1
     assert outcome.finish is None
+
+
+async def go_on(text: str, written: str) -> Outcome:
+    said = [ChatMessage("user", text), ChatMessage("assistant", written), ChatMessage("user", GO_ON)]
+    return await outcome_of(DEMO, ChatRequest(said, {"tokens_per_second": 0, "slow_seconds": 60}), None)
+
+
+@pytest.mark.parametrize("text", ["long answer", "quote Grüße 🎈 an alle", "slow", "What is this?"])
+@pytest.mark.parametrize("place", [1, 30, -5, -1])
+async def test_an_answer_goes_on_to_the_letter(text: str, place: int) -> None:
+    whole = (await say(text)).text
+    rest = await go_on(text, whole[:place])
+    assert (whole[:place] + rest.text, rest.finish) == (whole, "stop")
+
+
+async def test_a_whole_answer_has_no_rest() -> None:
+    rest = await go_on("markdown", (await say("markdown")).text)
+    assert (rest.text, rest.finish) == ("", "stop")
+
+
+async def test_a_failure_that_goes_on_breaks_off_at_the_same_place() -> None:
+    part = (await say("failure")).text
+    rest = await go_on("failure", part[:10])
+    assert part[:10] + rest.text == part
+    assert isinstance(rest.error, ProviderBroken)
+
+
+async def test_it_does_not_go_on_from_words_that_are_not_its_own() -> None:
+    rest = await go_on("What is a tide?", "A tide is the rise and fa")
+    assert "is not from it" in rest.text
+    assert rest.finish == "stop"
 
 
 async def test_the_same_words_give_the_same_answer() -> None:

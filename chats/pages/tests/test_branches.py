@@ -10,7 +10,7 @@ from accounts.models import User
 from chats.catalog.models import AIModel
 from chats.models import Chat, Message, Reply
 from chats.pages.tests.test_chat_page import HX, long_chat, url_of
-from chats.services import append_message, create_chat, update_chat
+from chats.services import append_message, create_chat, delete_chat, update_chat
 
 
 def address(name: str, message: Message) -> str:
@@ -116,6 +116,11 @@ def test_a_chat_is_forked_from_a_message(visitor: Client, versions, owner: User)
     assert response.url == url_of(fork)
     again = visitor.post(address("fork", first), {"client_id": "a"}, headers=HX)
     assert again.headers["HX-Redirect"] == url_of(fork)
+    link = f'href="{url_of(chat)}" aria-label="Go to the chat this was taken from'
+    assert link in visitor.get(url_of(fork)).content.decode()
+    assert "Go to the chat this was taken from" not in visitor.get(url_of(chat)).content.decode()
+    delete_chat(chat)
+    assert "Go to the chat this was taken from" not in visitor.get(url_of(fork)).content.decode()
 
 
 def test_deleting_a_branch_says_first_what_will_go(visitor: Client, versions) -> None:

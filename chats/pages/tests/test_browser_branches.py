@@ -5,12 +5,16 @@ from playwright.sync_api import Page, expect
 
 from accounts.models import User
 from chats.catalog.models import AIModel
+from chats.llm.demo import answer_to
 from chats.models import Chat, Message, Reply
 from chats.pages.tests.test_browser import PHONE, visit
 from chats.pages.tests.test_browser_access import THEMES, complaints
 from chats.services import append_message, create_chat, update_chat
 
 pytestmark = pytest.mark.browser
+
+WHOLE = answer_to("And the Sun?")
+PART = WHOLE[:14]
 
 
 @pytest.fixture
@@ -20,7 +24,7 @@ def tree(owner: User, demo_model: AIModel) -> dict[str, Message | Chat]:
     question = append_message(chat, role="user", content="Why are there tides?")
     first = append_message(chat, role="assistant", content="Because of the Moon.", model=demo_model)
     below = append_message(chat, role="user", content="And the Sun?")
-    part = append_message(chat, role="assistant", content="It helps by ab", model=demo_model)
+    part = append_message(chat, role="assistant", content=PART, model=demo_model)
     reply = Reply.objects.create(
         chat=chat, user=owner, prompt=below, message=part, model=demo_model, status=Reply.Status.STOPPED
     )
@@ -37,15 +41,15 @@ def open_tree(page: Page, tree) -> None:
 def test_versions_are_leafed_through_in_place_and_focus_stays(signed_in: Page, tree) -> None:
     page = signed_in
     open_tree(page, tree)
-    expect(page.get_by_text("It helps by ab")).to_be_visible()
+    expect(page.get_by_text("You said:")).to_be_visible()
     page.get_by_role("button", name="Next version").focus()
     page.keyboard.press("Enter")
     expect(page.get_by_text("Gravity.")).to_be_visible()
     expect(page.get_by_text("2 of 2")).to_be_visible()
     expect(page.get_by_role("button", name="Next version")).to_be_focused()
-    expect(page.get_by_text("It helps by ab")).to_have_count(0)
+    expect(page.get_by_text("You said:")).to_have_count(0)
     page.get_by_role("button", name="Previous version").click()
-    expect(page.get_by_text("It helps by ab")).to_be_visible()
+    expect(page.get_by_text("You said:")).to_be_visible()
     assert page.url.endswith(f"/chats/{tree['chat'].pk}/")
 
 
@@ -71,6 +75,39 @@ def test_an_edit_opens_in_place_and_escape_leaves_it(signed_in: Page, tree) -> N
     assert Message.objects.filter(role="user", parent__isnull=True).count() == 2
 
 
+def test_the_up_arrow_in_an_empty_box_edits_the_last_message(signed_in: Page, tree) -> None:
+    page = signed_in
+    open_tree(page, tree)
+    composer, edit = page.get_by_label("Message", exact=True), page.get_by_label("Your message", exact=True)
+    composer.fill("words")
+    composer.press("ArrowUp")
+    composer.fill("")
+    composer.press("Shift+ArrowUp")
+    expect(edit).to_have_count(0)
+    composer.press("ArrowUp")
+    expect(edit).to_be_focused()
+    expect(edit).to_have_value("And the Sun?")
+    page.keyboard.press("Escape")
+    expect(edit).to_have_count(0)
+    expect(composer).to_be_focused()
+    page.get_by_role("button", name="Next version").focus()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Shortcuts")).to_contain_text("edit your last message")
+
+
+def test_a_fork_says_what_it_is_and_leads_back(signed_in: Page, tree) -> None:
+    page = signed_in
+    open_tree(page, tree)
+    answer = page.locator(f"#message-{tree['first'].pk}")
+    answer.hover()
+    answer.locator("summary[aria-label='More for this answer']").click()
+    page.get_by_role("button", name="New chat from here").click()
+    expect(page.get_by_role("heading", name="Tides (fork)", level=1)).to_be_visible()
+    expect(page.locator(".chat-row .chat-title")).to_have_text(["Tides (fork)", "Tides"])
+    page.get_by_role("link", name="Go to the chat this was taken from: Tides").click()
+    expect(page.get_by_role("heading", name="Tides", level=1)).to_be_visible()
+
+
 def test_an_answer_goes_on_from_where_it_stopped(signed_in: Page, tree) -> None:
     page = signed_in
     open_tree(page, tree)
@@ -78,8 +115,8 @@ def test_an_answer_goes_on_from_where_it_stopped(signed_in: Page, tree) -> None:
     answer = page.locator("article.from-model").last
     expect(answer).to_contain_text("2 of 2")
     expect(page.locator("article[data-reply]")).to_have_count(0)
-    expect(answer.locator(".prose")).to_contain_text("It helps by ab")
-    assert len(answer.locator(".prose").inner_text()) > len("It helps by ab")
+    expect(answer.locator(".prose")).to_contain_text("A real model would answer that.")
+    assert Message.objects.get(pk=answer.get_attribute("data-message")).content == WHOLE
 
 
 def test_a_branch_is_deleted_after_one_has_seen_what_goes(signed_in: Page, tree) -> None:

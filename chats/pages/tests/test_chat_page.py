@@ -1,5 +1,6 @@
 """The chat page shows a conversation, and it stays as quick when that grows."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -257,3 +258,20 @@ def test_the_browsers_time_zone_is_used_and_nonsense_is_not(visitor: Client, cha
     for zone in ("Pacific/Auckland", "../../etc/passwd", "Nowhere/Land", "\0"):
         visitor.cookies["timezone"] = zone
         assert visitor.get(url_of(chat)).status_code == 200
+
+
+def test_the_oldest_of_a_thousand_messages_is_reached_by_links(visitor: Client, owner: User) -> None:
+    chat = create_chat(owner, title="Long")
+    rows: list[Message] = []
+    for number in range(1_000):
+        rows.append(Message(chat=chat, role="user", content=f"Line {number}.", parent=rows[-1] if rows else None))
+    Message.objects.bulk_create(rows)
+    Chat.objects.filter(pk=chat.pk).update(current_leaf=rows[-1])
+    address: str | None = url_of(chat)
+    seen: list[int] = []
+    while address:
+        page = visitor.get(address).content.decode()
+        seen = [int(number) for number in re.findall(r"Line (\d+)\.", page)] + seen
+        link = re.search(r'class="earlier" href="([^"]+)"', page)
+        address = link and link[1]
+    assert seen == list(range(1_000))

@@ -8,8 +8,8 @@ from django.utils import timezone
 from chats import doorbell
 from chats.errors import Conflict, NotFound
 from chats.llm.tests.fake_provider import Script
+from chats.llm.values import GO_ON
 from chats.models import Message, Reply
-from chats.replies.prompt import GO_ON
 from chats.replies.services import continue_reply, start_reply, stop_reply
 from chats.services import delete_message
 from config.tests.sockets import text_of

@@ -61,7 +61,7 @@ class Nodes:
     def stored_text(self, reply_id: str) -> str:
         return self.call("one", "GET", f"/messages/{self.reply(reply_id)['message']}/")["content"]
 
-    def socket(self, node: str, chat: str) -> Any:
+    def socket(self, node: str, chat: str | None) -> Any:
         return open_socket(self.cluster.nodes[node].url.replace("http", "ws", 1), chat, api_key=self.key)
 
 
@@ -112,6 +112,25 @@ async def test_a_reply_run_by_a_worker_is_seen_whole_on_every_node(nodes: Nodes)
             assert seqs == sorted(set(seqs))
             assert events[-1]["status"] == "completed"
     assert len(nodes.provider.requests) == 1
+
+
+@pytest.mark.asyncio
+async def test_a_list_on_one_node_hears_of_answers_asked_for_on_the_other(nodes: Nodes) -> None:
+    gate = threading.Event()
+    nodes.provider.script("scripted", Script(text="Here.", gate=gate))
+    chat = await asyncio.to_thread(nodes.chat)
+    async with nodes.socket("one", None) as one, nodes.socket("two", chat) as two:
+        for socket in (one, two):
+            await socket.send("chats.watch")
+            await socket.receive_until("chats.watched")
+        await asyncio.to_thread(nodes.send, "one", chat)
+        for is_answering in (True, False):
+            for socket in (one, two):
+                event = await socket.receive()
+                while event["chat"]["is_answering"] != is_answering:
+                    event = await socket.receive()
+                assert (event["type"], event["chat"]["id"]) == ("chat.changed", chat)
+            gate.set()
 
 
 @pytest.mark.asyncio

@@ -55,11 +55,28 @@ document.addEventListener("click", (event) => {
   article.querySelector(".meta summary")?.focus();
 });
 
-// An edit that is left gives focus back to its pencil.
+// An edit that is left gives focus back to its pencil, or to the box where it was asked for.
+let isFromBox = false;
+
 document.addEventListener("htmx:afterSwap", ({ detail }) => {
   if (!detail.requestConfig.elt.matches("[data-edit] [data-cancel]")) return;
   const message = detail.requestConfig.elt.closest("[data-edit]").action.split("/").at(-3);
-  document.querySelector(`#message-${message} [data-edit-link]`)?.focus();
+  const pencil = document.querySelector(`#message-${message} [data-edit-link]`);
+  (isFromBox ? box : pencil)?.focus({ preventScroll: isFromBox });
+});
+
+document.addEventListener("click", (event) => {
+  if (event.target.closest("[data-edit-link]")) isFromBox = false;
+});
+
+box.addEventListener("keydown", (event) => {
+  const hasModifier = event.shiftKey || event.ctrlKey || event.metaKey || event.altKey;
+  if (event.key !== "ArrowUp" || box.value || hasModifier || event.isComposing) return;
+  const pencil = [...log.querySelectorAll("[data-edit-link]")].at(-1);
+  if (!pencil || !window.htmx) return;
+  event.preventDefault();
+  pencil.click();
+  isFromBox = true;
 });
 
 document.addEventListener("keydown", (event) => {

@@ -16,6 +16,7 @@ const offline = document.querySelector("[data-offline]");
 const picker = document.querySelector("[data-picker]");
 const maxBytes = Number(form.dataset.maxBytes);
 const draftKey = `draft:${document.body.dataset.user}:${main.dataset.chat ?? "new"}`;
+const sentKey = `${draftKey}:sent`;
 const encoder = new TextEncoder();
 
 let isSending = false;
@@ -106,19 +107,36 @@ export async function stop() {
 }
 
 // ---- send
-async function accept(response) {
-  const html = await response.text();
+function nameAnew() {
+  form.elements.client_id.value = newId();
+  remember(sentKey, "");
+  isTried = false;
+}
+
+function acknowledge() {
   remember(draftKey, "");
   hideProblem();
+  box.value = "";
+  nameAnew();
+  renew();
+}
+
+async function accept(response) {
+  const html = await response.text();
   if (!main.dataset.chat) {
+    remember(draftKey, "");
+    remember(sentKey, "");
     location.assign(response.headers.get("HX-Push-Url"));
     return;
   }
-  box.value = "";
-  form.elements.client_id.value = newId();
-  isTried = false;
-  renew();
+  acknowledge();
   append(html);
+}
+
+// The answer to a send may be lost, and what was sent be seen in the list of messages all the same.
+function recogniseSent(root) {
+  const id = CSS.escape(form.elements.client_id.value);
+  if (isTried && !isSending && (root.matches?.(`[data-client-id="${id}"]`) || root.querySelector(`[data-client-id="${id}"]`))) acknowledge();
 }
 
 async function send() {
@@ -139,6 +157,9 @@ async function send() {
   }
   isSending = true;
   isTried = true;
+  // What is sent again after a reload must be known as the same.
+  remember(draftKey, text);
+  remember(sentKey, form.elements.client_id.value);
   form.toggleAttribute("data-sending", true);
   box.readOnly = true;
   try {
@@ -170,8 +191,7 @@ box.addEventListener("input", () => {
   remember(draftKey, box.value);
   // Other words are another message.
   if (isTried && !isSending) {
-    form.elements.client_id.value = newId();
-    isTried = false;
+    nameAnew();
     hideProblem();
   }
   renew();
@@ -192,6 +212,9 @@ function showNetwork() {
     send();
   }
 }
+document.addEventListener("parley:chat-deleted", ({ detail: chatId }) => {
+  if (chatId === main.dataset.chat) showProblem("This chat was deleted in another window. Your text is safe here.");
+});
 addEventListener("online", showNetwork);
 addEventListener("offline", showNetwork);
 
@@ -204,6 +227,8 @@ picker?.addEventListener("change", (event) => {
   if (event.target.name !== "model") return;
   showChoice(event.target);
   remember("model", event.target.value);
+  // Asked of another model it is another request.
+  if (!isSending) nameAnew();
 });
 picker?.addEventListener("click", (event) => {
   // A pointer's choice closes the list; the arrow keys of a keyboard only move through it.
@@ -230,7 +255,13 @@ if (!main.dataset.chat && picker) {
     showChoice(last);
   }
 }
-if (!box.value) box.value = recall(draftKey);
+if (!box.value) {
+  box.value = recall(draftKey);
+  isTried = Boolean(box.value && recall(sentKey));
+  if (isTried) form.elements.client_id.value = recall(sentKey);
+}
+document.addEventListener("parley:new", ({ detail }) => recogniseSent(detail));
+recogniseSent(document);
 renew();
 showNetwork();
 goToEnd();

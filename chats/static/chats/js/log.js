@@ -77,8 +77,14 @@ export function replace(article, html) {
   return fresh[0];
 }
 
+// What is growing stays as it is: someone watches it, and it may be further on than what the server has stored.
+function grownOf(element) {
+  const shown = element.hasAttribute("data-reply") && document.getElementById(element.id);
+  return shown && shown.dataset.reply === element.dataset.reply ? shown : element;
+}
+
 export function replaceAll(html) {
-  keepPlace(() => log.replaceChildren(...elementsOf(html)));
+  keepPlace(() => log.replaceChildren(...elementsOf(html).map(grownOf)));
   [...log.children].forEach(announceNew);
 }
 

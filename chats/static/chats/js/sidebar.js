@@ -1,9 +1,13 @@
-// The list of chats beside the conversation: hiding it, messages with an undo, and what htmx could not do.
+// The list of chats beside the conversation: hiding it, keeping it up to date, messages with an undo, and what htmx could
+// not do.
+
+import { isOpen } from "./socket.js";
 
 const root = document.documentElement;
 const collapse = document.querySelector("[data-collapse]");
 const toasts = document.getElementById("toasts");
 const list = document.getElementById("chat-list");
+const search = document.getElementById("search");
 const drawer = document.getElementById("sidebar");
 const YEAR = 365 * 24 * 3600;
 const SOON = 300;
@@ -22,11 +26,12 @@ collapse.addEventListener("click", () => {
   showState();
 });
 
-// ---- the list, renewed when nobody is busy with it
+// ---- the list, kept up to date by what the socket says; asked for anew only where that is not enough
 const isInUse = () => list.scrollTop > 200 || list.querySelector("details[open], .editing");
+const rowOf = (chatId) => document.getElementById(`chat-${chatId}`);
 let listTimer;
 
-export function refreshList(delay = SOON) {
+function refreshList(delay = SOON) {
   clearTimeout(listTimer);
   listTimer = setTimeout(() => {
     if (isInUse() || document.hidden) refreshList(LATER);
@@ -34,12 +39,56 @@ export function refreshList(delay = SOON) {
   }, delay);
 }
 
-// Other chats say nothing to this page when they have answered.
-function watchOthers() {
-  if (list.querySelector(".chat-link:not([aria-current]) .dot")) refreshList(LATER);
+function showTitle(row, title) {
+  // While it is renamed there is a field instead.
+  if (row.matches(".editing")) return;
+  row.querySelector(".chat-title").textContent = title;
+  row.querySelector("summary").setAttribute("aria-label", `Options for ${title}`);
 }
 
-list.addEventListener("htmx:afterSettle", watchOthers);
+function mark(row, isAnswering) {
+  const dot = row.querySelector(".dot");
+  if (!isAnswering) dot?.remove();
+  else if (!dot) row.querySelector(".chat-link")?.append(document.getElementById("answering-dot").content.cloneNode(true));
+}
+
+// The server alone knows the days: a row moves by itself only within today's.
+function moveUp(row) {
+  const group = row.closest(".chat-group").dataset.group;
+  if (group === "Pinned" || row === list.querySelector("[data-group=Today] .chat-row")) return;
+  if (isInUse() || group !== "Today") refreshList();
+  else list.querySelector("[data-group=Today] ul").prepend(row);
+}
+
+function showChange(chat) {
+  const row = rowOf(chat.id);
+  if (!row) {
+    if (!chat.archived && !search.value) refreshList();
+    return;
+  }
+  const isPinned = row.closest(".chat-group").dataset.group === "Pinned";
+  if (chat.archived || (chat.pinned !== isPinned && !search.value)) refreshList();
+  if (chat.title) showTitle(row, chat.title);
+  mark(row, chat.is_answering);
+  if (Date.parse(chat.updated_at) > Date.parse(row.dataset.updated)) {
+    row.dataset.updated = chat.updated_at;
+    moveUp(row);
+  }
+}
+
+document.addEventListener("parley:chat-changed", ({ detail: chat }) => showChange(chat));
+document.addEventListener("parley:chat-deleted", ({ detail: chatId }) => {
+  const row = rowOf(chatId);
+  // Deleted from here, the row waits for the answer, which brings the undo.
+  if (row && !row.querySelector(".htmx-request")) row.remove();
+});
+document.addEventListener("parley:reconnected", () => refreshList());
+document.addEventListener("parley:answering", ({ detail: chatIds }) => {
+  for (const row of list.querySelectorAll(".chat-row")) mark(row, chatIds.includes(row.id.slice("chat-".length)));
+});
+
+// Where no socket can be opened, chats that are answering are asked after.
+setInterval(() => !isOpen() && list.querySelector(".dot") && refreshList(0), LATER);
 
 // ---- toasts stay while someone is about to use them
 function keepFor(toast, seconds) {
@@ -108,4 +157,3 @@ document.addEventListener("htmx:afterSettle", ({ detail: { elt } }) => {
 
 showState();
 watchToasts();
-watchOthers();

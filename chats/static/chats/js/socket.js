@@ -1,4 +1,5 @@
-// One WebSocket a chat page, which comes back by itself; Server-Sent Events when no socket can be opened.
+// One WebSocket a page, which comes back by itself; Server-Sent Events when no socket can be opened. It carries the answers
+// of this chat, and news of all chats for the list beside it.
 
 import { backoff } from "./request.js";
 
@@ -7,14 +8,21 @@ const TRIES_BEFORE_EVENTS = 2;
 const followers = new Map();
 
 let socket = null;
-let chat = null;
+let chat;
+let wasAway = false;
 let attempt = 0;
 let reconnectTimer;
 let silenceTimer;
 
+const dispatch = (name, detail) => document.dispatchEvent(new CustomEvent(name, { detail }));
+
 function deliver(event) {
-  if (event.type === "chat.changed") document.dispatchEvent(new CustomEvent("parley:chat", { detail: event.chat }));
-  else followers.get(event.reply)?.receive(event);
+  if (event.type === "chats.watched") dispatch("parley:answering", event.answering);
+  else if (event.type === "chat.deleted") dispatch("parley:chat-deleted", event.chat);
+  else if (event.type === "chat.changed") {
+    dispatch("parley:chat-changed", event.chat);
+    if (event.chat.id === chat) dispatch("parley:chat", event.chat);
+  } else followers.get(event.reply)?.receive(event);
 }
 
 function askFor(reply) {
@@ -32,11 +40,15 @@ function watchSilence() {
 
 function connect() {
   clearTimeout(reconnectTimer);
-  if (!chat || socket) return;
-  socket = new WebSocket(`${location.origin.replace(/^http/, "ws")}/ws/chats/${chat}/`);
+  if (chat === undefined || socket) return;
+  socket = new WebSocket(`${location.origin.replace(/^http/, "ws")}/ws/chats/${chat ? `${chat}/` : ""}`);
   socket.addEventListener("open", () => {
     attempt = 0;
     watchSilence();
+    socket.send(JSON.stringify({ type: "chats.watch" }));
+    // Nobody has told what changed meanwhile.
+    if (wasAway) dispatch("parley:reconnected");
+    wasAway = false;
     followers.forEach((_, reply) => askFor(reply));
   });
   socket.addEventListener("message", ({ data }) => {
@@ -45,6 +57,7 @@ function connect() {
   });
   socket.addEventListener("close", async ({ code }) => {
     socket = null;
+    wasAway = true;
     clearTimeout(silenceTimer);
     if (code === 4401 && !(await isSignedIn())) {
       document.dispatchEvent(new CustomEvent("parley:signed-out"));
@@ -68,6 +81,9 @@ function listen(follower, reply) {
   follower.source.addEventListener("message", ({ data }) => deliver(JSON.parse(data)));
 }
 
+export const isOpen = () => socket?.readyState === 1;
+
+// `chatId` is null on a page without a chat.
 export function open(chatId) {
   chat = chatId;
   connect();
@@ -76,7 +92,7 @@ export function open(chatId) {
 // `after()` is the number of the last event seen. Returns the function that ends it.
 export function follow(chatId, reply, after, receive) {
   followers.set(reply, { after, receive, source: null });
-  if (socket?.readyState === 1) askFor(reply);
+  if (isOpen()) askFor(reply);
   else open(chatId);
   return () => {
     followers.get(reply)?.source?.close();

@@ -3,7 +3,6 @@
 import { hideProblem, isBusy, setAnswering, showProblem } from "./composer.js";
 import { announceNew, has, isNewest, replace, replaceAll, say } from "./log.js";
 import { ask, backoff } from "./request.js";
-import { refreshList } from "./sidebar.js";
 import { follow, open } from "./socket.js";
 
 const main = document.getElementById("main");
@@ -42,7 +41,6 @@ async function finish(article, growing) {
   } catch {
     article.removeAttribute("data-reply");
   }
-  refreshList();
 }
 
 // A long snapshot comes in parts and holds once it is whole: whoever is cut off between them asks for it again.
@@ -118,9 +116,16 @@ function showTitle(title) {
   document.title = `${title} · Parley`;
 }
 
+// Another tab may have spoken between what this page shows and what was said here.
+function hasGap() {
+  // Above the first message there is nothing, or the link to earlier ones, which carries no id.
+  const isApart = ({ dataset, previousElementSibling: before }) => (before ? before.dataset.message ?? dataset.parent : "") !== dataset.parent;
+  return [...document.querySelectorAll("#log [data-parent]")].some(isApart);
+}
+
 let isLooking = false;
 async function catchUp(leaf) {
-  if (isLooking || isBusy() || !leaf || has(leaf) || !isNewest() || document.querySelector("[data-retry][data-sending], [data-edit], [data-panel], #log .htmx-request")) return;
+  if (isLooking || isBusy() || !leaf || (has(leaf) && !hasGap()) || !isNewest() || document.querySelector("[data-retry][data-sending], [data-edit], [data-panel], #log .htmx-request")) return;
   isLooking = true;
   try {
     replaceAll(await (await ask(location.pathname)).text());
@@ -132,17 +137,16 @@ async function catchUp(leaf) {
 
 document.addEventListener("parley:chat", ({ detail: chat }) => {
   if (chat.title) showTitle(chat.title);
-  refreshList();
   catchUp(chat.current_leaf);
 });
 document.addEventListener("parley:signed-out", () => {
   showProblem("You are signed out. Sign in again in another tab, then reload this page; your text is kept.");
 });
 document.addEventListener("parley:new", ({ detail }) => watchAll(detail));
+// When what brought it is done.
+document.addEventListener("parley:new", ({ detail }) => setTimeout(() => hasGap() && catchUp(detail.dataset.message)));
 document.addEventListener("htmx:load", ({ detail }) => detail.elt !== document.body && announceNew(detail.elt));
 
 watchAll(document);
-if (main.dataset.chat) {
-  // Not before the page has had its breath: nothing on it waits for this.
-  setTimeout(() => open(main.dataset.chat), 250);
-}
+// Not before the page has had its breath: nothing on it waits for this.
+setTimeout(() => open(main.dataset.chat ?? null), 250);
