@@ -18,7 +18,7 @@ def cache_kind(request, settings):
     """Limits hold in the process's memory and in Redis alike."""
     if request.param == "redis":
         url = request.getfixturevalue("redis_url")
-        settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": url}}
+        settings.CACHES = {"default": {"BACKEND": "accounts.cache.RedisOrMemory", "LOCATION": url}}
         caches["default"].clear()
     yield
     if request.param == "redis":

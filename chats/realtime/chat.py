@@ -20,11 +20,11 @@ from accounts.authentication import Principal
 from accounts.errors import DomainError
 from accounts.queries import found
 from chats import doorbell
-from chats.errors import Invalid, NotFound
+from chats.errors import Invalid, NotFound, Unavailable
 from chats.models import Chat, Reply
 from chats.realtime.doors import SUBPROTOCOL, check_host, check_origin, headers_of, principal_of, refuse
 from chats.realtime.sockets import SOCKETS, OpenSocket
-from chats.replies.database import in_database
+from chats.replies.database import AWAY, in_database
 from chats.replies.follow import follow
 from chats.replies.present import NOTICE_FIELDS, chat_notice_json, message_json_of, reply_json
 from chats.replies.services import start_reply, stop_reply
@@ -59,8 +59,8 @@ class ChatConsumer(AsyncConsumer):
         self.tokens, self.refilled_at = float(settings.SOCKET_MESSAGES_BURST), time.monotonic()
         try:
             await self._let_in()
-        except DomainError as error:
-            await refuse(self.base_send, error)
+        except (DomainError, *AWAY) as error:
+            await refuse(self.base_send, error if isinstance(error, DomainError) else Unavailable())
             raise StopConsumer from error
         protocol = SUBPROTOCOL if SUBPROTOCOL in self.scope.get("subprotocols", []) else None
         await self.send({"type": "websocket.accept", "subprotocol": protocol})
@@ -105,7 +105,8 @@ class ChatConsumer(AsyncConsumer):
             body = _parsed(message)
             client_id = body.get("client_id")
             await self._handle(body)
-        except DomainError as error:
+        except (DomainError, *AWAY) as failure:
+            error = failure if isinstance(failure, DomainError) else Unavailable()
             shown = {"code": error.code, "message": error.message, **({"fields": error.fields} if error.fields else {})}
             await self._say({"type": "error", "error": shown, "client_id": client_id})
         except Exception:
@@ -171,7 +172,12 @@ class ChatConsumer(AsyncConsumer):
             while True:
                 await self.changed.wait()
                 self.changed.clear()
-                notice = await in_database(_notice, self.principal, self.chat_id)
+                try:
+                    notice = await in_database(_notice, self.principal, self.chat_id)
+                except AWAY as error:
+                    logger.warning("notice_retry", error=str(error))
+                    notice = None
+                    self.changed.set()
                 if notice is not None:
                     await self._say({"type": "chat.changed", "chat": notice})
                 # What changes together is told together.

@@ -13,12 +13,12 @@ from uuid import UUID
 
 import structlog
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import Error
 from django.utils import timezone
 
 from chats import doorbell
 from chats.replies import handoff, rows
-from chats.replies.database import in_database
+from chats.replies.database import AWAY, in_database
 from chats.replies.log import LOGS
 from chats.replies.run import Run
 from chats.replies.streams import TAILS, Writer
@@ -128,7 +128,7 @@ class Worker:
                 await self._save_fresh([run for run in self.runs.values() if run.log.seq != run.saved_seq])
                 if self.runs:
                     await self._heed_stops(list(self.runs.values()))
-            except DatabaseError as error:
+            except Error as error:
                 logger.warning("snapshot_retry", error=str(error))
 
     async def _save_fresh(self, runs: list[Run]) -> None:
@@ -145,7 +145,7 @@ class Worker:
                 if self.runs:
                     await in_database(rows.beat, self.name, list(self.runs))
                 await self._sweep()
-            except DatabaseError as error:
+            except Error as error:
                 logger.warning("heartbeat_retry", error=str(error))
 
     async def _sweep(self, *, everything: bool = False) -> None:
@@ -162,5 +162,9 @@ class Worker:
 
     def _settle(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (failure := task.exception()):
+        failure = None if task.cancelled() else task.exception()
+        if isinstance(failure, AWAY):
+            # Stops, waiting replies and those left behind are looked for again and again; only a title may be missed.
+            logger.warning("background_task_cut", error=str(failure))
+        elif failure:
             logger.error("background_task_failed", exc_info=failure)

@@ -31,7 +31,7 @@ def test_a_schema_of_its_own_is_chosen_by_the_address():
 
 
 def test_limits_count_on_redis(settings, redis_url):
-    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": redis_url}}
+    settings.CACHES = {"default": {"BACKEND": "accounts.cache.RedisOrMemory", "LOCATION": redis_url}}
     for _ in range(5):
         limits.hit("test", "someone", limit=5, seconds=60)
     with pytest.raises(TooMany):
