@@ -63,6 +63,12 @@ class RedisOrMemory(BaseCache):
         self._memory.clear()
         self._call("clear")
 
+    def disconnect(self) -> None:
+        """Close this thread's connections to Redis; the next use opens one."""
+        client: Any = self._redis._cache
+        for pool in client._pools.values():
+            pool.disconnect()
+
     def _call(self, name: str, *arguments: Any) -> Any:
         if time.monotonic() >= _Present.away_until:
             try:

@@ -10,7 +10,7 @@ import logging
 import tempfile
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import IO, Any, cast
 
 from django.conf import settings
@@ -154,12 +154,20 @@ async def send_until_gone(head: dict[str, Any], chunks: AsyncGenerator[bytes, No
             pass
 
     sending, leaving = asyncio.create_task(send_all()), asyncio.create_task(hang_up())
+    is_cut = False
     try:
         await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:
+        # The server ends, and cuts what is still open: that is no failure, and the client is told the stream is over.
+        is_cut = True
     finally:
         for task in (sending, leaving):
             task.cancel()
         results = await asyncio.gather(sending, leaving, return_exceptions=True)
+    if is_cut:
+        with suppress(RuntimeError):  # not even the head was sent
+            await send({"type": "http.response.body", "body": b""})
+        return
     failure = results[0]
     if isinstance(failure, Exception):
         # The head is out, so the status can't be changed: a cut connection tells the client, the log tells us.

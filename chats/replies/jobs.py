@@ -8,14 +8,14 @@ import asyncio
 from contextlib import suppress
 from uuid import UUID
 
+import psycopg
 import structlog
 from django.conf import settings
-from django.db import connection
+from django.db import OperationalError, connection
 from procrastinate import App, PsycopgConnector
 from procrastinate.contrib.django import app
 from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Status
-from psycopg import OperationalError
 from psycopg.conninfo import make_conninfo
 
 from chats.replies.background import background
@@ -45,13 +45,21 @@ async def run_reply(reply_id: str) -> None:
         logger.warning("take_up_failed", reply=reply_id, error=str(error))
 
 
+def defer(reply_id: UUID) -> None:
+    """Part of the transaction that stores the reply. Raises OperationalError, as the rest of it does."""
+    try:
+        run_reply.defer(reply_id=str(reply_id))
+    except ConnectorException as error:
+        raise OperationalError(str(error.__cause__ or error)) from error
+
+
 async def fetch(worker: Worker) -> None:
     """Fetch jobs for `worker` until cancelled, over two connections beside the pool's, whatever becomes of those."""
     _Present.worker = worker
     while True:
         try:
             await _work(worker)
-        except (ConnectorException, OperationalError) as error:  # the second when its pool could not be opened
+        except (ConnectorException, psycopg.OperationalError) as error:  # the second when its pool could not be opened
             # Until the database is back, the worker's own sweep finds nothing either.
             logger.warning("jobs_unreachable", error=str(error))
         await asyncio.sleep(RETRY_SECONDS)

@@ -215,7 +215,13 @@ SCENARIOS = {
         Scenario(redis, Size(300, 40, blows=30), Size(6, 6, blows=2, words=90, hostile=0)),
         Scenario(postgres, Size(300, 40, blows=60), Size(6, 6, blows=4, words=60, hostile=0)),
         Scenario(abandoned, Size(1000, 100), Size(20, 20, words=60)),
-        Scenario(deploy, Size(50, 50, blows=2, words=1200, words_per_second=40), Size(6, 6, blows=1, words=240)),
+        # A grace so short that most replies are handed over, more often than a reply may be lost.
+        Scenario(
+            deploy,
+            Size(50, 50, blows=3, words=1200, words_per_second=40),
+            Size(6, 6, blows=1, words=240),
+            {"SHUTDOWN_GRACE_SECONDS": "3"},
+        ),
         Scenario(stop, Size(200, 20, words=400, words_per_second=40), Size(8, 4, words=120, hostile=0)),
     )
 }
