@@ -334,11 +334,14 @@ def save_snapshots(snapshots: Sequence[Snapshot]) -> None:
         cursor.executemany(SAVE_TEXT, texts)
 
 
-def release(snapshot: Snapshot) -> None:
-    """Hand a running reply over: whoever looks next may claim it at once."""
-    save_snapshots([snapshot])
-    queued = {"status": Reply.Status.QUEUED, "worker": "", "heartbeat_at": None}
-    snapshot.job.held.update(**queued, handovers=F("handovers") + 1)
+def release(snapshots: Sequence[Snapshot]) -> None:
+    """Hand running replies over, and call for somebody to claim them."""
+    with transaction.atomic():
+        save_snapshots(snapshots)
+        for snapshot in snapshots:
+            queued = {"status": Reply.Status.QUEUED, "worker": "", "heartbeat_at": None}
+            if snapshot.job.held.update(**queued, handovers=F("handovers") + 1):
+                handoff.enqueue(snapshot.job.reply_id)
 
 
 def finish(job: Job, ending: Ending) -> dict[str, Any] | None:

@@ -78,6 +78,7 @@ class Run:
         self.draft = Draft(log, kept_text=job.kept_text)
         self.saved_seq = job.reply.snapshot_seq
         self.handed_over = False
+        self.is_left = False  # for whoever takes it next, once its row says so
         self._first_job = job
         self._asked: set[UUID] = set()  # models
         self._failed_calls: list[rows.FailedCall] = []
@@ -85,7 +86,7 @@ class Run:
         self._reading: asyncio.Task[Cause] | None = None
 
     async def go(self) -> None:
-        """Run to the end, and store it; returns only when the row is terminal, handed over or someone else's."""
+        """Run to the end, and store it; returns only when the row is terminal or someone else's, or `is_left`."""
         if self.job.reply.attempt > 1:
             self.log.append_snapshot("reply.restarted", self.job.kept_text)
         else:
@@ -99,7 +100,7 @@ class Run:
         # A task of its own, so that a stop can cancel the reading at any point and the saving goes on undisturbed.
         await asyncio.wait({self._reading})
         if self.handed_over:
-            await self._save(rows.release, self.snapshot())
+            self.is_left = True
             return
         await self._finish(self._cause_of(self._reading))
 

@@ -26,6 +26,9 @@ from chats.replies.titles import improve_title
 
 logger = structlog.get_logger(__name__)
 
+# What is not handed over by then is taken over, once its heartbeat is missed.
+HANDOVER_SECONDS = 1.5
+
 
 class Worker:
     def __init__(self, *, writer: Writer | None = None) -> None:
@@ -57,13 +60,21 @@ class Worker:
             end()
         if running := [task for task in self._tasks if task.get_name().startswith("reply:")]:
             _, late = await asyncio.wait(running, timeout=grace_seconds)
-            for run in list(self.runs.values()):
-                run.hand_over()
             if late:
-                await asyncio.wait(late, timeout=settings.REPLY_HEARTBEAT_SECONDS)
+                await self._hand_over(late)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _hand_over(self, late: set[asyncio.Task[None]]) -> None:
+        runs = list(self.runs.values())
+        for run in runs:
+            run.hand_over()
+        with suppress(TimeoutError, *AWAY):
+            async with asyncio.timeout(HANDOVER_SECONDS):
+                # One that was just being saved is saved.
+                await asyncio.wait(late)
+                await in_database(rows.release, [run.snapshot() for run in runs if run.is_left])
 
     def take(self, job: rows.Job) -> None:
         """Run a reply that was just started in this process. Any thread may call it."""
