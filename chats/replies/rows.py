@@ -336,8 +336,8 @@ def save_snapshots(snapshots: Sequence[Snapshot]) -> None:
 
 def release(snapshots: Sequence[Snapshot]) -> None:
     """Hand running replies over, and call for somebody to claim them."""
+    save_snapshots(snapshots)
     with transaction.atomic():
-        save_snapshots(snapshots)
         for snapshot in snapshots:
             queued = {"status": Reply.Status.QUEUED, "worker": "", "heartbeat_at": None}
             if snapshot.job.held.update(**queued, handovers=F("handovers") + 1):

@@ -70,11 +70,13 @@ class Worker:
         runs = list(self.runs.values())
         for run in runs:
             run.hand_over()
-        with suppress(TimeoutError, *AWAY):
+        try:
             async with asyncio.timeout(HANDOVER_SECONDS):
                 # One that was just being saved is saved.
                 await asyncio.wait(late)
                 await in_database(rows.release, [run.snapshot() for run in runs if run.is_left])
+        except (TimeoutError, *AWAY) as error:
+            logger.warning("handover_cut", count=len(runs), error=str(error))
 
     def take(self, job: rows.Job) -> None:
         """Run a reply that was just started in this process. Any thread may call it."""

@@ -142,14 +142,18 @@ class Crowd:
             self.report.wrong(f"turn {turn.number}: one client_id, two answers: {replies}")
 
     async def glance(self, turn: Turn, dice: random.Random) -> None:
-        """Begin to read, and vanish within a few events."""
+        """Begin to read, and vanish after a few events."""
         turn.heard_at = time.monotonic()
         read = self.over_socket if dice.random() < 0.5 else self.over_sse
-        async with aclosing(read(dice.choice(self.web), turn)) as events:
-            for _ in range(dice.randint(0, 5)):
-                if (event := await anext(events, None)) is None:
-                    break
-                self.take(turn, event)
+        patience = dice.randint(0, 5)
+        try:
+            async with aclosing(read(dice.choice(self.web), turn)) as events:
+                async for event in events:
+                    self.take(turn, event)
+                    if (patience := patience - 1) <= 0:
+                        break
+        except BROKEN:
+            self.report.count("connections lost")
 
     async def watch_for_stop(self, turn: Turn, dice: random.Random) -> None:
         turn.heard_at = time.monotonic()
