@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 from django.conf import settings
 
-from chats.replies.tests.chaos.deployment import Deployment, deployed
-from chats.replies.tests.chaos.scenarios import MANY_ATTEMPTS, SCENARIOS, Scenario, run
+from chats.replies.tests.chaos.deployment import Costs, Deployment, deployed
+from chats.replies.tests.chaos.scenarios import MANY_ATTEMPTS, SCENARIOS, Scenario, run, warmed_up
 from config.tests import servers
 
 pytestmark = [
@@ -21,14 +21,15 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Deployment, Costs]]:
     folder = tmp_path_factory.mktemp("chaos")
     database_url = servers.new_database(os.environ["DATABASE_URL"], f"{folder.name}_{os.getpid()}")
     with deployed(folder, database_url=database_url, **MANY_ATTEMPTS) as made:
-        yield made
+        yield made, warmed_up(made)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS.keys())
-def test_nothing_is_lost_doubled_or_left_over(deployment: Deployment, scenario: Scenario) -> None:
-    report = run(scenario, deployment, seed=random.SystemRandom().randrange(1_000_000), size=scenario.short)
+def test_nothing_is_lost_doubled_or_left_over(deployment: tuple[Deployment, Costs], scenario: Scenario) -> None:
+    made, before = deployment
+    report = run(scenario, made, before=before, seed=random.SystemRandom().randrange(1_000_000), size=scenario.short)
     assert not report.wrongs, str(report)

@@ -11,14 +11,15 @@ from pathlib import Path
 
 from chats.replies.tests.chaos.deployment import deployed
 from chats.replies.tests.chaos.report import Report
-from chats.replies.tests.chaos.scenarios import SCENARIOS, Scenario, run
+from chats.replies.tests.chaos.scenarios import SCENARIOS, Scenario, run, warmed_up
 from config.tests import servers
 
 
 def play(scenario: Scenario, folder: Path, *, server_url: str, seed: int, is_short: bool) -> Report:
     database_url = servers.new_database(server_url, f"chaos_{scenario.name}")
     with deployed(folder, database_url=database_url, **scenario.settings) as deployment:
-        return run(scenario, deployment, seed=seed, size=scenario.short if is_short else scenario.long)
+        before = warmed_up(deployment)
+        return run(scenario, deployment, before=before, seed=seed, size=scenario.short if is_short else scenario.long)
 
 
 def main() -> None:

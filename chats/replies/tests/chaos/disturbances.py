@@ -46,6 +46,8 @@ async def again_and_again(
 # ---------------------------------------------------------------- processes
 async def kill_a_process(deployment: Deployment, report: Report, dice: random.Random) -> None:
     node = dice.choice(deployment.nodes)
+    # One that is still starting has nothing to lose, and on a slow machine none would ever be there.
+    await asyncio.to_thread(node.wait_ready)
     await asyncio.to_thread(node.kill)
     node.start()
     report.count(f"kills of {node.name}")

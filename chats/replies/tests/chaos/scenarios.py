@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from chats.replies.tests.chaos import disturbances, voices
 from chats.replies.tests.chaos.audit import Audit
-from chats.replies.tests.chaos.deployment import POOL_MAX_SIZE, Deployment
+from chats.replies.tests.chaos.deployment import POOL_MAX_SIZE, Costs, Deployment
 from chats.replies.tests.chaos.people import PATIENT, Crowd, Manner, Turn
 from chats.replies.tests.chaos.report import Report
 
@@ -227,8 +227,13 @@ SCENARIOS = {
 }
 
 
-async def warm_up(deployment: Deployment) -> None:
-    """Until pools and threads are as they are on an ordinary day, what they hold is no measure for afterwards."""
+def warmed_up(deployment: Deployment) -> Costs:
+    """What the deployment holds on an ordinary day: before its pools and threads are there, that is no measure."""
+    asyncio.run(_warm_up(deployment))
+    return deployment.costs()
+
+
+async def _warm_up(deployment: Deployment) -> None:
     report = Report("warm-up", 0)
     async with Crowd(deployment.web, deployment.headers, report, random.Random(0)) as crowd:
         requests = [crowd.ask(node, "GET", "/chats/") for node in deployment.web for _ in range(WARM_UP)]
@@ -236,8 +241,8 @@ async def warm_up(deployment: Deployment) -> None:
     assert not report.wrongs, report
 
 
-def run(scenario: Scenario, deployment: Deployment, *, seed: int, size: Size) -> Report:
-    """Play it on this deployment, and audit what it left."""
+def run(scenario: Scenario, deployment: Deployment, *, before: Costs, seed: int, size: Size) -> Report:
+    """Play it on this deployment, and audit what it left; `before` is what was held when it was warmed up."""
     report, dice = Report(scenario.name, seed), random.Random(f"{scenario.name}:{seed}")
     log_sizes, began = deployment.log_sizes(), time.monotonic()
     crowd = Crowd(deployment.web, deployment.headers, report, dice)
@@ -246,8 +251,6 @@ def run(scenario: Scenario, deployment: Deployment, *, seed: int, size: Size) ->
         async with crowd:
             await scenario.play(Stage(deployment, crowd, report, dice, size))
 
-    asyncio.run(warm_up(deployment))
-    before = deployment.costs()
     asyncio.run(play())
     report.figures["seconds"] = round(time.monotonic() - began, 1)
     Audit(deployment, report, crowd.turns).run(before=before, log_sizes=log_sizes)
