@@ -101,8 +101,9 @@ REDIS_URL = env("REDIS_URL", default="")
 DATABASE_POOL_MIN_SIZE = env.int("DATABASE_POOL_MIN_SIZE", default=5)
 DATABASE_POOL_MAX_SIZE = env.int("DATABASE_POOL_MAX_SIZE", default=20)
 DATABASE_POOL_WAIT_SECONDS = env.float("DATABASE_POOL_WAIT_SECONDS", default=30)
+DATABASE_POOL_ASK_SECONDS = 2.0
 DATABASE_POOL_RECONNECT_SECONDS = 2.0
-DATABASE_POOL_IDLE_SECONDS = 4.0
+DATABASE_POOL_IDLE_SECONDS = 2.0
 DATABASE_STATEMENT_TIMEOUT_SECONDS = env.int("DATABASE_STATEMENT_TIMEOUT_SECONDS", default=15)
 SQLITE_WAIT_SECONDS = env.float("SQLITE_WAIT_SECONDS", default=10)
 # FULL survives a power cut, NORMAL only the death of the process; FULL costs one fsync a commit.
@@ -125,7 +126,7 @@ else:
     _options["pool"] = {
         "min_size": DATABASE_POOL_MIN_SIZE,
         "max_size": DATABASE_POOL_MAX_SIZE,
-        "timeout": DATABASE_POOL_WAIT_SECONDS,
+        "timeout": min(DATABASE_POOL_ASK_SECONDS, DATABASE_POOL_WAIT_SECONDS),
         # A failed attempt to connect is given up soon, not repeated after ever longer pauses: the next request begins
         # anew, so that all is well the moment the server is back.
         "reconnect_timeout": DATABASE_POOL_RECONNECT_SECONDS,

@@ -16,7 +16,7 @@ from config.tests import servers
 
 pytestmark = [
     pytest.mark.skipif(settings.IS_SQLITE, reason="an SQLite file belongs to one process"),
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(300),  # a turn that hangs is reported by the scenario itself, with its seed,
 ]
 
 

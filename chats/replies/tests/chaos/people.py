@@ -97,9 +97,12 @@ class Crowd:
     async def talk(self, turn: Turn, manner: Manner) -> None:
         """The whole of it: a chat, a message, its answer to the end. What is wrong goes into the report."""
         dice = random.Random(f"{self.dice.seed}:{self.report.seed}:{turn.number}")
+        await self.send(turn, dice, repeats=manner.repeats)
+        await self.watch_in_time(turn, dice, manner)
+
+    async def watch_in_time(self, turn: Turn, dice: random.Random, manner: Manner) -> None:
         try:
             async with asyncio.timeout(TURN_SECONDS):
-                await self.send(turn, dice, repeats=manner.repeats)
                 await self.watch(turn, dice, manner)
         except TimeoutError:
             self.report.wrong(f"{turn.voice.name} turn {turn.number} was not over after {TURN_SECONDS} seconds")

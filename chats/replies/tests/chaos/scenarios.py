@@ -126,7 +126,7 @@ async def postgres(stage: Stage) -> None:
 async def _cut_at_the_final_save(stage: Stage, turn: Turn) -> None:
     """Its chat is locked, so that the final save waits in mid-transaction; there its connection is cut, twice."""
     await stage.crowd.send(turn, stage.dice)
-    watching = asyncio.create_task(stage.crowd.watch(turn, stage.dice, PATIENT))
+    watching = asyncio.create_task(stage.crowd.watch_in_time(turn, stage.dice, PATIENT))
     cut = await asyncio.to_thread(disturbances.cut_final_save, stage.deployment, turn.chat, times=2)
     stage.report.count("final saves cut", cut)
     await watching
