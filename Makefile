@@ -104,11 +104,11 @@ openapi: install-dev ## Write the API's schema to build/openapi.json, and fail i
 	@mkdir -p build
 	@$(CHECK) $(MANAGE) spectacular --format openapi-json --file build/openapi.json --validate --fail-on-warn
 
-chaos: install-dev ## Kill servers at random under people who talk, for some minutes: SEED=1 STREAMS=1000 KILLS=200
+chaos: install-dev ## Break what can break under people who talk, for half an hour: SCENARIO="kills redis" SEED=1 SHORT=1
 	@DJANGO_SETTINGS_MODULE=config.settings DATA_DIR=$(CURDIR)/build/chaos $(BIN)/python -m chats.replies.tests.chaos \
-		$(if $(SEED),--seed $(SEED)) $(if $(STREAMS),--streams $(STREAMS)) $(if $(KILLS),--kills $(KILLS))
+		$(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(SEED),--seed $(SEED)) $(if $(SHORT),--short)
 
-bench: install-dev chromium ## Measure streams, sends, start and page load; see benchmarks/README.md
+bench: install-dev chromium ## Measure streams, sends, several nodes, start and page load; see benchmarks/README.md
 	@$(BIN)/python -m benchmarks
 
 # Browser tests drive the system's Chromium.

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import page_load, sends, startup, streams
+from benchmarks import nodes, page_load, sends, startup, streams
 from benchmarks.mock_provider import text_of
 from benchmarks.processes import (
     CLIENT_CORE,
@@ -62,6 +62,10 @@ def measure_sends(folder: Path) -> dict[str, Any]:
         return asyncio.run(sends.measure(parley, sends=SENDS, expected=text_of(50)))
 
 
+def measure_nodes(folder: Path) -> dict[str, Any]:
+    return nodes.measure(folder / "nodes")
+
+
 def measure_startup(folder: Path) -> dict[str, Any]:
     return startup.measure(folder / "startup")
 
@@ -80,6 +84,7 @@ def measure_pages(folder: Path) -> dict[str, Any]:
 MEASUREMENTS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "streams": measure_streams,
     "sends": measure_sends,
+    "nodes": measure_nodes,
     "startup": measure_startup,
     "pages": measure_pages,
 }

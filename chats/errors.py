@@ -13,6 +13,7 @@ __all__ = [
     "ReplyRunning",
     "TooLarge",
     "TooMany",
+    "Unavailable",
 ]
 
 
@@ -31,3 +32,8 @@ class ReplyRunning(Conflict):
 class ChatBusy(Conflict):
     code = "chat_busy"
     message = "An answer is still being written in this chat. Wait for it or stop it."
+
+
+class Unavailable(DomainError):
+    code = "unavailable"
+    message = "The server is too busy for this right now. Nothing was changed; try again in a few seconds."

@@ -96,7 +96,8 @@ class PooledHandler(BaseHandler):
     async def send_response(self, response: HttpResponseBase, receive: Any, send: Any) -> None:
         head = {"type": "http.response.start", "status": response.status_code, "headers": headers_of(response)}
         if isinstance(response, StreamingHttpResponse):
-            await send_until_gone(head, self.chunks_of(response), receive, send)
+            is_endless = response.headers["Content-Type"].startswith("text/event-stream")
+            await send_until_gone(head, self.chunks_of(response), receive, send, is_endless=is_endless)
             return
         assert isinstance(response, HttpResponse)
         await send(head)
@@ -139,8 +140,23 @@ async def read_body(receive: Any, *, limit: int) -> tuple[IO[bytes], int]:
     return body, size
 
 
-async def send_until_gone(head: dict[str, Any], chunks: AsyncGenerator[bytes, None], receive: Any, send: Any) -> None:
-    """Send a stream; end it, and whatever it waits for, the moment the client hangs up."""
+# Of each event stream, the task that waits for its client to leave.
+OPEN_STREAMS: set[asyncio.Task[None]] = set()
+
+
+def end_streams() -> None:
+    """This process goes away: its event streams end now, and their readers ask on at another one."""
+    for leaving in OPEN_STREAMS:
+        leaving.cancel()
+
+
+async def send_until_gone(
+    head: dict[str, Any], chunks: AsyncGenerator[bytes, None], receive: Any, send: Any, *, is_endless: bool
+) -> None:
+    """Send a stream; end it, and whatever it waits for, the moment the client hangs up.
+
+    An `is_endless` one may be ended at any moment, and its reader knows how to go on.
+    """
 
     async def send_all() -> None:
         await send(head)
@@ -154,12 +170,19 @@ async def send_until_gone(head: dict[str, Any], chunks: AsyncGenerator[bytes, No
             pass
 
     sending, leaving = asyncio.create_task(send_all()), asyncio.create_task(hang_up())
+    if is_endless:
+        OPEN_STREAMS.add(leaving)
     try:
         await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        is_ended_by_us = leaving.cancelled()
     finally:
+        OPEN_STREAMS.discard(leaving)
         for task in (sending, leaving):
             task.cancel()
         results = await asyncio.gather(sending, leaving, return_exceptions=True)
+    if is_ended_by_us:
+        await send({"type": "http.response.body", "body": b""})
+        return
     failure = results[0]
     if isinstance(failure, Exception):
         # The head is out, so the status can't be changed: a cut connection tells the client, the log tells us.

@@ -101,6 +101,9 @@ REDIS_URL = env("REDIS_URL", default="")
 DATABASE_POOL_MIN_SIZE = env.int("DATABASE_POOL_MIN_SIZE", default=5)
 DATABASE_POOL_MAX_SIZE = env.int("DATABASE_POOL_MAX_SIZE", default=20)
 DATABASE_POOL_WAIT_SECONDS = env.float("DATABASE_POOL_WAIT_SECONDS", default=30)
+DATABASE_POOL_ASK_SECONDS = 2.0
+DATABASE_POOL_RECONNECT_SECONDS = 2.0
+DATABASE_POOL_IDLE_SECONDS = 2.0
 DATABASE_STATEMENT_TIMEOUT_SECONDS = env.int("DATABASE_STATEMENT_TIMEOUT_SECONDS", default=15)
 SQLITE_WAIT_SECONDS = env.float("SQLITE_WAIT_SECONDS", default=10)
 # FULL survives a power cut, NORMAL only the death of the process; FULL costs one fsync a commit.
@@ -123,13 +126,18 @@ else:
     _options["pool"] = {
         "min_size": DATABASE_POOL_MIN_SIZE,
         "max_size": DATABASE_POOL_MAX_SIZE,
-        "timeout": DATABASE_POOL_WAIT_SECONDS,
+        "timeout": min(DATABASE_POOL_ASK_SECONDS, DATABASE_POOL_WAIT_SECONDS),
+        # A failed attempt to connect is given up soon, not repeated after ever longer pauses: the next request begins
+        # anew, so that all is well the moment the server is back.
+        "reconnect_timeout": DATABASE_POOL_RECONNECT_SECONDS,
+        # What a burst has opened is closed again.
+        "max_idle": DATABASE_POOL_IDLE_SECONDS,
     }
     _options["options"] = " ".join(
         o for o in [_options.get("options"), f"-c statement_timeout={DATABASE_STATEMENT_TIMEOUT_SECONDS}s"] if o
     )
+    _database["ENGINE"] = "config.postgresql"  # which checks connections itself as they are taken
     _database["CONN_MAX_AGE"] = 0
-    _database["CONN_HEALTH_CHECKS"] = True
 DATABASES = {"default": _database}
 if not IS_SQLITE:
     # Its migrations speak PostgreSQL only. Before our own apps, which take its tables out of the admin.
@@ -141,7 +149,7 @@ IS_CLUSTER = bool(REDIS_URL) and not IS_SQLITE
 RUNS_REPLIES = env.bool("RUNS_REPLIES", default=True)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 CACHES = {
-    "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
+    "default": {"BACKEND": "accounts.cache.RedisOrMemory", "LOCATION": REDIS_URL}
     if REDIS_URL
     else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 20_000}}
 }

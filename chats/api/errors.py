@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import orjson
 import structlog
@@ -18,6 +18,7 @@ from rest_framework.response import Response
 from accounts.errors import DomainError, Forbidden, Invalid, NotFound, TooLarge, Unauthenticated
 from accounts.statuses import status_of
 from chats.cleaning import clean_text
+from chats.errors import Unavailable
 
 CODE_OF = {
     400: "invalid",
@@ -32,11 +33,6 @@ CODE_OF = {
 RETRY_AFTER_SECONDS = 2
 
 _logger = structlog.get_logger(__name__)
-
-
-class Unavailable(DomainError):
-    code: ClassVar[str] = "unavailable"
-    message = "The server is too busy for this right now. Nothing was changed; try again in a few seconds."
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+import structlog
 from django.http import StreamingHttpResponse
 from django.urls import reverse
 from rest_framework.request import Request
@@ -19,10 +20,12 @@ from accounts.queries import one_or_none
 from chats.api import errors
 from chats.api.base import person, principal
 from chats.models import Reply
-from chats.replies.database import in_database
+from chats.replies.database import AWAY, in_database
 from chats.replies.events import Numbered
 from chats.replies.follow import follow, sse
 from chats.replies.present import message_json_of, reply_json
+
+logger = structlog.get_logger(__name__)
 
 EVENT_STREAM = "text/event-stream"
 # Proxies must pass every event on at once.
@@ -50,7 +53,7 @@ def answer_when_finished(request: Request, reply_id: UUID) -> StreamingHttpRespo
 
 
 def _read_while_valid(credential: Principal | None, reply_id: UUID, *, after: int = 0) -> AsyncIterator[bytes]:
-    is_welcome = partial(in_database, is_still_valid, credential) if credential else None
+    is_welcome = partial(_is_welcome, credential) if credential else None
     return sse(_while_valid(credential, follow(reply_id, after)), is_welcome=is_welcome)
 
 
@@ -59,10 +62,19 @@ async def _while_valid(credential: Principal | None, events: Events) -> Events:
     async with aclosing(events):
         async for event in events:
             if credential and monotonic() - checked_at > RECHECK_SECONDS:
-                if not await in_database(is_still_valid, credential):
+                if not await _is_welcome(credential):
                     return
                 checked_at = monotonic()
             yield event
+
+
+async def _is_welcome(credential: Principal) -> bool:
+    try:
+        return await in_database(is_still_valid, credential)
+    except AWAY as error:
+        # Nobody can have been shut out meanwhile; it is asked again in a few seconds.
+        logger.warning("recheck_retry", error=str(error))
+        return True
 
 
 async def _body_when_finished(user: User, credential: Principal | None, reply_id: UUID) -> AsyncIterator[bytes]:

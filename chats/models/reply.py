@@ -93,6 +93,9 @@ class Reply(models.Model):
         help_text="Of the request's body: the same client_id with another is a conflict.",
     )
     attempt = models.PositiveSmallIntegerField(default=0)
+    handovers = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="Of the attempts, those that a server gave away as it was told to end."
+    )
     worker = models.CharField(max_length=64, blank=True, default="")
     heartbeat_at = models.DateTimeField(null=True, blank=True)
     snapshot_seq = models.PositiveBigIntegerField(

@@ -14,12 +14,12 @@ from django.conf import settings
 
 from accounts.authentication import Principal
 from accounts.errors import DomainError
-from chats.errors import Invalid
+from chats.errors import Invalid, Unavailable
 from chats.once import CLIENT_ID_MAX_CHARACTERS
 from chats.realtime.doors import SUBPROTOCOL, check_host, check_origin, headers_of, principal_of, refuse
 from chats.realtime.news import NEWS, Reader
 from chats.realtime.sockets import SOCKETS, OpenSocket
-from chats.replies.database import in_database
+from chats.replies.database import AWAY, in_database
 from chats.replies.events import encode
 from chats.replies.notices import answering_chats
 
@@ -52,8 +52,8 @@ class ChatsConsumer(AsyncConsumer):
         self.speaking = asyncio.Lock()
         try:
             await self._let_in()
-        except DomainError as error:
-            await refuse(self.base_send, error)
+        except (DomainError, *AWAY) as error:
+            await refuse(self.base_send, error if isinstance(error, DomainError) else Unavailable())
             raise StopConsumer from error
         protocol = SUBPROTOCOL if SUBPROTOCOL in self.scope.get("subprotocols", []) else None
         await self.send({"type": "websocket.accept", "subprotocol": protocol})
@@ -102,7 +102,8 @@ class ChatsConsumer(AsyncConsumer):
             body = _parsed(message)
             client_id = _echo_of(body.get("client_id"))
             await self.handle(body)
-        except DomainError as error:
+        except (DomainError, *AWAY) as failure:
+            error = failure if isinstance(failure, DomainError) else Unavailable()
             shown = {"code": error.code, "message": error.message, **({"fields": error.fields} if error.fields else {})}
             await self.say({"type": "error", "error": shown, "client_id": client_id})
         except Exception:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import orjson
 import structlog
-from django.db import DatabaseError
+from django.db import Error
 
 from chats import doorbell
 from chats.replies.database import in_database
@@ -103,7 +103,7 @@ class News:
             asked, self._rung = self._rung, set()
             try:
                 notices = await in_database(notices_of, asked)
-            except DatabaseError as error:
+            except Error as error:
                 logger.warning("news_retry", error=str(error))
                 self._look_at(asked)
                 await asyncio.sleep(RETRY_SECONDS)
@@ -129,7 +129,7 @@ class News:
             await asyncio.sleep(RECHECK_SECONDS)
             watching = [user_id for user_id, of in self._readers.items() if any(reader.is_watching for reader in of)]
             # An outage of the database ends by itself, and the next round finds out.
-            with suppress(DatabaseError):
+            with suppress(Error):
                 answering = await in_database(answering_chats, watching) if watching else set()
                 self._look_at(answering ^ self._answering)
 

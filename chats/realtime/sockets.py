@@ -9,7 +9,7 @@ from uuid import UUID
 
 import structlog
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import Error
 
 from accounts.authentication import Principal, still_valid
 from chats.errors import TooMany
@@ -60,7 +60,7 @@ class Sockets:
             asked = list(self._open)
             try:
                 valid = await in_database(still_valid, {socket.principal for socket in asked})
-            except DatabaseError as error:
+            except Error as error:
                 logger.warning("recheck_retry", error=str(error))
                 continue
             revoked = [socket for socket in asked if socket.principal not in valid]

@@ -21,6 +21,7 @@ logger = structlog.get_logger(__name__)
 RINGS = "parley:rings"
 ANSWER_SECONDS = 2.0
 RETRY_SECONDS = 0.5
+CONNECTIONS_MAX = 4
 # Rings and events that come close together leave together.
 GATHER_SECONDS = 0.01
 WAITING_RINGS_MAX = 10_000
@@ -31,14 +32,20 @@ LOST = (redis.RedisError, OSError, TimeoutError)
 
 
 def connect(url: str, *, waits: bool = False) -> redis.Redis:
-    """A client that gives up soon instead of trying again; one that `waits` is for reads that block."""
-    return redis.Redis.from_url(
+    """A client that gives up soon instead of trying again; one that `waits` is for reads that block.
+
+    A crowd that comes at once shares CONNECTIONS_MAX connections, instead of opening one each.
+    """
+    pool: redis.BlockingConnectionPool = redis.BlockingConnectionPool.from_url(
         url,
+        max_connections=CONNECTIONS_MAX,
+        timeout=ANSWER_SECONDS,
         socket_connect_timeout=ANSWER_SECONDS,
         socket_timeout=None if waits else ANSWER_SECONDS,
         retry=Retry(NoBackoff(), 0),
         health_check_interval=0,
     )
+    return redis.Redis.from_pool(pool)
 
 
 class Rings:

@@ -8,10 +8,13 @@ from functools import cache
 from typing import ParamSpec, TypeVar
 
 from django.conf import settings
-from django.db import close_old_connections, connection
+from django.db import InterfaceError, OperationalError, close_old_connections, connection
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+# The database is away, or too busy: the same may work later.
+AWAY = (InterfaceError, OperationalError)
 
 
 @cache

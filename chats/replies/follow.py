@@ -5,11 +5,15 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing, suppress
 from uuid import UUID
 
+import structlog
+
 from chats.replies import rows
-from chats.replies.database import in_database
+from chats.replies.database import AWAY, in_database
 from chats.replies.events import Numbered, encode, snapshot
 from chats.replies.log import LOGS
 from chats.replies.streams import TAILS, Tail
+
+logger = structlog.get_logger(__name__)
 
 PING_SECONDS = 4.0
 # While a reply has no log here, its row is looked at this often: it may end without ever being run.
@@ -36,7 +40,7 @@ async def follow(reply_id: UUID, after: int = 0) -> AsyncGenerator[Numbered, Non
                     yield seq, event
             if seen != before:
                 continue
-            stored = await in_database(rows.stored_state, reply_id, seen)
+            stored = await _stored(reply_id, seen)
             if stored is None:
                 return
             for seq, event in _stored_events(reply_id, stored, seen):
@@ -63,6 +67,16 @@ async def _live(reply_id: UUID, tail: Tail, seen: int) -> AsyncGenerator[tuple[i
                 await tail.is_primed.wait()
     for entry in tail.beyond(seen):
         yield entry.seq, entry.event, entry.is_last
+
+
+async def _stored(reply_id: UUID, seen: int) -> rows.Stored | None:
+    """As `rows.stored_state`; while the database is away nothing new is known, which is no reason to end."""
+    try:
+        return await in_database(rows.stored_state, reply_id, seen)
+    except AWAY as error:
+        logger.warning("follow_retry", reply=str(reply_id), error=str(error))
+        await asyncio.sleep(LOOK_SECONDS)
+        return rows.Stored(seq=seen)
 
 
 async def _wait(tail: Tail, seen: int) -> None:

@@ -39,8 +39,8 @@ def set_engine(engine: Engine | None) -> None:
 def enqueue(reply_id: UUID) -> None:
     """Have a waiting reply run once this transaction is committed: here, or by the first worker that is free."""
     if _Present.engine is None and settings.IS_CLUSTER:
-        from chats.replies.jobs import run_reply  # noqa: PLC0415 - there are jobs on PostgreSQL only
+        from chats.replies import jobs  # noqa: PLC0415 - there are jobs on PostgreSQL only
 
-        run_reply.defer(reply_id=str(reply_id))
+        jobs.defer(reply_id)
     else:
         transaction.on_commit(partial(doorbell.ring, "waiting", reply_id))

@@ -8,9 +8,10 @@ import asyncio
 from contextlib import suppress
 from uuid import UUID
 
+import psycopg
 import structlog
 from django.conf import settings
-from django.db import connection
+from django.db import OperationalError, connection
 from procrastinate import App, PsycopgConnector
 from procrastinate.contrib.django import app
 from procrastinate.exceptions import ConnectorException
@@ -19,6 +20,7 @@ from psycopg.conninfo import make_conninfo
 
 from chats.replies.background import background
 from chats.replies.bus import RETRY_SECONDS
+from chats.replies.database import AWAY
 from chats.replies.worker import Worker
 
 logger = structlog.get_logger(__name__)
@@ -36,7 +38,19 @@ class _Present:
 @app.task(name="run_reply", queue=QUEUE)
 async def run_reply(reply_id: str) -> None:
     assert _Present.worker is not None, "only processes that run replies fetch their jobs"
-    await _Present.worker.take_up(UUID(reply_id))
+    try:
+        await _Present.worker.take_up(UUID(reply_id))
+    except AWAY as error:
+        # The sweep finds it in its row.
+        logger.warning("take_up_failed", reply=reply_id, error=str(error))
+
+
+def defer(reply_id: UUID) -> None:
+    """Part of the transaction that stores the reply. Raises OperationalError, as the rest of it does."""
+    try:
+        run_reply.defer(reply_id=str(reply_id))
+    except ConnectorException as error:
+        raise OperationalError(str(error.__cause__ or error)) from error
 
 
 async def fetch(worker: Worker) -> None:
@@ -45,14 +59,16 @@ async def fetch(worker: Worker) -> None:
     while True:
         try:
             await _work(worker)
-        except ConnectorException as error:
+        except (ConnectorException, psycopg.OperationalError) as error:  # the second when its pool could not be opened
             # Until the database is back, the worker's own sweep finds nothing either.
             logger.warning("jobs_unreachable", error=str(error))
         await asyncio.sleep(RETRY_SECONDS)
 
 
 async def _work(worker: Worker) -> None:
-    connector = PsycopgConnector(conninfo=_conninfo(), min_size=1, max_size=2)
+    connector = PsycopgConnector(
+        conninfo=_conninfo(), min_size=1, max_size=2, max_idle=settings.DATABASE_POOL_IDLE_SECONDS
+    )
     jobs: App = app.with_connector(connector)
     async with jobs.open_async(), background(_forget_jobs_of_the_dead(jobs)):
         await jobs.run_worker_async(

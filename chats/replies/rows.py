@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, F, OuterRef, QuerySet
 from django.utils import timezone
 
 from accounts.queries import one_or_none, stored
@@ -157,7 +157,8 @@ def claim(reply_id: UUID, worker: str, *, stale_before: datetime) -> Job | None:
         if reply.stop_requested_at or reply.message is None or not reply.user.is_active:
             end(reply, Reply.Status.STOPPED)
             return None
-        if reply.attempt >= settings.REPLY_MAX_ATTEMPTS:
+        # However often servers are replaced, it is nothing against the reply: only those that died count.
+        if reply.attempt - reply.handovers >= settings.REPLY_MAX_ATTEMPTS:
             end(reply, Reply.Status.INTERRUPTED, "interrupted", INTERRUPTED_MESSAGE)
             return None
         if reply.fallback_from:
@@ -334,10 +335,14 @@ def save_snapshots(snapshots: Sequence[Snapshot]) -> None:
         cursor.executemany(SAVE_TEXT, texts)
 
 
-def release(snapshot: Snapshot) -> None:
-    """Hand a running reply over: whoever looks next may claim it at once."""
-    save_snapshots([snapshot])
-    snapshot.job.held.update(status=Reply.Status.QUEUED, worker="", heartbeat_at=None)
+def release(snapshots: Sequence[Snapshot]) -> None:
+    """Hand running replies over, and call for somebody to claim them."""
+    save_snapshots(snapshots)
+    with transaction.atomic():
+        for snapshot in snapshots:
+            queued = {"status": Reply.Status.QUEUED, "worker": "", "heartbeat_at": None}
+            if snapshot.job.held.update(**queued, handovers=F("handovers") + 1):
+                handoff.enqueue(snapshot.job.reply_id)
 
 
 def finish(job: Job, ending: Ending) -> dict[str, Any] | None:

@@ -1,7 +1,7 @@
 """Running one reply: prompt, provider, log, end. It belongs to the server, whoever watches."""
 
 import asyncio
-import math
+import itertools
 import random
 from collections.abc import Callable
 from contextlib import aclosing
@@ -10,7 +10,7 @@ from uuid import UUID
 
 import structlog
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import Error
 
 from chats.errors import ModelUnavailable
 from chats.llm.errors import ProviderError, ProviderTimeout, StreamCut
@@ -18,7 +18,7 @@ from chats.llm.registry import open_stream
 from chats.llm.values import Usage
 from chats.models import Reply
 from chats.replies import rows
-from chats.replies.database import in_database
+from chats.replies.database import AWAY, in_database
 from chats.replies.draft import Draft
 from chats.replies.log import ReplyLog
 from chats.usage.costs import estimated_usage
@@ -28,7 +28,8 @@ logger = structlog.get_logger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
 
-SAVE_RETRY_MAX_SECONDS = 5.0
+SAVE_RETRY_MAX_SECONDS = 2.0
+SAVE_REFUSALS_MAX = 5
 RETRY_SECONDS = 0.5
 JITTER = 0.25  # of a pause, and of a second
 
@@ -77,6 +78,7 @@ class Run:
         self.draft = Draft(log, kept_text=job.kept_text)
         self.saved_seq = job.reply.snapshot_seq
         self.handed_over = False
+        self.is_left = False  # for whoever takes it next, once its row says so
         self._first_job = job
         self._asked: set[UUID] = set()  # models
         self._failed_calls: list[rows.FailedCall] = []
@@ -84,7 +86,7 @@ class Run:
         self._reading: asyncio.Task[Cause] | None = None
 
     async def go(self) -> None:
-        """Run to the end, and store it; returns only when the row is terminal, handed over or someone else's."""
+        """Run to the end, and store it; returns only when the row is terminal or someone else's, or `is_left`."""
         if self.job.reply.attempt > 1:
             self.log.append_snapshot("reply.restarted", self.job.kept_text)
         else:
@@ -98,7 +100,7 @@ class Run:
         # A task of its own, so that a stop can cancel the reading at any point and the saving goes on undisturbed.
         await asyncio.wait({self._reading})
         if self.handed_over:
-            await self._save(rows.release, self.snapshot())
+            self.is_left = True
             return
         await self._finish(self._cause_of(self._reading))
 
@@ -262,13 +264,20 @@ class Run:
         return usage, True
 
     async def _save(self, write: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
-        """Write until the database takes it: a finished answer must not be lost to a restart of the database."""
-        for attempt in range(math.ceil(settings.REPLY_STALE_SECONDS)):
+        """Write, for as long as it takes while the database is away: a finished answer must not be lost to its restart.
+
+        Whatever else it says is taken for final after some tries; whether the reply is still ours, `write` knows.
+        """
+        refusals = 0
+        for attempt in itertools.count():
             try:
                 return await in_database(write, *args, **kwargs)
-            except DatabaseError as error:
+            except Error as error:
+                refusals += not isinstance(error, AWAY)
+                if refusals == SAVE_REFUSALS_MAX:
+                    break
                 logger.warning("save_retry", reply=str(self.job.reply_id), attempt=attempt, error=str(error))
-                await asyncio.sleep(min(SAVE_RETRY_MAX_SECONDS, 0.1 * 2**attempt))
+                await asyncio.sleep(min(SAVE_RETRY_MAX_SECONDS, 0.1 * 2 ** min(attempt, 10)))
         logger.error("save_given_up", reply=str(self.job.reply_id))
         return None
 

@@ -13,13 +13,13 @@ from uuid import UUID
 
 import structlog
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import Error
 from django.utils import timezone
 
 from chats import doorbell
 from chats.once import forget_client_ids
 from chats.replies import handoff, rows
-from chats.replies.database import in_database
+from chats.replies.database import AWAY, in_database
 from chats.replies.log import LOGS
 from chats.replies.run import Run
 from chats.replies.streams import TAILS, Writer
@@ -28,6 +28,8 @@ from chats.replies.titles import improve_title
 logger = structlog.get_logger(__name__)
 
 FORGET_SECONDS = 60.0
+# What is not handed over by then is taken over, once its heartbeat is missed.
+HANDOVER_SECONDS = 1.5
 
 
 class Worker:
@@ -61,13 +63,23 @@ class Worker:
             end()
         if running := [task for task in self._tasks if task.get_name().startswith("reply:")]:
             _, late = await asyncio.wait(running, timeout=grace_seconds)
-            for run in list(self.runs.values()):
-                run.hand_over()
             if late:
-                await asyncio.wait(late, timeout=settings.REPLY_HEARTBEAT_SECONDS)
+                await self._hand_over(late)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _hand_over(self, late: set[asyncio.Task[None]]) -> None:
+        runs = list(self.runs.values())
+        for run in runs:
+            run.hand_over()
+        try:
+            async with asyncio.timeout(HANDOVER_SECONDS):
+                # One that was just being saved is saved.
+                await asyncio.wait(late)
+                await in_database(rows.release, [run.snapshot() for run in runs if run.is_left])
+        except (TimeoutError, *AWAY) as error:
+            logger.warning("handover_cut", count=len(runs), error=str(error))
 
     def take(self, job: rows.Job) -> None:
         """Run a reply that was just started in this process. Any thread may call it."""
@@ -132,7 +144,7 @@ class Worker:
                 await self._save_fresh([run for run in self.runs.values() if run.log.seq != run.saved_seq])
                 if self.runs:
                     await self._heed_stops(list(self.runs.values()))
-            except DatabaseError as error:
+            except Error as error:
                 logger.warning("snapshot_retry", error=str(error))
 
     async def _save_fresh(self, runs: list[Run]) -> None:
@@ -149,7 +161,7 @@ class Worker:
                 if self.runs:
                     await in_database(rows.beat, self.name, list(self.runs))
                 await self._sweep()
-            except DatabaseError as error:
+            except Error as error:
                 logger.warning("heartbeat_retry", error=str(error))
 
     async def _keep_forgetting(self) -> None:
@@ -157,7 +169,7 @@ class Worker:
             try:
                 while await in_database(forget_client_ids):
                     pass
-            except DatabaseError as error:
+            except Error as error:
                 logger.warning("forget_retry", error=str(error))
             await asyncio.sleep(FORGET_SECONDS)
 
@@ -175,5 +187,9 @@ class Worker:
 
     def _settle(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (failure := task.exception()):
+        failure = None if task.cancelled() else task.exception()
+        if isinstance(failure, AWAY):
+            # Stops, waiting replies and those left behind are looked for again and again; only a title may be missed.
+            logger.warning("background_task_cut", error=str(failure))
+        elif failure:
             logger.error("background_task_failed", exc_info=failure)

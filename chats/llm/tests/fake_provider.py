@@ -15,6 +15,7 @@ import json
 import re
 import threading
 import zlib
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -115,6 +116,10 @@ class FakeProvider:
     def script(self, model: str, script: Script) -> None:
         self._scripts[model] = script
 
+    def script_by(self, choose: Callable[[str], Script]) -> None:
+        """From now on a model without a script of its own answers as `choose` says of the last user message."""
+        self._choose = choose
+
     def require_key(self, key: str) -> None:
         """From now on answer 401 to whoever does not bring this bearer key."""
         self._key = key
@@ -131,6 +136,10 @@ class FakeProvider:
         """Whether at least `count` requests have come; waits up to `timeout` seconds."""
         return self._wait_for(lambda: len(self.requests) >= count, timeout)
 
+    def wait_silent(self, prompt: str, timeout: float = 5) -> bool:
+        """Whether no answer to this user message is under way; waits up to `timeout` seconds."""
+        return self._wait_for(lambda: self.under_way[prompt] == 0, timeout)
+
     def wait_idle(self, timeout: float = 5) -> bool:
         """Whether no answer is under way; waits up to `timeout` seconds."""
         return self._wait_for(lambda: self.active == 0, timeout)
@@ -138,12 +147,14 @@ class FakeProvider:
     # ------------------------------------------------------------ the thread
     def _forget(self) -> None:
         self._scripts: dict[str, Script] = {}
+        self._choose: Callable[[str], Script] = lambda _: Script()
         self._key = ""
         self.models = ["fake-large", "fake-small"]  # what GET /models lists
         self.models_script: Script | None = None  # answers GET /models instead, with its status, body and headers
         self.requests: list[Received] = []
         self.connections = 0  # TCP connections accepted
         self.active = 0  # answers under way
+        self.under_way: Counter[str] = Counter()  # the same by the user message they answer
         self.closed = 0  # answers under way on which the client hung up
 
     def _wait_for(self, is_so: Callable[[], bool], timeout: float) -> bool:
@@ -194,9 +205,11 @@ class FakeProvider:
 
     async def _answer(self, request: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Answers one request. Returns whether the connection stays open."""
+        prompt = last_user_text(request.body)
         with self._change():
             self.requests.append(request)
             self.active += 1
+            self.under_way[prompt] += 1
         work = asyncio.create_task(_Answer(self, request, writer).send())
         hang_up = asyncio.create_task(reader.read(1))
         try:
@@ -205,6 +218,7 @@ class FakeProvider:
             with self._change():
                 self.closed += gone
                 self.active -= 1
+                self.under_way[prompt] -= 1
             return not gone and work.result()
         finally:
             for task in (work, hang_up):
@@ -213,7 +227,7 @@ class FakeProvider:
 
     def script_of(self, request: Received) -> Script:
         model = request.body.get("model") if isinstance(request.body, dict) else None
-        return self._scripts.get(str(model), Script())
+        return self._scripts.get(str(model)) or self._choose(last_user_text(request.body))
 
     def lets_in(self, request: Received) -> bool:
         return not self._key or request.headers.get("authorization") == f"Bearer {self._key}"
@@ -303,7 +317,9 @@ class _Answer:
         await self._event(script, {"role": "assistant", "content": ""})
         for thought in script.reasoning:
             await self._event(script, {script.reasoning_field: thought})
-        await self._each(script.pieces(self._last_user_text()), script, lambda p: self._event(script, {"content": p}))
+        await self._each(
+            script.pieces(last_user_text(self.request.body)), script, lambda p: self._event(script, {"content": p})
+        )
         if self.is_dropped:
             return False
         await self._tools(script)
@@ -396,17 +412,20 @@ class _Answer:
         await self.writer.drain()
 
     # ------------------------------------------------------------ contents
-    def _last_user_text(self) -> str:
-        said = [m["content"] for m in self.request.body.get("messages", []) if m.get("role") == "user"]
-        return str(said[-1]) if said else ""
 
     def usage(self, script: Script) -> Any:
         return usage_of(self.request.body, script) if script.usage in ("last", "every") else script.usage
 
     def _completion_object(self, script: Script) -> dict[str, Any]:
-        message = {"role": "assistant", "content": "".join(script.pieces(self._last_user_text()))}
+        message = {"role": "assistant", "content": "".join(script.pieces(last_user_text(self.request.body)))}
         choice = {"index": 0, "message": message, "finish_reason": script.finish_reason}
         return {"object": "chat.completion", "choices": [choice], "usage": self.usage(script)}
+
+
+def last_user_text(body: Any) -> str:
+    messages = body.get("messages", []) if isinstance(body, Mapping) else []
+    said = [m["content"] for m in messages if m.get("role") == "user"]
+    return str(said[-1]) if said else ""
 
 
 def usage_of(body: Mapping[str, Any], script: Script) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import fcntl
 import os
 import signal
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from django.contrib.staticfiles.storage import ManifestFilesMixin, staticfiles_s
 from django.core.management import BaseCommand, CommandError, CommandParser, call_command
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
+from django.utils.module_loading import import_string
 
 # SSE streams that are still open when the server is told to stop are cut after this; clients resume by number.
 CONNECTION_GRACE_SECONDS = 3
@@ -51,11 +53,18 @@ def listen(config: uvicorn.Config) -> socket.socket:
 
 
 class AnnouncingServer(uvicorn.Server):
-    """Says where to look once the sockets are open."""
+    """Says where to look once the sockets are open, and ends event streams when it is told to end."""
 
-    def __init__(self, config: uvicorn.Config, announce: Any) -> None:
+    def __init__(
+        self, config: uvicorn.Config, *, announce: Callable[[], None], end_streams: Callable[[], None]
+    ) -> None:
         super().__init__(config)
-        self.announce = announce
+        self.announce, self.end_streams = announce, end_streams
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Sockets are told by uvicorn itself.
+        self.end_streams()
+        await super().shutdown(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -83,7 +92,9 @@ class Command(BaseCommand):
         everywhere = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
         shown = "localhost" if host in everywhere else f"[{host}]" if ":" in host else host
         server = AnnouncingServer(
-            server_settings, lambda: self.stdout.write(f"Parley is ready: http://{shown}:{port}/")
+            server_settings,
+            announce=lambda: self.stdout.write(f"Parley is ready: http://{shown}:{port}/"),
+            end_streams=import_string("config.handler.end_streams"),
         )
         listening = listen(server_settings)
         # uvicorn raises the signal that ended it once more when all is done: then this is a success.

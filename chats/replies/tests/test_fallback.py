@@ -288,7 +288,7 @@ def test_a_takeover_books_the_lost_part_to_its_writer_and_starts_again_with_the_
 
     assert fake_provider.wait_closed(1), "the worker that lost it lets go"
     fake_provider.script("fake-1", Script())
-    rows.release(rows.Snapshot(job, seq=job.reply.snapshot_seq, text="", reasoning=""))
+    rows.release([rows.Snapshot(job, seq=job.reply.snapshot_seq, text="", reasoning="")])
     reply = ended(started)
     assert (reply.status, reply.model, reply.message.content) == ("completed", openai_model, "Echo: Hello")
     assert (reply.message.model, reply.message.notice) == (openai_model, "")

@@ -177,6 +177,24 @@ def _remembered(server: Server) -> int:
         return database.execute("SELECT count(*) FROM chats_reply WHERE client_id IS NOT NULL").fetchone()[0]
 
 
+@pytest.mark.timeout(120)
+def test_however_often_servers_are_told_to_stop_a_reply_is_not_given_up(server, fake_provider):
+    server.environment |= {"SHUTDOWN_GRACE_SECONDS": "0", "REPLY_MAX_ATTEMPTS": "1"}
+    server.end(signal.SIGTERM)
+    server.start()
+    fake_provider.script("fake-1", Script(chunks=WORDS, gate=threading.Event(), gate_after=10))
+    reply_id = _send_and_wait_for_ten_words(server)
+    for asked in (2, 3):
+        assert server.end(signal.SIGTERM) == 0
+        server.start()
+        assert fake_provider.wait_requests(asked)
+    fake_provider.script("fake-1", Script(chunks=WORDS))
+    assert server.end(signal.SIGTERM) == 0
+    server.start()
+    assert _wait_for_end(server, reply_id)["status"] == "completed"
+    assert server.text(reply_id) == "".join(WORDS)
+
+
 def test_a_second_server_on_the_same_data_is_refused(server):
     command = [sys.executable, "manage.py", "serve", "--port", "0"]
     second = subprocess.run(command, env=server.environment, capture_output=True, text=True, check=False, timeout=30)
