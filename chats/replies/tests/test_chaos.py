@@ -15,8 +15,9 @@ from chats.replies.tests.chaos.scenarios import MANY_ATTEMPTS, SCENARIOS, Scenar
 from config.tests import servers
 
 pytestmark = [
+    pytest.mark.xdist_group("deployment"),
     pytest.mark.skipif(settings.IS_SQLITE, reason="an SQLite file belongs to one process"),
-    pytest.mark.timeout(300),  # a turn that hangs is reported by the scenario itself, with its seed,
+    pytest.mark.timeout(300),  # a turn that hangs is reported by the scenario itself, with its seed
 ]
 
 

@@ -40,7 +40,9 @@ CASES = {
 def test_a_failing_provider_ends_the_reply_clearly(  # noqa: PLR0917 - the cast, and a row of the table
     say, ended, fake_provider, settings, script, status, code, requests
 ):
-    settings.PROVIDER_FIRST_TOKEN_SECONDS = settings.PROVIDER_SILENCE_SECONDS = 0.3
+    if code == "provider_timeout":
+        # The one that is to pass, and no other: a busy machine may need longer for the rest.
+        setattr(settings, "PROVIDER_FIRST_TOKEN_SECONDS" if status == "failed" else "PROVIDER_SILENCE_SECONDS", 0.3)
     fake_provider.script("fake-1", script)
 
     started = say("Do not lose this")

@@ -19,6 +19,7 @@ from config.tests.live import wait_until
 from config.tests.sockets import ChatSocket, Viewer, open_socket, text_of
 
 pytestmark = [
+    pytest.mark.xdist_group("deployment"),
     pytest.mark.skipif(settings.IS_SQLITE, reason="an SQLite file belongs to one process"),
     pytest.mark.timeout(120),
 ]
