@@ -15,6 +15,7 @@ import aiohttp
 
 from benchmarks.processes import (
     CLIENT_CORE,
+    CORES,
     SERVER_CORE,
     cpu_seconds,
     free_port,
@@ -44,6 +45,7 @@ class Place:
     key: str
     model: str
     cpu: Callable[[], Mapping[str, float]]
+    pids: Sequence[int]
 
     def session(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
@@ -69,6 +71,9 @@ def measure(folder: Path) -> dict[str, Any]:
             cost: dict[str, Any] = {}
             for number in range(1, ROUNDS + 1):
                 cost[f"round_{number}"] = compared(asyncio.run(cost_of(alone)), asyncio.run(cost_of(nodes)))
+            # Several processes are there to use several cores; the one above has what one process can use.
+            for pid in nodes.pids:
+                pin(pid, *CORES)
             own = asyncio.run(first_tokens_of_provider(port))
             waits = {
                 "provider": milliseconds(own),
@@ -83,13 +88,13 @@ def measure(folder: Path) -> dict[str, Any]:
 def embedded(folder: Path, provider_port: int) -> Iterator[Place]:
     with product(folder, provider_port=provider_port, model_id=COST.model_id) as parley:
         pid = parley.server.process.pid
-        yield Place([parley.server.url], parley.key, parley.model, lambda: {"process": cpu_seconds(pid)})
+        yield Place([parley.server.url], parley.key, parley.model, lambda: {"process": cpu_seconds(pid)}, [pid])
 
 
 @contextmanager
 def several(folder: Path, provider_port: int) -> Iterator[Place]:
     """Two nodes that serve and a worker on the core of what is measured; PostgreSQL and Redis where there is room."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, mode=0o700)
     redis_server = servers.RedisServer(folder / "redis")
     redis_server.start()
     try:
@@ -113,7 +118,7 @@ def several(folder: Path, provider_port: int) -> Iterator[Place]:
                 spent["redis"] = cpu_seconds(redis_server.pid)
                 return spent | {"postgresql": sum(map(cpu_seconds, tree_of(postmaster)))}
 
-            yield Place([node.url for node in made.nodes.values() if node.port], key, model, cpu)
+            yield Place([node.url for node in made.nodes.values() if node.port], key, model, cpu, list(pids.values()))
     finally:
         redis_server.stop()
         servers.stop_all()

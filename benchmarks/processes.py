@@ -53,10 +53,10 @@ def tree_of(pid: int) -> list[int]:
     return [pid, *(below for child in children for below in tree_of(child))]
 
 
-def pin(pid: int, core: int) -> None:
-    """Keep a process and all of its threads on one core."""
+def pin(pid: int, *cores: int) -> None:
+    """Keep a process and all of its threads on these cores."""
     for task in Path(f"/proc/{pid}/task").iterdir():
-        os.sched_setaffinity(int(task.name), {core})
+        os.sched_setaffinity(int(task.name), cores)
 
 
 def free_port() -> int:

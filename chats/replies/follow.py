@@ -65,8 +65,17 @@ async def _live(reply_id: UUID, tail: Tail, seen: int) -> AsyncGenerator[tuple[i
         with suppress(TimeoutError):
             async with asyncio.timeout(PRIME_SECONDS):
                 await tail.is_primed.wait()
-    for entry in tail.beyond(seen):
-        yield entry.seq, entry.event, entry.is_last
+    entries = tail.beyond(seen)
+    while entries:
+        for entry in entries:
+            seen = entry.seq
+            yield seen, entry.event, entry.is_last
+            if entry.is_last:
+                return
+        # As long as events flow nobody looks at the row: that would be a query for each of them.
+        entries = tail.beyond(seen)
+        if not entries and await tail.change(seconds=LOOK_SECONDS_LIVE):
+            entries = tail.beyond(seen)
 
 
 async def _stored(reply_id: UUID, seen: int) -> rows.Stored | None:

@@ -6,6 +6,7 @@ goes on.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -23,9 +24,12 @@ from chats.replies.log import REPLAY_MAX_EVENTS
 logger = structlog.get_logger(__name__)
 
 EVENT, IS_LAST = b"e", b"z"
-# A stream whose writer died is gone after this; a living one renews it with what it writes and with each heartbeat.
+# A stream whose writer died is gone after this; a living one renews it now and then, with what it writes.
 STREAM_SECONDS = 60
+RENEW_SECONDS = 5.0
 WAITING_EVENTS_MAX = 20_000
+# What came for any viewer is fetched in one go so often, but for the first of it, which is fetched at once.
+FETCH_SECONDS = 0.02
 BLOCK_MILLISECONDS = 1_000
 
 
@@ -51,6 +55,7 @@ class Writer:
         self._replay_seconds = max(1, round(replay_seconds))
         self._outgoing: list[tuple[UUID, Entry]] = []
         self._has_some = asyncio.Event()
+        self._renewed_at: dict[UUID, float] = {}
 
     def put(self, reply_id: UUID, seq: int, event: bytes, is_last: bool) -> None:
         """Never waits. While Redis is away events are dropped: readers find them in the row."""
@@ -68,6 +73,8 @@ class Writer:
                 await answer(self._written(entries))
             except LOST as error:
                 logger.warning("events_lost", count=len(entries), error=type(error).__name__)
+                # It may come back empty.
+                self._renewed_at.clear()
                 await asyncio.sleep(RETRY_SECONDS)
             await asyncio.sleep(GATHER_SECONDS)
 
@@ -80,17 +87,33 @@ class Writer:
     async def _written(self, entries: list[tuple[UUID, Entry]]) -> None:
         if not entries:
             return
-        is_over: dict[str, bool] = {}
+        is_over: dict[UUID, bool] = {}
         async with self._client.pipeline(transaction=False) as pipeline:
             for reply_id, entry in entries:
-                key = key_of(reply_id)
-                fields: Any = {EVENT: entry.event, IS_LAST: b"1"} if entry.is_last else {EVENT: entry.event}
-                pipeline.xadd(key, fields, id=f"{entry.seq}-0", maxlen=REPLAY_MAX_EVENTS, approximate=True)
-                is_over[key] = is_over.get(key, False) or entry.is_last
-            for key, is_last in is_over.items():
-                pipeline.expire(key, self._replay_seconds if is_last else STREAM_SECONDS)
+                mark = (IS_LAST, b"1") if entry.is_last else ()
+                # By name, as each token comes this way: the client's own method costs twice as much.
+                pipeline.execute_command(
+                    *("XADD", key_of(reply_id), "MAXLEN", "~", REPLAY_MAX_EVENTS, f"{entry.seq}-0"),
+                    *(EVENT, entry.event, *mark),
+                )
+                is_over[reply_id] = is_over.get(reply_id, False) or entry.is_last
+            for reply_id, is_last in is_over.items():
+                if seconds := self._renewal(reply_id, is_last=is_last):
+                    pipeline.expire(key_of(reply_id), seconds)
             # A number not greater than the last comes from an attempt that has lost its reply: refused, rightly.
             await pipeline.execute(raise_on_error=False)
+
+    def _renewal(self, reply_id: UUID, *, is_last: bool) -> int:
+        """How long this stream is to be kept from now on; 0 when that was said a moment ago."""
+        if is_last:
+            self._renewed_at.pop(reply_id, None)
+            return self._replay_seconds
+        now = time.monotonic()
+        if now - self._renewed_at.get(reply_id, -RENEW_SECONDS) < RENEW_SECONDS:
+            return 0
+        self._renewed_at = {key: at for key, at in self._renewed_at.items() if now - at < STREAM_SECONDS}
+        self._renewed_at[reply_id] = now
+        return STREAM_SECONDS
 
 
 # ---------------------------------------------------------------- reading
@@ -240,7 +263,7 @@ class Reader:
             if tail := self._tails.get(key.decode()):
                 tail.feed(map(_entry, entries))
                 tail.is_primed.set()
-        await asyncio.sleep(GATHER_SECONDS)
+        await asyncio.sleep(FETCH_SECONDS)
 
     async def _prime(self, key: str, tail: Tail) -> None:
         """Fetch what is there already, and have the waiting connection wait for this one too."""

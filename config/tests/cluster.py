@@ -123,6 +123,8 @@ def cluster(
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,
         "DATA_DIR": str(folder / "data"),
+        # Of its own: another cluster may be collecting at this moment.
+        "STATIC_ROOT": str(folder / "static"),
         "ENV_FILE": os.devnull,
         **environment,
     }

@@ -214,7 +214,7 @@ SCENARIOS = {
         Scenario(double_sends, Size(500, 50), Size(20, 20)),
         Scenario(redis, Size(300, 40, blows=30), Size(6, 6, blows=2, words=90, hostile=0)),
         Scenario(postgres, Size(300, 40, blows=60), Size(6, 6, blows=4, words=60, hostile=0)),
-        Scenario(abandoned, Size(1000, 20, words=60), Size(20, 20, words=60)),
+        Scenario(abandoned, Size(1000, 20, words=60), Size(12, 6, words=60, hostile=0)),
         # A grace so short that most replies are handed over, more often than a reply may be lost.
         Scenario(
             deploy,
