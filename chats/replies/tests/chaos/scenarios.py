@@ -209,7 +209,7 @@ SCENARIOS = {
     scenario.name: scenario
     for scenario in (
         # Nobody dies as often as here: the question is whether all is said in the end, not when one gives up.
-        Scenario(kills, Size(1000, 40, blows=200, words=240), Size(8, 8, blows=3, words=60), MANY_ATTEMPTS),
+        Scenario(kills, Size(1300, 40, blows=200, words=240), Size(8, 8, blows=3, words=60), MANY_ATTEMPTS),
         Scenario(reconnects, Size(1000, 60, words=300), Size(8, 8, words=60)),
         Scenario(double_sends, Size(500, 50), Size(20, 20)),
         Scenario(redis, Size(300, 40, blows=30), Size(6, 6, blows=2, words=90, hostile=0)),
