@@ -31,7 +31,19 @@ def broken_off(say, ended, fake_provider):
 async def _events(open_socket, owner, reply, after=0):
     async with await open_socket(owner, reply.chat_id) as socket:
         await socket.send("reply.follow", reply=str(reply.pk), after=after)
-        return [event for event in await socket.receive_until("reply.finished") if "seq" in event]
+        return await _rest_of_reply(socket)
+
+
+async def _events_of_takeover(open_socket, owner, reply):
+    """What a viewer of the attempt that was lost sees of the next one."""
+    async with await open_socket(owner, reply.chat_id) as socket:
+        await socket.send("reply.follow", reply=str(reply.pk), after=7)
+        await in_thread(doorbell.ring, "waiting", reply.pk)
+        return await _rest_of_reply(socket)
+
+
+async def _rest_of_reply(socket):
+    return [event for event in await socket.receive_until("reply.finished") if "seq" in event]
 
 
 def test_the_new_answer_begins_with_the_text_of_the_unfinished_one_and_stands_beside_it(
@@ -90,8 +102,7 @@ async def test_a_takeover_begins_with_the_text_that_stood_at_its_start(
     broken_off, ended, fake_provider, open_socket, owner
 ):
     reply = await in_thread(_abandoned, broken_off)
-    await in_thread(doorbell.ring, "waiting", reply.pk)
-    events = await _events(open_socket, owner, reply, after=7)
+    events = await _events_of_takeover(open_socket, owner, reply)
     assert (events[0]["type"], events[0]["text"]) == ("reply.restarted", BEGINNING)
     assert text_of(events) == events[-1]["message"]["content"] == BEGINNING + REST
     assert fake_provider.requests[-1].body["messages"][-2]["content"] == BEGINNING
@@ -126,10 +137,8 @@ async def test_a_beginning_longer_than_an_event_is_told_in_several(broken_off_la
 
 async def test_a_takeover_tells_a_long_beginning_in_several_events(broken_off_late, open_socket, owner):
     reply = await in_thread(_abandoned, broken_off_late, LONG)
-    await in_thread(doorbell.ring, "waiting", reply.pk)
+    events = await _events_of_takeover(open_socket, owner, reply)
     async with await open_socket(owner, reply.chat_id) as socket:
-        await socket.send("reply.follow", reply=str(reply.pk), after=7)
-        events = await socket.receive_until("reply.finished")
         assert events[0]["type"] == "reply.restarted"
         assert LONG.startswith(events[0]["text"])
         assert text_of(events) == LONG + REST
