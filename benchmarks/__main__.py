@@ -17,12 +17,12 @@ from benchmarks.processes import (
     CORES,
     SERVER_CORE,
     Running,
-    free_port,
     running,
     spin_milliseconds,
     wait_for_port,
 )
 from benchmarks.product import Product, product
+from config.tests.servers import free_port
 
 LOAD = streams.Load()
 SENDS = 50

@@ -18,7 +18,6 @@ from benchmarks.processes import (
     CORES,
     SERVER_CORE,
     cpu_seconds,
-    free_port,
     pin,
     running,
     tree_of,
@@ -63,7 +62,7 @@ class Place:
 
 def measure(folder: Path) -> dict[str, Any]:
     """Embedded and cluster in turn, so that a change of the machine's speed meets both."""
-    port = free_port()
+    port = servers.free_port()
     provider = [sys.executable, "-m", "benchmarks.mock_provider", str(port)]
     with running(provider, port=port, core=CLIENT_CORE) as mock:
         wait_for_port(mock)

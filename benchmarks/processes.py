@@ -59,11 +59,6 @@ def pin(pid: int, *cores: int) -> None:
         os.sched_setaffinity(int(task.name), cores)
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def running(
     command: Sequence[str], *, port: int, core: int, environment: Mapping[str, str] | None = None

@@ -11,7 +11,8 @@ from typing import Any
 
 import aiohttp
 
-from benchmarks.processes import ROOT, SERVER_CORE, Running, clean_environment, free_port, running, wait_for_page
+from benchmarks.processes import ROOT, SERVER_CORE, Running, clean_environment, running, wait_for_page
+from config.tests.servers import free_port
 
 EMAIL, PASSWORD = "bench@example.org", "correct horse battery"
 MANAGE = [sys.executable, "manage.py"]

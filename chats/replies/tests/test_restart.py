@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from django.conf import settings
 
 from chats.llm.tests.fake_provider import FakeProvider, Script
 from config.tests.live import wait_until
+from config.tests.servers import free_port
 
 pytestmark = pytest.mark.skipif(not settings.IS_SQLITE, reason="it starts the embedded default, which is SQLite")
 
@@ -32,8 +32,7 @@ class Server:
         unset = ("DATABASE_URL", "DJANGO_SETTINGS_MODULE")
         environment = {name: value for name, value in os.environ.items() if name not in unset}
         self.environment = environment | {"DATA_DIR": str(data_dir), "STATIC_ROOT": str(settings.DATA_DIR / "static")}
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.log = data_dir / "serve.log"
         self.database = data_dir / "parley.sqlite3"
         self.process: subprocess.Popen[bytes] | None = None
