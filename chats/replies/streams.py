@@ -55,7 +55,8 @@ class Writer:
         self._replay_seconds = max(1, round(replay_seconds))
         self._outgoing: list[tuple[UUID, Entry]] = []
         self._has_some = asyncio.Event()
-        self._renewed_at: dict[UUID, float] = {}
+        self._renewed: set[UUID] = set()  # since the last of the moments that come every RENEW_SECONDS
+        self._renew_at = 0.0
 
     def put(self, reply_id: UUID, seq: int, event: bytes, is_last: bool) -> None:
         """Never waits. While Redis is away events are dropped: readers find them in the row."""
@@ -74,7 +75,7 @@ class Writer:
             except LOST as error:
                 logger.warning("events_lost", count=len(entries), error=type(error).__name__)
                 # It may come back empty.
-                self._renewed_at.clear()
+                self._renewed.clear()
                 await asyncio.sleep(RETRY_SECONDS)
             await asyncio.sleep(GATHER_SECONDS)
 
@@ -106,13 +107,14 @@ class Writer:
     def _renewal(self, reply_id: UUID, *, is_last: bool) -> int:
         """How long this stream is to be kept from now on; 0 when that was said a moment ago."""
         if is_last:
-            self._renewed_at.pop(reply_id, None)
             return self._replay_seconds
         now = time.monotonic()
-        if now - self._renewed_at.get(reply_id, -RENEW_SECONDS) < RENEW_SECONDS:
+        if now >= self._renew_at:
+            self._renewed.clear()
+            self._renew_at = now + RENEW_SECONDS
+        if reply_id in self._renewed:
             return 0
-        self._renewed_at = {key: at for key, at in self._renewed_at.items() if now - at < STREAM_SECONDS}
-        self._renewed_at[reply_id] = now
+        self._renewed.add(reply_id)
         return STREAM_SECONDS
 
 
