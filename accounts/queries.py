@@ -1,51 +1,92 @@
 """One row by what is unique about it."""
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from copy import copy
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any, Generic, TypeVar
 from uuid import UUID, uuid4
 
 from django.core.exceptions import ObjectDoesNotExist
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.db.models import Field, Model, QuerySet
+from django.db.models.query import ModelIterable
+from django.db.models.sql.compiler import SQLCompiler
 
 from accounts.errors import NotFound
 
 Row = TypeVar("Row", bound=Model)
-RawQuery = Callable[[Sequence[Any]], Iterable[Row]]  # takes the values for its placeholders
-Blank = tuple[int, int, Callable[[UUID], Any]]  # a place among the values, which id belongs there, and in what form
+Blank = tuple[int, int, Callable[[Any], Any]]  # a place among the parameters, which value belongs there, in what form
+
+
+@dataclass(frozen=True)
+class _Written(Generic[Row]):
+    """A query in SQL, with the compiler that wrote it and knows how to read its rows."""
+
+    compiler: SQLCompiler
+    sql: str
+    params: Sequence[Any]
+    blanks: Sequence[Blank]
+
+    def first(self, values: Sequence[Any]) -> Row | None:
+        params = list(self.params)
+        for place, number, form in self.blanks:
+            params[place] = form(values[number])
+        with connection.cursor() as cursor:
+            cursor.execute(self.sql, params)
+            row = cursor.fetchone()
+        return next(iter(ModelIterable(self._answered_by(row))), None) if row else None
+
+    def _answered_by(self, row: Sequence[Any]) -> Any:
+        """What the ORM asks of a queryset, with the answer already there."""
+        compiler: Any = copy(self.compiler)
+        compiler.connection = connections[DEFAULT_DB_ALIAS]
+        compiler.execute_sql = lambda **_: [[row]]
+        query = SimpleNamespace(get_compiler=lambda **_: compiler)
+        return SimpleNamespace(db=DEFAULT_DB_ALIAS, query=query, _known_related_objects={})
 
 
 class Prepared(Generic[Row]):
-    """The first of a queryset that every send asks for: its SQL is written once, later calls only fill in their ids.
+    """The first of a queryset that every send asks for: its SQL is written once, later calls only fill in their values.
 
-    The ORM takes several times as long to write such a query as the database to answer it. `build(*ids)` makes the
-    queryset, without `select_related`; the ids may stand in it as they are or as text, and all else must be constant.
+    The ORM takes several times as long to write such a query as the database to answer it. `build(*values)` makes the
+    queryset; values are ids, which may stand in it as they are or as text, and moments. All else must be constant.
     """
 
     def __init__(self, build: Callable[..., QuerySet[Row, Row]]) -> None:
         self._build = build
-        self._written: tuple[RawQuery[Row], list[Any], list[Blank]] | None = None
+        self._written: _Written[Row] | None = None
 
-    def first(self, *ids: UUID) -> Row | None:
-        ask, params, blanks = self._written or self._write(count=len(ids))
-        filled = params.copy()
-        for position, number, adapt in blanks:
-            filled[position] = adapt(ids[number])
-        return next(iter(ask(filled)), None)
+    def first(self, *values: UUID | datetime) -> Row | None:
+        if self._written is None:
+            self._written = self._write(values)
+        return self._written.first(values)
 
-    def _write(self, *, count: int) -> tuple[RawQuery[Row], list[Any], list[Blank]]:
-        marks = [uuid4() for _ in range(count)]
-        rows = self._build(*marks)
-        sql, params = rows.query.sql_with_params()
-        meaning = {form(mark): (number, form) for number, mark in enumerate(marks) for form in (str, _as_stored)}
-        blanks: list[Blank] = [(place, *meaning[param]) for place, param in enumerate(params) if param in meaning]
-        written = partial(rows.model._base_manager.raw, sql), list(params), blanks
-        self._written = written
-        return written
+    def _write(self, values: Sequence[UUID | datetime]) -> _Written[Row]:
+        marks = [_mark(value, number) for number, value in enumerate(values)]
+        compiler = self._build(*marks).query.get_compiler(DEFAULT_DB_ALIAS)
+        sql, params = compiler.as_sql()
+        converters = compiler.get_converters([expression for expression, *_ in compiler.select])
+        compiler.get_converters = lambda _: converters
+        meaning = {form(mark): (number, form) for number, mark in enumerate(marks) for form in _forms_of(mark)}
+        blanks = [(place, *meaning[param]) for place, param in enumerate(params) if param in meaning]
+        return _Written(compiler, sql, params, blanks)
 
 
-def _as_stored(value: UUID) -> Any:
+def _mark(value: UUID | datetime, number: int) -> UUID | datetime:
+    """A value of the same kind that stands nowhere else."""
+    return uuid4() if isinstance(value, UUID) else datetime(1000, 1, 1, microsecond=number, tzinfo=UTC)
+
+
+def _forms_of(mark: UUID | datetime) -> Sequence[Callable[[Any], Any]]:
+    """How the database may be given a value of this kind."""
+    if isinstance(mark, datetime):
+        return (connection.ops.adapt_datetimefield_value,)
+    return str, _uuid_as_stored
+
+
+def _uuid_as_stored(value: UUID) -> Any:
     return value if connection.features.has_native_uuid_field else value.hex
 
 

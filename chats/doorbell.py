@@ -6,14 +6,15 @@ committed; the engine and the sockets listen on the event loop.
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Literal
 
-# "reply": something was asked of it, or it ended without being run. "waiting": a reply waits for an engine.
-# "chat": lists and heads show something new of it.
+# "reply": something was asked of it, or it ended without being run. "waiting": a reply waits for an engine; carried to
+# one of the others only. "chat": lists and heads show something new of it.
 Topic = Literal["reply", "waiting", "chat"]
 Listener = Callable[[str], None]
-Carrier = Callable[[Topic, str], None]
+Carriers = Mapping[Topic, Callable[[str], None]]
 
 _lock = threading.Lock()
 # By key; under None, those who want to hear of every row.
@@ -25,23 +26,21 @@ _listeners: dict[Topic, dict[str | None, list[tuple[asyncio.AbstractEventLoop, L
 
 
 class _Line:
-    carrier: Carrier | None = None
+    carriers: Carriers = {}
 
 
 def ring(topic: Topic, key: object) -> None:
     """Tell every listener of `topic` that the row `key` has changed. Any thread may call it; it never waits."""
     deliver(topic, str(key))
-    if _Line.carrier is not None:
-        try:
-            _Line.carrier(topic, str(key))
-        except RuntimeError:
-            # The process is ending, and with it what carries rings; rows are looked at anyway.
-            return
+    if carry := _Line.carriers.get(topic):
+        # Once the process is ending, what carries rings has gone: rows are looked at anyway.
+        with suppress(RuntimeError):
+            carry(str(key))
 
 
-def carry_by(carrier: Carrier | None) -> None:
-    """Have every ring of this process carried to others as well, or, with None, no longer."""
-    _Line.carrier = carrier
+def carry_by(carriers: Carriers) -> None:
+    """Have rings of these topics carried to other processes too."""
+    _Line.carriers = carriers
 
 
 def deliver(topic: Topic, name: str) -> None:

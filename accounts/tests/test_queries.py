@@ -1,10 +1,15 @@
 """A query that was written once answers each call with its own ids."""
 
+from datetime import timedelta
+
 import pytest
 from django.db.models import Q
+from django.forms import model_to_dict
+from pytest_django import DjangoAssertNumQueries
 
-from accounts.models import User
+from accounts.models import ApiKey, User
 from accounts.queries import Prepared
+from accounts.services import create_api_key
 
 pytestmark = pytest.mark.django_db
 
@@ -30,3 +35,27 @@ def test_several_ids_keep_their_places(owner: User, stranger: User) -> None:
     both = Prepared(lambda one, other: User.objects.filter(pk=one).exclude(pk=other))
     assert both.first(owner.pk, stranger.pk) == owner
     assert both.first(owner.pk, owner.pk) is None
+
+
+def test_a_row_is_read_as_the_orm_reads_it_with_those_it_refers_to(
+    owner: User, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    key, _ = create_api_key(owner, name="laptop")
+    recent = Prepared(lambda pk, moment: ApiKey.objects.filter(pk=pk, created_at__gt=moment).select_related("user"))
+    plain = ApiKey.objects.select_related("user").get(pk=key.pk)
+    for _ in range(2):
+        with django_assert_num_queries(1):
+            row = recent.first(key.pk, key.created_at - timedelta(seconds=1))
+            assert row is not None
+            assert row.user == owner
+        assert model_to_dict(row) == model_to_dict(plain)
+        assert model_to_dict(row.user) == model_to_dict(plain.user)
+    assert recent.first(key.pk, key.created_at + timedelta(seconds=1)) is None
+
+
+def test_what_is_left_out_is_fetched_when_it_is_asked_for(owner: User) -> None:
+    named = Prepared(lambda pk: User.objects.filter(pk=pk).only("name"))
+    row = named.first(owner.pk)
+    assert row is not None
+    assert row.get_deferred_fields()
+    assert row.email == owner.email

@@ -33,8 +33,9 @@ REFERENCE_MAX_CHARACTERS = 200  # as long as the longest name or model id
 FALLBACK_CHAIN_MAX = 3  # a model, its fallback, and that one's
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_OF_ID = Prepared(lambda user, pk: AIModel.objects.visible_to(get_user_model()(pk=user)).named(str(pk))[:1])
-_PROVIDER = Prepared(lambda pk: Provider.objects.filter(pk=pk))
+_OF_ID = Prepared(
+    lambda user, pk: AIModel.objects.visible_to(get_user_model()(pk=user)).named(str(pk)).select_related("provider")[:1]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,8 @@ def usable_model(user: "User", reference: str | None) -> AIModel:
 
     Raises ModelUnavailable alike for a missing, a disabled and a forbidden model.
     """
-    model = _model_of_id(user, reference) if reference and _ID.fullmatch(reference) else _model_named(user, reference)
+    is_id = reference is not None and _ID.fullmatch(reference)
+    model = _OF_ID.first(user.pk, UUID(reference)) if is_id else _model_named(user, reference)
     if model is None or not is_allowed(model.provider.base_url):
         raise ModelUnavailable
     return model
@@ -75,15 +77,6 @@ def _model_named(user: "User", reference: str | None) -> AIModel | None:
             return None
         models_of_user = models_of_user.named(reference)
     return next(iter(models_of_user[:1]), None)
-
-
-def _model_of_id(user: "User", reference: str) -> AIModel | None:
-    model = _OF_ID.first(user.pk, UUID(reference))
-    provider = _PROVIDER.first(model.provider_id) if model else None
-    if model is None or provider is None:
-        return None
-    model.provider = provider
-    return model
 
 
 def target_of(model: AIModel) -> Target:

@@ -1,12 +1,14 @@
 """What the nodes of a deployment tell each other over Redis, beside the rows that are the truth.
 
-Rings of the doorbell travel by publish and subscribe; events of running replies lie in one stream a reply. Redis may
-lose, forget or withhold any of it, and nobody here waits for it longer than ANSWER_SECONDS.
+Rings of the doorbell travel by publish and subscribe, waiting replies lie in a list from which each worker takes the
+next, events of running replies in one stream a reply. Redis may lose, forget or withhold any of it, and nobody here
+waits for it longer than ANSWER_SECONDS.
 """
 
 import asyncio
-from collections.abc import Awaitable, Sequence
-from typing import Any, cast
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import orjson
 import redis.asyncio as redis
@@ -18,14 +20,17 @@ from chats import doorbell
 
 logger = structlog.get_logger(__name__)
 
-RINGS = "parley:rings"
+RINGS = "parley:rings:"  # and the topic
+WAITING = "parley:waiting"
 ANSWER_SECONDS = 2.0
 RETRY_SECONDS = 0.5
 CONNECTIONS_MAX = 4
-# Rings and events that come close together leave together.
-GATHER_SECONDS = 0.01
+# Rings that come close together leave together.
+GATHER_SECONDS = 0.025
 WAITING_RINGS_MAX = 10_000
-CARRIED: tuple[doorbell.Topic, ...] = ("reply", "chat")
+# What nobody has taken by then is found in its row, as is what Redis lost.
+WAITING_KEPT_SECONDS = 60
+TAKE_SECONDS = 30
 
 # Whatever goes wrong with a connection; redis-py lets some of the system's own errors through.
 LOST = (redis.RedisError, OSError, TimeoutError)
@@ -44,59 +49,113 @@ def connect(url: str, *, waits: bool = False) -> redis.Redis:
         socket_timeout=None if waits else ANSWER_SECONDS,
         retry=Retry(NoBackoff(), 0),
         health_check_interval=0,
+        # The client reads what RESP 3 answers to XREAD twice, to make of it what RESP 2 says at once.
+        protocol=2,
     )
     return redis.Redis.from_pool(pool)
 
 
-class Rings:
-    """Carries this process's rings to the others, and theirs to here."""
+class Outbox:
+    """What any thread may put down, and one task takes away, all that is there at a time."""
 
-    def __init__(self, client: redis.Redis, url: str) -> None:
-        self._client, self._url = client, url
-        self._outgoing: list[tuple[str, str]] = []
+    def __init__(self) -> None:
+        self._items: list[str] = []
         self._has_some = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
-    def carry(self, topic: doorbell.Topic, key: str) -> None:
-        """Any thread may call it; it never waits."""
-        if topic in CARRIED:
-            self._loop.call_soon_threadsafe(self._put, topic, key)
+    def put(self, item: str) -> None:
+        """Never waits. Raises RuntimeError when the process is ending."""
+        self._loop.call_soon_threadsafe(self._put, item)
+
+    async def take(self) -> list[str]:
+        await self._has_some.wait()
+        self._has_some.clear()
+        items, self._items = self._items, []
+        return items
+
+    def _put(self, item: str) -> None:
+        if len(self._items) < WAITING_RINGS_MAX:
+            self._items.append(item)
+            self._has_some.set()
+
+
+class Rings:
+    """Carries this process's rings of one topic to the others, and theirs to here."""
+
+    def __init__(self, topic: doorbell.Topic, client: redis.Redis, url: str) -> None:
+        self.outbox = Outbox()
+        self._topic, self._client, self._url = topic, client, url
+        self._name = secrets.token_hex(8)
 
     async def send(self) -> None:
         """Runs for as long as the process does."""
         while True:
-            await self._has_some.wait()
-            self._has_some.clear()
-            rings, self._outgoing = self._outgoing, []
+            keys = await self.outbox.take()
             try:
-                await self._client.publish(RINGS, orjson.dumps(rings))
+                await self._client.publish(RINGS + self._topic, orjson.dumps([self._name, keys]))
             except LOST as error:
-                logger.warning("rings_lost", count=len(rings), error=type(error).__name__)
+                logger.warning("rings_lost", count=len(keys), error=type(error).__name__)
                 await asyncio.sleep(RETRY_SECONDS)
             await asyncio.sleep(GATHER_SECONDS)
 
     async def receive(self) -> None:
-        """Runs for as long as the process does. It also hears its own rings, and looking twice harms nobody."""
+        """Runs for as long as the process does."""
         while True:
             try:
                 async with connect(self._url, waits=True) as client, client.pubsub() as channel:
-                    await channel.subscribe(RINGS)
+                    await channel.subscribe(RINGS + self._topic)
                     async for message in channel.listen():
                         if message["type"] == "message":
-                            _deliver(message["data"])
+                            self._deliver(message["data"])
             except LOST as error:
                 logger.warning("rings_deaf", error=type(error).__name__)
             await asyncio.sleep(RETRY_SECONDS)
 
-    def _put(self, topic: str, key: str) -> None:
-        if len(self._outgoing) < WAITING_RINGS_MAX:
-            self._outgoing.append((topic, key))
-            self._has_some.set()
+    def _deliver(self, message: bytes) -> None:
+        sender, keys = orjson.loads(message)
+        # Its own were heard when they rang.
+        if sender != self._name:
+            for key in keys:
+                doorbell.deliver(self._topic, key)
 
 
-def _deliver(data: bytes) -> None:
-    for topic, key in cast(Sequence[tuple[doorbell.Topic, str]], orjson.loads(data)):
-        doorbell.deliver(topic, key)
+class Waiting:
+    """Brings replies that wait from whoever accepted them to workers, each to one."""
+
+    def __init__(self, client: redis.Redis, url: str, *, otherwise: Callable[[list[str]], Awaitable[None]]) -> None:
+        """`otherwise` gets those that Redis did not take."""
+        self.outbox = Outbox()
+        self._client, self._url, self._otherwise = client, url, otherwise
+
+    async def send(self) -> None:
+        """Runs for as long as the process does."""
+        while True:
+            reply_ids = await self.outbox.take()
+            try:
+                await answer(self._pushed(reply_ids))
+            except LOST as error:
+                logger.warning("waiting_not_pushed", count=len(reply_ids), error=type(error).__name__)
+                await self._otherwise(reply_ids)
+
+    async def _pushed(self, reply_ids: list[str]) -> None:
+        async with self._client.pipeline(transaction=False) as pipeline:
+            pipeline.rpush(WAITING, *reply_ids)
+            pipeline.expire(WAITING, WAITING_KEPT_SECONDS)
+            await pipeline.execute()
+
+    async def receive(self) -> None:
+        """Hand the next to the worker of this process, for as long as it takes any."""
+        while True:
+            try:
+                async with connect(self._url, waits=True) as client:
+                    while True:
+                        async with asyncio.timeout(TAKE_SECONDS + ANSWER_SECONDS):
+                            taken: Any = await client.blpop([WAITING], timeout=TAKE_SECONDS)
+                        if taken is not None:
+                            doorbell.deliver("waiting", taken[1].decode())
+            except LOST as error:
+                logger.warning("waiting_unreadable", error=type(error).__name__)
+            await asyncio.sleep(RETRY_SECONDS)
 
 
 async def answer(request: Awaitable[Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Where a new reply is run: by the engine of this process, without a detour, or else by whoever fetches its job."""
+"""Where a new reply is run: by the engine of this process, without a detour, or else by a worker elsewhere."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from django.conf import settings
 from django.db import transaction
 
 from chats import doorbell
@@ -37,10 +36,6 @@ def set_engine(engine: Engine | None) -> None:
 
 
 def enqueue(reply_id: UUID) -> None:
-    """Have a waiting reply run once this transaction is committed: here, or by the first worker that is free."""
-    if _Present.engine is None and settings.IS_CLUSTER:
-        from chats.replies import jobs  # noqa: PLC0415 - there are jobs on PostgreSQL only
-
-        jobs.defer(reply_id)
-    else:
-        transaction.on_commit(partial(doorbell.ring, "waiting", reply_id))
+    """Have a waiting reply run once this transaction is committed: here, or else by the first worker that is free."""
+    tell = doorbell.ring if _Present.engine is None else doorbell.deliver
+    transaction.on_commit(partial(tell, "waiting", str(reply_id)))

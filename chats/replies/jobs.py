@@ -1,17 +1,18 @@
-"""The queue of a deployment with several nodes: Procrastinate's jobs in PostgreSQL.
+"""Procrastinate's jobs in PostgreSQL, for replies that wait while Redis is away.
 
 A job only brings a waiting reply to a worker. What becomes of the reply is in its own row, with its lease: a job that
 is lost or comes twice changes nothing.
 """
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from uuid import UUID
 
 import psycopg
 import structlog
 from django.conf import settings
-from django.db import OperationalError, connection
+from django.db import connection
 from procrastinate import App, PsycopgConnector
 from procrastinate.contrib.django import app
 from procrastinate.exceptions import ConnectorException
@@ -20,7 +21,7 @@ from psycopg.conninfo import make_conninfo
 
 from chats.replies.background import background
 from chats.replies.bus import RETRY_SECONDS
-from chats.replies.database import AWAY
+from chats.replies.database import AWAY, in_database
 from chats.replies.worker import Worker
 
 logger = structlog.get_logger(__name__)
@@ -45,12 +46,18 @@ async def run_reply(reply_id: str) -> None:
         logger.warning("take_up_failed", reply=reply_id, error=str(error))
 
 
-def defer(reply_id: UUID) -> None:
-    """Part of the transaction that stores the reply. Raises OperationalError, as the rest of it does."""
+async def queue(reply_ids: Sequence[str]) -> None:
+    """Have these run by whoever fetches their jobs."""
     try:
-        run_reply.defer(reply_id=str(reply_id))
-    except ConnectorException as error:
-        raise OperationalError(str(error.__cause__ or error)) from error
+        await in_database(_defer, reply_ids)
+    except (ConnectorException, *AWAY) as error:
+        # The sweep finds them in their rows.
+        logger.warning("jobs_unreachable", error=str(error))
+
+
+def _defer(reply_ids: Sequence[str]) -> None:
+    for reply_id in reply_ids:
+        run_reply.defer(reply_id=reply_id)
 
 
 async def fetch(worker: Worker) -> None:

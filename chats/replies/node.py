@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
@@ -9,43 +10,55 @@ from django.conf import settings
 from chats import doorbell
 from chats.llm.registry import close_sessions
 from chats.replies.background import background
-from chats.replies.bus import Rings, connect
+from chats.replies.bus import Rings, Waiting, connect
 from chats.replies.streams import TAILS, Reader, Writer
 from chats.replies.worker import Worker
 
 
 @asynccontextmanager
-async def node(*, runs_replies: bool) -> Any:
-    """Everything a process needs to follow replies, and with `runs_replies` to run them too."""
+async def node(*, runs_replies: bool, has_sockets: bool) -> Any:
+    """What a process needs to run replies, and to have them followed over its sockets and streams."""
     async with AsyncExitStack() as stack:
         stack.push_async_callback(close_sessions)
-        writer = await _connect(stack) if settings.IS_CLUSTER else None
+        bus = await _join(stack, hears_of_chats=has_sockets) if settings.IS_CLUSTER else None
         if runs_replies:
-            worker = Worker(writer=writer)
+            worker = Worker(writer=bus.writer if bus else None)
             await worker.start()
-            if writer is not None:
-                stack.push_async_callback(writer.flush)
+            if bus is not None:
+                stack.push_async_callback(bus.writer.flush)
             stack.push_async_callback(worker.leave, grace_seconds=settings.SHUTDOWN_GRACE_SECONDS)
-            if settings.IS_CLUSTER:
+            if bus is not None:
                 from chats.replies import jobs  # noqa: PLC0415 - there are jobs on PostgreSQL only
 
-                await stack.enter_async_context(background(jobs.fetch(worker)))
+                await stack.enter_async_context(background(bus.waiting.receive(), jobs.fetch(worker)))
         yield
 
 
-async def _connect(stack: AsyncExitStack) -> Writer:
+@dataclass(frozen=True)
+class _Bus:
+    waiting: Waiting
+    writer: Writer
+
+
+async def _join(stack: AsyncExitStack, *, hears_of_chats: bool) -> _Bus:
     """Join the other nodes over Redis; what is joined here is left when `stack` ends."""
+    from chats.replies import jobs  # noqa: PLC0415 - there are jobs on PostgreSQL only
+
     url = settings.REDIS_URL
     client = await stack.enter_async_context(connect(url))
-    rings, reader = Rings(client, url), Reader(client, url)
-    writer = Writer(client, replay_seconds=settings.REPLY_REPLAY_SECONDS)
+    of_replies, of_chats = Rings("reply", client, url), Rings("chat", client, url)
+    waiting = Waiting(client, url, otherwise=jobs.queue)
+    reader, writer = Reader(client, url), Writer(client, replay_seconds=settings.REPLY_REPLAY_SECONDS)
     stack.push_async_callback(reader.close)
-    await stack.enter_async_context(background(rings.send(), rings.receive(), reader.read(), writer.write()))
-    doorbell.carry_by(rings.carry)
-    stack.callback(doorbell.carry_by, None)
+    work = [of_replies.send(), of_replies.receive(), of_chats.send(), waiting.send(), reader.read(), writer.write()]
+    if hears_of_chats:
+        work.append(of_chats.receive())
+    await stack.enter_async_context(background(*work))
+    doorbell.carry_by({"reply": of_replies.outbox.put, "chat": of_chats.outbox.put, "waiting": waiting.outbox.put})
+    stack.callback(doorbell.carry_by, {})
     TAILS.read_from(reader)
     stack.callback(TAILS.read_from, None)
-    return writer
+    return _Bus(waiting, writer)
 
 
 def lifespan(*, runs_replies: bool) -> Callable[[Any, Any, Any], Awaitable[None]]:
@@ -53,7 +66,7 @@ def lifespan(*, runs_replies: bool) -> Callable[[Any, Any, Any], Awaitable[None]
 
     async def application(_: Any, receive: Any, send: Any) -> None:
         await receive()
-        async with node(runs_replies=runs_replies):
+        async with node(runs_replies=runs_replies, has_sockets=True):
             await send({"type": "lifespan.startup.complete"})
             await receive()
         await send({"type": "lifespan.shutdown.complete"})

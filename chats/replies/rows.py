@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from django.db.models import Exists, F, OuterRef, QuerySet
 from django.utils import timezone
 
-from accounts.queries import one_or_none, stored
+from accounts.queries import Prepared, stored
 from chats import doorbell
 from chats.catalog.models import AIModel, Price
 from chats.catalog.services import limits_of, target_of, usable_fallback
@@ -38,6 +38,10 @@ INTERRUPTED_MESSAGE = "The server was interrupted while answering. The text so f
 # By hand, as it runs every second for every running reply: the ORM would cost twenty times what the database does.
 SAVE_SEQ = """
     UPDATE chats_reply SET snapshot_seq = %s WHERE id = %s AND worker = %s AND attempt = %s AND status = 'running'
+"""
+GOING_ON = """
+    SELECT r.id, r.worker, r.attempt FROM chats_reply r JOIN accounts_user u ON u.id = r.user_id
+    WHERE r.status = 'running' AND r.stop_requested_at IS NULL AND u.is_active AND r.id IN (%s)
 """
 NEXT_OF_CHAT = "SELECT id FROM chats_reply WHERE chat_id = %s AND status = 'queued' ORDER BY created_at LIMIT 1"
 SAVE_TEXT = """
@@ -143,12 +147,9 @@ class Stored:
 
 def claim(reply_id: UUID, worker: str, *, stale_before: datetime) -> Job | None:
     """Take a waiting or abandoned reply, unless someone else was faster or an earlier one of its chat still runs."""
-    earlier = Reply.objects.unfinished().filter(chat=OuterRef("chat"), created_at__lt=OuterRef("created_at"))
     # A claim lost in a power cut leaves the reply waiting, which is right: no need to wait for the disk.
     with relaxed_durability(), transaction.atomic():
-        free = Reply.objects.claimable(stale_before).filter(~Exists(earlier), pk=reply_id)
-        related = ("chat", "user", "price", "message", "model__provider", "fallback_from__provider")
-        reply = one_or_none(free.select_for_update(of=("self",)).select_related(*related))
+        reply = _FREE.first(reply_id, stale_before)
         if reply is None:
             return None
         request = _request_of(reply, reply.message, Message.objects.path_to(reply.prompt_id))
@@ -168,6 +169,16 @@ def claim(reply_id: UUID, worker: str, *, stale_before: datetime) -> Job | None:
         changed = ["model", "price", "fallback_from", "status", "worker", "attempt"]
         reply.save(update_fields=[*changed, "heartbeat_at", "started_at", "snapshot_seq"])
     return _job_of(reply, reply.message, request)
+
+
+def _free(reply_id: UUID, stale_before: datetime) -> QuerySet[Reply]:
+    """The reply, locked and with all it needs to run, if it may be taken and no earlier one of its chat still runs."""
+    earlier = Reply.objects.unfinished().filter(chat=OuterRef("chat"), created_at__lt=OuterRef("created_at"))
+    free = Reply.objects.claimable(stale_before).filter(~Exists(earlier), pk=reply_id).select_for_update(of=("self",))
+    return free.select_related("chat", "user", "price", "message", "model__provider", "fallback_from__provider")
+
+
+_FREE = Prepared(_free)
 
 
 def hold_new(reply: Reply, answer: Message, *, worker: str, path: Sequence[Message]) -> Job:
@@ -301,6 +312,8 @@ def end(reply: Reply, status: Reply.Status, error_code: str = "", error_message:
     reply.status, reply.finished_at = status, timezone.now()
     reply.error_code, reply.error_message = error_code, error_message
     reply.save(update_fields=["status", "finished_at", "error_code", "error_message", "snapshot_seq"])
+    # There is no log that could tell its viewers.
+    transaction.on_commit(partial(doorbell.ring, "reply", reply.pk))
     transaction.on_commit(partial(_announce, reply))
 
 
@@ -311,10 +324,13 @@ def unfinished_ids(*, stale_before: datetime) -> list[UUID]:
 
 def to_be_stopped(jobs: Sequence[Job]) -> set[UUID]:
     """Those of a worker's replies that were asked to stop, whose person was shut out, or that are its own no longer."""
-    running = Reply.objects.filter(pk__in=[job.reply_id for job in jobs], status=Reply.Status.RUNNING)
-    wanted = running.filter(stop_requested_at__isnull=True, user__is_active=True)
-    going_on = set(wanted.values_list("pk", "worker", "attempt"))
-    return {job.reply_id for job in jobs if (job.reply_id, *job.lease) not in going_on}
+    if not jobs:
+        return set()
+    ids = {stored(Reply, "id", job.reply_id): job for job in jobs}
+    with connection.cursor() as cursor:
+        cursor.execute(GOING_ON % ", ".join(["%s"] * len(ids)), list(ids))
+        going_on = set(cursor.fetchall())
+    return {job.reply_id for pk, job in ids.items() if (pk, *job.lease) not in going_on}
 
 
 def beat(worker: str, reply_ids: Sequence[UUID]) -> None:
@@ -387,8 +403,6 @@ def finish(job: Job, ending: Ending) -> dict[str, Any] | None:
 
 def _announce(reply: Reply) -> None:
     doorbell.ring("chat", reply.chat_id)
-    # Whoever follows it from a node that does not run it.
-    doorbell.ring("reply", reply.pk)
     # The next reply of this chat, if one waited its turn.
     for following in Reply.objects.raw(NEXT_OF_CHAT, [stored(Reply, "chat", reply.chat_id)]):
         handoff.enqueue(following.pk)
@@ -409,23 +423,30 @@ def finished_body(reply: Reply, message: Message | None, records: list[UsageReco
 
 def stored_state(reply_id: UUID, seen: int) -> Stored | None:
     """What the database knows of a reply beyond event `seen`; None when the reply is gone."""
-    found = Reply.objects.filter(pk=reply_id, message__isnull=False)
-    state = one_or_none(found.only("status", "snapshot_seq"))
+    state = _STATE.first(reply_id)
     if state is None:
         return None
     status, seq = state.status, state.snapshot_seq
     if status in Reply.UNFINISHED and seq <= seen <= seq + LOST_EVENTS_MARGIN:
         return Stored(seq=seq)
-    reply = one_or_none(found.select_related("message").prefetch_related("usage_records"))
+    reply = _WITH_TEXT.first(reply_id)
     if reply is None or reply.message is None:
         return None
-    records = list(reply.usage_records.all())
     return Stored(
         seq=reply.snapshot_seq,
         text=reply.message.content,
         reasoning=reply.message.reasoning,
-        finished=finished_body(reply, reply.message, records) if reply.is_finished else None,
+        finished=finished_body(reply, reply.message, list(reply.usage_records.all())) if reply.is_finished else None,
     )
+
+
+def _seen(reply_id: UUID) -> QuerySet[Reply]:
+    """The reply, unless its message was deleted."""
+    return Reply.objects.filter(pk=reply_id, message__isnull=False)
+
+
+_STATE = Prepared(lambda reply_id: _seen(reply_id).only("status", "snapshot_seq"))
+_WITH_TEXT = Prepared(lambda reply_id: _seen(reply_id).select_related("message"))
 
 
 def stale_moment() -> datetime:

@@ -8,7 +8,7 @@ goes on.
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,7 @@ import redis.asyncio as redis
 import structlog
 
 from chats import doorbell
-from chats.replies.bus import GATHER_SECONDS, LOST, RETRY_SECONDS, answer, connect
+from chats.replies.bus import LOST, RETRY_SECONDS, answer, connect
 from chats.replies.log import REPLAY_MAX_EVENTS
 
 logger = structlog.get_logger(__name__)
@@ -28,9 +28,11 @@ EVENT, IS_LAST = b"e", b"z"
 STREAM_SECONDS = 60
 RENEW_SECONDS = 5.0
 WAITING_EVENTS_MAX = 20_000
-# What came for any viewer is fetched in one go so often, but for the first of it, which is fetched at once.
-FETCH_SECONDS = 0.02
-BLOCK_MILLISECONDS = 1_000
+# What comes close together is written in one go, and fetched in one go; but the first token of an answer at once.
+GATHER_SECONDS = 0.04
+FETCH_SECONDS = 0.03
+FIRST_TOKEN_SEQ = 2
+BLOCK_SECONDS = 1.0
 
 
 def key_of(reply_id: UUID) -> str:
@@ -48,13 +50,13 @@ class Entry:
 
 # ---------------------------------------------------------------- writing
 class Writer:
-    """Writes the events of this node's replies, all that come within GATHER_SECONDS in one go."""
+    """Writes the events of this node's replies, those that come close together in one go."""
 
     def __init__(self, client: redis.Redis, *, replay_seconds: float) -> None:
         self._client = client
         self._replay_seconds = max(1, round(replay_seconds))
         self._outgoing: list[tuple[UUID, Entry]] = []
-        self._has_some = asyncio.Event()
+        self._has_some, self._is_urgent = asyncio.Event(), asyncio.Event()
         self._renewed: set[UUID] = set()  # since the last of the moments that come every RENEW_SECONDS
         self._renew_at = 0.0
 
@@ -63,12 +65,15 @@ class Writer:
         if len(self._outgoing) < WAITING_EVENTS_MAX:
             self._outgoing.append((reply_id, Entry(seq, event, is_last)))
         self._has_some.set()
+        if seq <= FIRST_TOKEN_SEQ:
+            self._is_urgent.set()
 
     async def write(self) -> None:
         """Runs for as long as the process does."""
         while True:
             await self._has_some.wait()
             self._has_some.clear()
+            self._is_urgent.clear()
             entries, self._outgoing = self._outgoing, []
             try:
                 await answer(self._written(entries))
@@ -77,7 +82,7 @@ class Writer:
                 # It may come back empty.
                 self._renewed.clear()
                 await asyncio.sleep(RETRY_SECONDS)
-            await asyncio.sleep(GATHER_SECONDS)
+            await _pause(GATHER_SECONDS, unless=self._is_urgent)
 
     async def flush(self) -> None:
         """Write what waits, if Redis answers; for the end of the process."""
@@ -118,6 +123,12 @@ class Writer:
         return STREAM_SECONDS
 
 
+async def _pause(seconds: float, *, unless: asyncio.Event) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await unless.wait()
+
+
 # ---------------------------------------------------------------- reading
 class Tail:
     """The latest events of one reply that this node watches, without a gap between them."""
@@ -131,6 +142,11 @@ class Tail:
     @property
     def seq(self) -> int:
         return self._entries[-1].seq if self._entries else 0
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether its first token is still to come."""
+        return self.seq < FIRST_TOKEN_SEQ
 
     def feed(self, entries: Iterator[Entry]) -> None:
         for entry in entries:
@@ -255,17 +271,25 @@ class Reader:
             await answer(connection.ping())
             self.is_live = True
             await self._has_some.wait()
-        wanted: Any = {key: f"{tail.seq}-0" for key, tail in self._tails.items()}
+        self._has_some.clear()
+        await self._fetch(connection, self._tails, wait_seconds=BLOCK_SECONDS)
+        self.is_live = True
+        if fresh := {key: tail for key, tail in self._tails.items() if tail.is_fresh}:
+            await self._fetch(connection, fresh, wait_seconds=FETCH_SECONDS)
+        else:
+            await _pause(FETCH_SECONDS, unless=self._has_some)
+
+    async def _fetch(self, connection: redis.Redis, tails: Mapping[str, Tail], *, wait_seconds: float) -> None:
+        """Feed these with what has come for them, or else with what comes first in so many seconds."""
+        wanted: Any = {key: f"{tail.seq}-0" for key, tail in tails.items()}
         if not wanted:
             return
-        async with asyncio.timeout(BLOCK_MILLISECONDS / 1000 + 1):
-            found: Any = await connection.xread(wanted, block=BLOCK_MILLISECONDS)
-        self.is_live = True
+        async with asyncio.timeout(wait_seconds + 1):
+            found: Any = await connection.xread(wanted, block=round(wait_seconds * 1000))
         for key, entries in found or ():
             if tail := self._tails.get(key.decode()):
                 tail.feed(map(_entry, entries))
                 tail.is_primed.set()
-        await asyncio.sleep(FETCH_SECONDS)
 
     async def _prime(self, key: str, tail: Tail) -> None:
         """Fetch what is there already, and have the waiting connection wait for this one too."""

@@ -31,7 +31,7 @@ class Command(BaseCommand):
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, is_over.set)
-        async with node(runs_replies=True):
+        async with node(runs_replies=True, has_sockets=False):
             self.stdout.write("Parley's worker is ready.")
             with contextlib.suppress(OSError):
                 self.stdout.flush()
