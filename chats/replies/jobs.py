@@ -7,6 +7,7 @@ is lost or comes twice changes nothing.
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from uuid import UUID
 
 import psycopg
@@ -30,6 +31,10 @@ QUEUE = "replies"
 # Jobs are over as soon as their reply is claimed, so a few at a time are many.
 CONCURRENCY = 20
 POLL_SECONDS = 5.0
+KNOWN_TO_LIBPQ = (
+    *("dbname", "user", "password", "host", "port", "options", "sslmode", "sslrootcert", "sslcert", "sslkey"),
+    *("connect_timeout", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"),
+)
 
 
 class _Present:
@@ -77,7 +82,7 @@ async def _work(worker: Worker) -> None:
         conninfo=_conninfo(), min_size=1, max_size=2, max_idle=settings.DATABASE_POOL_IDLE_SECONDS
     )
     jobs: App = app.with_connector(connector)
-    async with jobs.open_async(), background(_forget_jobs_of_the_dead(jobs)):
+    async with jobs.open_async(), background(partial(_forget_jobs_of_the_dead, jobs)):
         await jobs.run_worker_async(
             name=worker.name,
             queues=[QUEUE],
@@ -102,6 +107,5 @@ async def _forget_jobs_of_the_dead(jobs: App) -> None:
 
 def _conninfo() -> str:
     """Where Django's connection leads, as libpq reads it."""
-    known = ("dbname", "user", "password", "host", "port", "options", "sslmode", "sslrootcert", "sslcert", "sslkey")
     params = connection.get_connection_params()
-    return make_conninfo(**{name: params[name] for name in known if params.get(name)})
+    return make_conninfo(**{name: params[name] for name in KNOWN_TO_LIBPQ if params.get(name)})
