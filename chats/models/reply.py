@@ -32,6 +32,13 @@ class ReplyQuerySet(models.QuerySet["Reply"]):
         abandoned = models.Q(status=Reply.Status.RUNNING, heartbeat_at__lt=stale_before)
         return self.filter(models.Q(status=Reply.Status.QUEUED) | abandoned)
 
+    def first_of_chat(self) -> Self:
+        """Those before which no other of their chat is unfinished: a chat answers one after the other."""
+        earlier = Reply.objects.unfinished().filter(
+            chat=models.OuterRef("chat"), created_at__lt=models.OuterRef("created_at")
+        )
+        return self.filter(~models.Exists(earlier))
+
     def held_by(self, worker: str, attempt: int) -> Self:
         """The row as long as this worker still holds it: after a takeover its writes must change nothing."""
         return self.filter(status=Reply.Status.RUNNING, worker=worker, attempt=attempt)
@@ -97,6 +104,11 @@ class Reply(models.Model):
         default=0, db_default=0, help_text="Of the attempts, those that a server gave away as it was told to end."
     )
     worker = models.CharField(max_length=64, blank=True, default="")
+    held_seq = models.PositiveBigIntegerField(
+        default=0,
+        db_default=0,
+        help_text="Its snapshot_seq when its worker took it; what is beyond, this attempt wrote.",
+    )
     heartbeat_at = models.DateTimeField(null=True, blank=True)
     snapshot_seq = models.PositiveBigIntegerField(
         default=0, help_text="The events up to this number are in the message's row."

@@ -79,8 +79,10 @@ class ChatsConsumer(AsyncConsumer):
         raise StopConsumer
 
     async def close(self, code: int) -> None:
-        self.release()
-        await self.send({"type": "websocket.close", "code": code})
+        """Close it, unless that was done already: the server takes a second time for a mistake."""
+        if self.socket is not None:
+            self.release()
+            await self.send({"type": "websocket.close", "code": code})
 
     def release(self) -> None:
         """Give back what the socket takes up. It may be called again."""
@@ -94,6 +96,8 @@ class ChatsConsumer(AsyncConsumer):
 
     # ------------------------------------------------------------ what clients say
     async def websocket_receive(self, message: dict[str, Any]) -> None:
+        if self.socket is None:
+            return  # closed from here; what the client had sent by then may still come
         if not self._take_token():
             await self.close(CLOSE_FLOOD)
             return
@@ -147,7 +151,10 @@ class ChatsConsumer(AsyncConsumer):
                         await self.base_send({"type": "websocket.send", "text": text})
 
     async def say(self, body: dict[str, Any]) -> None:
-        await self.base_send({"type": "websocket.send", "text": encode(body).decode()})
+        """Tell the client, if it is still there: what it asked for may take longer than it stays."""
+        if self.socket is not None:
+            with suppress(OSError):
+                await self.base_send({"type": "websocket.send", "text": encode(body).decode()})
 
 
 def _parsed(message: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import structlog
 from django.db import Error
 
 from chats import doorbell
+from chats.replies.background import lasting
 from chats.replies.database import in_database
 from chats.replies.notices import Notice, answering_chats, notices_of
 
@@ -65,8 +66,8 @@ class News:
             self._has_rung = asyncio.Event()
             self._end = [
                 doorbell.listen("chat", self._on_ring),
-                asyncio.create_task(self._tell()).cancel,
-                asyncio.create_task(self._recheck()).cancel,
+                asyncio.create_task(lasting(self._tell)).cancel,
+                asyncio.create_task(lasting(self._recheck)).cancel,
             ]
         self._readers.setdefault(reader.user_id, set()).add(reader)
 

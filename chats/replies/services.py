@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from accounts import limits
 from accounts.models import User
-from accounts.queries import stored
+from accounts.queries import found, stored
 from chats import doorbell
 from chats.catalog.models import AIModel
 from chats.catalog.services import usable_model
@@ -168,9 +168,12 @@ def continue_reply(reply: Reply, *, client_id: str | None = None) -> StartedRepl
 
 
 def stop_reply(reply: Reply) -> Reply:
-    """Ask the reply to stop, as often as one likes; a finished one stays as it ended. Its text so far is kept."""
+    """Ask the reply to stop, as often as one likes; a finished one stays as it ended. Its text so far is kept.
+
+    Raises NotFound when it was deleted meanwhile.
+    """
     with transaction.atomic(durable=True):
-        current = Reply.objects.select_for_update().get(pk=reply.pk)
+        current = found(Reply.objects.select_for_update(), pk=reply.pk)
         if not current.is_finished and current.stop_requested_at is None:
             current.stop_requested_at = timezone.now()
             current.save(update_fields=["stop_requested_at"])
@@ -214,7 +217,7 @@ def _insert_reply(
     )
     engine = handoff.engine()
     if engine is not None and not is_busy:
-        path = [*Message.objects.path_to(prompt.parent_id), prompt]
+        path = [*rows.path_for(model, prompt.parent_id), prompt]
         job = rows.hold_new(answer.reply, answer, worker=engine.worker, path=path)
         transaction.on_commit(partial(engine.take, job))
     else:
