@@ -9,6 +9,7 @@ import structlog
 logger = structlog.get_logger(__name__)
 
 RESTART_SECONDS = 1.0
+END_SECONDS = 3.0
 
 
 @asynccontextmanager
@@ -20,7 +21,8 @@ async def background(*work: Callable[[], Awaitable[None]]) -> AsyncIterator[None
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        # What a library does not give up by then, as while the database is away, must not keep the process.
+        await asyncio.wait(tasks, timeout=END_SECONDS)
 
 
 async def lasting(work: Callable[[], Awaitable[None]]) -> None:
@@ -30,4 +32,12 @@ async def lasting(work: Callable[[], Awaitable[None]]) -> None:
             await work()
         except Exception:
             logger.exception("background_work_failed", work=getattr(work, "__qualname__", str(work)))
+        if is_cancelled():
+            return
         await asyncio.sleep(RESTART_SECONDS)
+
+
+def is_cancelled() -> bool:
+    """Whether this task was told to end: a library may have made another error of it."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -20,7 +20,7 @@ from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Status
 from psycopg.conninfo import make_conninfo
 
-from chats.replies.background import background
+from chats.replies.background import background, is_cancelled
 from chats.replies.bus import RETRY_SECONDS
 from chats.replies.database import AWAY, in_database
 from chats.replies.worker import Worker
@@ -74,12 +74,19 @@ async def fetch(worker: Worker) -> None:
         except (ConnectorException, psycopg.OperationalError) as error:  # the second when its pool could not be opened
             # Until the database is back, the worker's own sweep finds nothing either.
             logger.warning("jobs_unreachable", error=str(error))
+            # Procrastinate reports a database that is away even when it was told to end.
+            if is_cancelled():
+                return
         await asyncio.sleep(RETRY_SECONDS)
 
 
 async def _work(worker: Worker) -> None:
     connector = PsycopgConnector(
-        conninfo=_conninfo(), min_size=1, max_size=2, max_idle=settings.DATABASE_POOL_IDLE_SECONDS
+        conninfo=_conninfo(),
+        min_size=1,
+        max_size=2,
+        max_idle=settings.DATABASE_POOL_IDLE_SECONDS,
+        timeout=settings.DATABASE_POOL_ASK_SECONDS,
     )
     jobs: App = app.with_connector(connector)
     async with jobs.open_async(), background(partial(_forget_jobs_of_the_dead, jobs)):

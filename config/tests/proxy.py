@@ -42,7 +42,13 @@ class Proxy:
         generation = self._generation
         from_there, to_there = await self._connect()
         ways = ((reader, to_there), (from_there, writer))
-        await asyncio.gather(*(self._pass_on(source, sink, generation) for source, sink in ways))
+        try:
+            await asyncio.gather(*(self._pass_on(source, sink, generation) for source, sink in ways))
+        except asyncio.CancelledError:
+            return  # at the end, which asyncio's own callback would take for a failure
+        finally:
+            writer.transport.abort()
+            to_there.transport.abort()
 
     async def _pass_on(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, generation: int) -> None:
         with contextlib.suppress(OSError):
@@ -50,5 +56,5 @@ class Proxy:
                 if generation == self._generation:
                     sink.write(data)
                     await sink.drain()
-        if generation == self._generation:
-            sink.close()
+            if generation == self._generation:
+                sink.write_eof()

@@ -4,6 +4,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,23 +35,28 @@ class Between:
     redis: Proxy
 
 
+@contextmanager
+def before_database(name: str) -> Iterator[tuple[Proxy, str]]:
+    """A proxy before an empty database, and the DATABASE_URL that leads through it."""
+    known = conninfo_to_dict(servers.new_database(os.environ["DATABASE_URL"], f"{name}_{os.getpid()}"))
+    path = f"{known['host']}/.s.PGSQL.{known.get('port', 5432)}"
+    with Proxy(partial(asyncio.open_unix_connection, path)).running() as proxy:
+        yield proxy, f"postgresql://{known['user']}@127.0.0.1:{proxy.port}/{known['dbname']}"
+
+
 @pytest.fixture(scope="module")
 def between(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Between]:
     folder: Path = tmp_path_factory.mktemp("silence")
     provider = FakeProvider().start()
-    url = servers.new_database(os.environ["DATABASE_URL"], f"silence_{folder.name}_{os.getpid()}")
-    known = conninfo_to_dict(url)
-    path = f"{known['host']}/.s.PGSQL.{known.get('port', 5432)}"
     with servers.running_redis(folder / "redis") as redis_url:
         at = urlsplit(redis_url)
-        database = Proxy(partial(asyncio.open_unix_connection, path))
         redis = Proxy(partial(asyncio.open_connection, at.hostname, at.port))
         with (
-            database.running(),
+            before_database("silence") as (database, database_url),
             redis.running(),
             cluster(
                 folder,
-                database_url=f"postgresql://{known['user']}@127.0.0.1:{database.port}/{known['dbname']}",
+                database_url=database_url,
                 redis_url=f"redis://127.0.0.1:{redis.port}/0",
                 kinds={"one": "web", "two": "web", "worker": "worker"},
                 REPLY_HEARTBEAT_SECONDS="0.5",
@@ -102,3 +108,15 @@ async def test_a_redis_that_says_nothing_more_is_connected_to_anew(between: Betw
             number = 0
             while not await is_heard(f"Title {number}"):
                 number += 1
+
+
+def test_a_worker_ends_although_its_database_is_away(tmp_path: Path, redis_url: str) -> None:
+    with ExitStack() as stack:
+        _, database_url = stack.enter_context(before_database("away"))
+        with cluster(tmp_path, database_url=database_url, redis_url=redis_url, kinds={"worker": "worker"}) as made:
+            worker = made.nodes["worker"]
+            stack.close()
+            wait_until(lambda: "error connecting" in worker.log.read_text(), seconds=20, what="it misses its database")
+            assert worker.process is not None
+            worker.process.terminate()
+            assert worker.process.wait(10) == 0
