@@ -53,6 +53,7 @@ document.addEventListener("click", (event) => {
   const article = cancel.closest("article");
   cancel.closest("[data-panel]").remove();
   article.querySelector(".meta summary")?.focus();
+  document.dispatchEvent(new CustomEvent("parley:idle"));
 });
 
 // An edit that is left gives focus back to its pencil, or to the box where it was asked for.

@@ -170,6 +170,7 @@ async function send() {
   isSending = false;
   form.removeAttribute("data-sending");
   box.readOnly = false;
+  document.dispatchEvent(new CustomEvent("parley:idle"));
 }
 
 form.addEventListener("submit", (event) => {

@@ -46,7 +46,8 @@ export function say(text) {
   spoken.textContent = text;
 }
 
-export const has = (messageId) => Boolean(document.getElementById(`message-${messageId}`));
+// The id of the message that the log ends with, null when there is none.
+export const lastMessage = () => [...log.querySelectorAll("[data-message]")].at(-1)?.dataset.message ?? null;
 
 export const isNewest = () => !document.querySelector(".newest");
 
@@ -71,10 +72,11 @@ export function append(html) {
 }
 
 export function replace(article, html) {
+  // Another version may have come in its place.
+  if (!article.isConnected) return;
   const fresh = elementsOf(html);
   keepPlace(() => article.replaceWith(...fresh));
   fresh.forEach(announceNew);
-  return fresh[0];
 }
 
 // What is growing stays as it is: someone watches it, and it may be further on than what the server has stored.

@@ -60,10 +60,16 @@ function moveUp(row) {
   else list.querySelector("[data-group=Today] ul").prepend(row);
 }
 
+// The list ends with a link to more of it, and what is older than all rows comes with that.
+function isInSight(chat) {
+  const isOlder = ({ dataset }) => Date.parse(dataset.updated) <= Date.parse(chat.updated_at);
+  return !list.querySelector(".more") || [...list.querySelectorAll(".chat-row")].some(isOlder);
+}
+
 function showChange(chat) {
   const row = rowOf(chat.id);
   if (!row) {
-    if (!chat.archived && !search.value) refreshList();
+    if (!chat.archived && !search.value && isInSight(chat)) refreshList();
     return;
   }
   const isPinned = row.closest(".chat-group").dataset.group === "Pinned";

@@ -91,12 +91,14 @@ export function open(chatId) {
 
 // `after()` is the number of the last event seen. Returns the function that ends it.
 export function follow(chatId, reply, after, receive) {
-  followers.set(reply, { after, receive, source: null });
+  const follower = { after, receive, source: null };
+  followers.get(reply)?.source?.close();
+  followers.set(reply, follower);
   if (isOpen()) askFor(reply);
   else open(chatId);
   return () => {
-    followers.get(reply)?.source?.close();
-    followers.delete(reply);
+    follower.source?.close();
+    if (followers.get(reply) === follower) followers.delete(reply);
   };
 }
 
