@@ -243,3 +243,48 @@ def test_without_a_socket_a_reply_that_is_gone_lets_one_write(signed_in: Page, c
     delete_branch(elsewhere.message)
     expect(page.get_by_role("button", name="Send", exact=True)).to_be_visible()
     expect(page.locator("article[data-reply]")).to_have_count(0)
+
+
+@pytest.fixture
+def clocked(signed_in: Page) -> Page:
+    """A page whose time can be put forward, and which counts how often it was told what is answering."""
+    signed_in.clock.install()
+    count = "document.addEventListener('parley:answering', () => (window.told = (window.told ?? 0) + 1))"
+    signed_in.add_init_script(count)
+        "window.told = 0; document.addEventListener('parley:answering', () => (window.told += 1))"
+    )
+    return signed_in
+
+
+def is_told(page: Page, times: int) -> None:
+    wait_until(lambda: page.evaluate("window.told") == times, seconds=15, what=f"the page was told {times} times")
+
+
+@pytest.mark.parametrize("sign", ["silence", "return"])
+def test_a_connection_that_died_without_a_word_is_replaced(clocked: Page, chat: Chat, line: Line, sign: str) -> None:
+    page = clocked
+    visit(page, f"/chats/{chat.pk}/")
+    is_told(page, 1)
+    line.is_dead = True
+    append_message(chat, role="user", content="And the Sun?")
+    if sign == "silence":
+        page.clock.fast_forward(50_000)
+    else:
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    heard(page, lambda: len(line.said) == 2, "the page asks whether anyone is there")
+    page.clock.fast_forward(11_000)
+    heard(page, lambda: len(line.routes) == 2, "it connects anew")
+    expect(page.get_by_text("And the Sun?")).to_be_visible()
+
+
+def test_a_silent_connection_that_lives_is_kept(clocked: Page, chat: Chat, line: Line) -> None:
+    page = clocked
+    visit(page, f"/chats/{chat.pk}/")
+    is_told(page, 1)
+    for times in (2, 3):
+        page.clock.fast_forward(50_000)
+        is_told(page, times)
+        page.clock.fast_forward(11_000)
+    append_message(chat, role="user", content="And the Sun?")
+    expect(page.get_by_text("And the Sun?")).to_be_visible()
+    assert len(line.routes) == 1
