@@ -31,7 +31,7 @@ document.addEventListener("htmx:afterSwap", ({ detail }) => {
 
 // ---- what opens below or in the place of a message
 function open(element) {
-  const field = element.querySelector("textarea, select, button:not([type=button])");
+  const field = element.querySelector("[autofocus]");
   field?.focus();
   if (field?.matches("textarea")) field.setSelectionRange(field.value.length, field.value.length);
   element.scrollIntoView({ block: "nearest" });
