@@ -251,8 +251,6 @@ def clocked(signed_in: Page) -> Page:
     signed_in.clock.install()
     count = "document.addEventListener('parley:answering', () => (window.told = (window.told ?? 0) + 1))"
     signed_in.add_init_script(count)
-        "window.told = 0; document.addEventListener('parley:answering', () => (window.told += 1))"
-    )
     return signed_in
 
 
@@ -288,3 +286,37 @@ def test_a_silent_connection_that_lives_is_kept(clocked: Page, chat: Chat, line:
     append_message(chat, role="user", content="And the Sun?")
     expect(page.get_by_text("And the Sun?")).to_be_visible()
     assert len(line.routes) == 1
+
+
+def test_focus_stays_where_it_is_when_the_finished_answer_comes(
+    signed_in: Page, owner: User, chat: Chat, fake_provider: FakeProvider
+) -> None:
+    page, gate = signed_in, threading.Event()
+    fake_provider.script("fake-1", Script(reasoning=["Hm."], chunks=WORDS, gate=gate, gate_after=SOME))
+    regenerate_message(owner, chat.messages.get(role="assistant"))
+    visit(page, f"/chats/{chat.pk}/")
+    expect(page.locator("article[data-reply] .prose")).to_contain_text("word9")
+    page.locator("article[data-reply] .reasoning summary").focus()
+    gate.set()
+    expect(page.locator("article[data-reply]")).to_have_count(0)
+    expect(page.locator(".reasoning summary")).to_be_focused()
+    # Said elsewhere, which brings the log anew.
+    append_message(chat, role="user", content="And the Sun?")
+    expect(page.get_by_text("And the Sun?")).to_be_visible()
+    expect(page.locator(".reasoning summary")).to_be_focused()
+
+
+def test_focus_goes_to_the_message_when_its_control_is_gone(
+    signed_in: Page, chat: Chat, second: StartedReply, gate: threading.Event
+) -> None:
+    page = signed_in
+    visit(page, f"/chats/{chat.pk}/")
+    expect(page.locator("article[data-reply] .prose")).to_contain_text("word9")
+    # As a link in what streams, which is none in what stays.
+    page.evaluate(
+        "document.querySelector('article[data-reply] .author').insertAdjacentHTML('beforeend', '<b tabindex=0>')"
+    )
+    page.locator("article[data-reply] b").focus()
+    gate.set()
+    expect(page.locator("article[data-reply]")).to_have_count(0)
+    expect(page.locator(f"#message-{second.answer.pk}")).to_be_focused()

@@ -71,11 +71,31 @@ export function append(html) {
   goToEnd();
 }
 
+// Focus inside a message stays at the same control of what comes in its place, or else at the message.
+function keepFocus(change) {
+  const held = document.activeElement;
+  const message = held.closest("#log > [data-message]");
+  if (!message) {
+    change();
+    return;
+  }
+  const controlsOf = (root) => [...root.querySelectorAll(held.localName)];
+  const place = controlsOf(message).indexOf(held);
+  change();
+  const fresh = document.getElementById(message.id);
+  if (!fresh || document.activeElement === held) return;
+  const same = (held.id && document.getElementById(held.id)) || controlsOf(fresh)[place];
+  same?.focus({ preventScroll: true });
+  if (same && document.activeElement === same) return;
+  fresh.tabIndex = -1;
+  fresh.focus({ preventScroll: true });
+}
+
 export function replace(article, html) {
   // Another version may have come in its place.
   if (!article.isConnected) return;
   const fresh = elementsOf(html);
-  keepPlace(() => article.replaceWith(...fresh));
+  keepFocus(() => keepPlace(() => article.replaceWith(...fresh)));
   fresh.forEach(announceNew);
 }
 
@@ -86,7 +106,7 @@ function grownOf(element) {
 }
 
 export function replaceAll(html) {
-  keepPlace(() => log.replaceChildren(...elementsOf(html).map(grownOf)));
+  keepFocus(() => keepPlace(() => log.replaceChildren(...elementsOf(html).map(grownOf))));
   [...log.children].forEach(announceNew);
 }
 
