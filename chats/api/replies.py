@@ -3,8 +3,8 @@
 from typing import Any
 from uuid import UUID
 
-from django.http import StreamingHttpResponse
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -55,17 +55,23 @@ class ReplyResource(Resource):
                 "Last-Event-ID", int, OpenApiParameter.HEADER, description="The same, as browsers say it."
             ),
         ],
-        responses=EVENTS,
+        responses={**EVENTS, 204: OpenApiResponse(description="Nothing more will come: an EventSource ends here.")},
     )
-    def events(self, request: Request, reply_id: UUID) -> StreamingHttpResponse:
+    def events(self, request: Request, reply_id: UUID) -> HttpResponseBase:
         """The events of a reply as Server-Sent Events, from any point, live until `reply.finished`.
 
-        A reader behind the live log gets `reply.snapshot` first: its text replaces what he has.
+        A reader behind the live log gets `reply.snapshot` first: its text replaces what he has. When the message is
+        deleted the last event is `reply.gone`. Whoever has seen the end, or comes back after such a deletion, gets 204.
         """
         after = number_parameter(request, "after", default=0, lowest=0, highest=SEQ_MAX)
-        if last := request.headers.get("Last-Event-ID"):
+        last = request.headers.get("Last-Event-ID")
+        if last:
             after = as_number(last, "Last-Event-ID", lowest=0, highest=SEQ_MAX)
         reply = found(Reply.objects.visible_to(person(request)), pk=reply_id)
+        has_seen_the_end = reply.is_finished and after == reply.finished_seq
+        if has_seen_the_end or (last and reply.message_id is None):
+            # A browser's EventSource connects again after every end but this one.
+            return HttpResponse(status=204)
         return event_stream(request, reply.pk, after=after)
 
     @extend_schema(request=None, responses=shapes.Reply)

@@ -140,6 +140,9 @@ class ChatsConsumer(AsyncConsumer):
             answering = await in_database(answering_chats, [self.principal.user.pk])
             NEWS.note_answering(answering)
             await self.say({"type": "chats.watched", "answering": [str(chat_id) for chat_id in answering]})
+        if self.chat_id:
+            # What was said since its page was made, or while its socket was away, nobody has told it.
+            NEWS.look_at({self.chat_id})
 
     async def _tell_news(self) -> None:
         # A client that has gone needs no news, and its disconnect ends this task.

@@ -89,9 +89,10 @@ class News:
         self._answering.update(chat_ids)
 
     def _on_ring(self, chat_id: str) -> None:
-        self._look_at({UUID(chat_id)})
+        self.look_at({UUID(chat_id)})
 
-    def _look_at(self, chat_ids: set[UUID]) -> None:
+    def look_at(self, chat_ids: set[UUID]) -> None:
+        """Tell whoever wants to know how these stand, whether they changed or not."""
         if chat_ids:
             self._rung |= chat_ids
             self._has_rung.set()
@@ -106,7 +107,7 @@ class News:
                 notices = await in_database(notices_of, asked)
             except Error as error:
                 logger.warning("news_retry", error=str(error))
-                self._look_at(asked)
+                self.look_at(asked)
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             self._answering -= asked
@@ -132,7 +133,7 @@ class News:
             # An outage of the database ends by itself, and the next round finds out.
             with suppress(Error):
                 answering = await in_database(answering_chats, watching) if watching else set()
-                self._look_at(answering ^ self._answering)
+                self.look_at(answering ^ self._answering)
 
 
 NEWS = News()

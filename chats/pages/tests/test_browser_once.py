@@ -165,7 +165,7 @@ def test_the_network_gone_between_send_and_answer(box_page: Page, chat: Chat) ->
     send(box_page, "quote tunnel")
     expect(box_page.get_by_text("Your text is safe here.")).to_be_visible()
     box_page.context.set_offline(True)
-    expect(box_page.get_by_text("You are offline. What you write is kept")).to_be_visible()
+    expect(box_page.locator(".banner")).to_contain_text("You are offline. What you write is kept")
     box_page.get_by_role("button", name="Send again").click()
     expect(box_page.get_by_text("This will be sent when you are back")).to_be_visible()
     box_page.unroute(SENDING)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from chats.branches import delete_branch
 from chats.models import Message, Reply
 from chats.replies.services import start_reply
 from chats.services import create_chat
@@ -81,6 +82,28 @@ async def test_a_reply_of_another_chat_is_not_found(owner, stranger, chat, demo_
                 assert (await socket.receive())["error"]["code"] == "not_found"
     stopped = await in_thread(Reply.objects.filter(stop_requested_at__isnull=False).exists)
     assert not stopped
+
+
+async def test_a_reply_whose_message_is_deleted_is_gone(owner, chat, run_elsewhere, open_socket):
+    reply = await in_thread(run_elsewhere, chat)
+    gone = {"type": "reply.gone", "reply": str(reply.pk)}
+    async with await open_socket(owner, chat) as socket:
+        await socket.send("reply.follow", reply=str(reply.pk))
+        await socket.receive_until("reply.snapshot")
+        await in_thread(delete_branch, reply.message)
+        assert (await socket.receive_until("reply.gone"))[-1] == gone
+        await socket.send("reply.follow", reply=str(reply.pk), after=3)
+        assert (await socket.receive_until("reply.gone"))[-1] == gone
+
+
+async def test_who_has_seen_the_end_is_not_told_that_it_is_gone(owner, chat, demo_model, open_socket):
+    async with await open_socket(owner, chat) as socket:
+        await socket.send("message.send", content="help")
+        end = (await socket.receive_until("reply.finished"))[-1]
+        await socket.send("reply.follow", reply=end["reply"], after=end["seq"])
+        await socket.send("chats.watch")
+        heard = await socket.receive_until("chats.watched")
+    assert "reply.gone" not in {event["type"] for event in heard}
 
 
 async def test_stop_on_the_socket_ends_the_reply(owner, chat, demo_model, open_socket):

@@ -31,7 +31,7 @@ document.addEventListener("htmx:afterSwap", ({ detail }) => {
 
 // ---- what opens below or in the place of a message
 function open(element) {
-  const field = element.querySelector("textarea, select, button:not([type=button])");
+  const field = element.querySelector("[autofocus]");
   field?.focus();
   if (field?.matches("textarea")) field.setSelectionRange(field.value.length, field.value.length);
   element.scrollIntoView({ block: "nearest" });
@@ -53,6 +53,7 @@ document.addEventListener("click", (event) => {
   const article = cancel.closest("article");
   cancel.closest("[data-panel]").remove();
   article.querySelector(".meta summary")?.focus();
+  document.dispatchEvent(new CustomEvent("parley:idle"));
 });
 
 // An edit that is left gives focus back to its pencil, or to the box where it was asked for.

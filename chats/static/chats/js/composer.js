@@ -1,6 +1,6 @@
 // The box one writes in: sends once, keeps the text until the server has it, and never loses a draft.
 
-import { append, goToEnd } from "./log.js";
+import { append, goToEnd, say } from "./log.js";
 import { ask, newId } from "./request.js";
 
 const main = document.getElementById("main");
@@ -170,6 +170,7 @@ async function send() {
   isSending = false;
   form.removeAttribute("data-sending");
   box.readOnly = false;
+  document.dispatchEvent(new CustomEvent("parley:idle"));
 }
 
 form.addEventListener("submit", (event) => {
@@ -215,8 +216,14 @@ function showNetwork() {
 document.addEventListener("parley:chat-deleted", ({ detail: chatId }) => {
   if (chatId === main.dataset.chat) showProblem("This chat was deleted in another window. Your text is safe here.");
 });
-addEventListener("online", showNetwork);
-addEventListener("offline", showNetwork);
+addEventListener("online", () => {
+  showNetwork();
+  say("You are online again.");
+});
+addEventListener("offline", () => {
+  showNetwork();
+  say(offline.textContent);
+});
 
 // ---- models
 function showChoice(radio) {
