@@ -136,6 +136,40 @@ def test_a_branch_is_deleted_after_one_has_seen_what_goes(signed_in: Page, tree)
     assert tree["chat"].messages.count() == 2
 
 
+@pytest.mark.parametrize("size", [{"width": 1280, "height": 800}, PHONE])
+def test_a_form_opens_below_its_message_which_stays_where_it_is(signed_in: Page, owner: User, size) -> None:
+    chat = create_chat(owner, title="Long")
+    for number in range(12):
+        role = "assistant" if number % 2 else "user"
+        append_message(chat, role=role, content=f"Message {number}. " * (60 if role == "assistant" else 1))
+    page = signed_in
+    page.set_viewport_size(size)
+    visit(page, f"/chats/{chat.pk}/")
+    for article in page.locator("article.from-user").all()[-3:]:
+        article.evaluate("element => element.scrollIntoView({ block: 'center' })")
+        article.locator("summary").click()
+        place = article.bounding_box()
+        article.get_by_role("link", name="Delete from here on").click()
+        panel = article.locator("[data-panel]")
+        expect(panel.get_by_role("button")).to_be_focused()
+        expect(panel).to_be_in_viewport(ratio=1)
+        assert article.bounding_box()["y"] == pytest.approx(place["y"], abs=1)
+        tools = article.locator(".meta").bounding_box()
+        assert tools["y"] + tools["height"] < panel.bounding_box()["y"]
+        page.keyboard.press("Escape")
+
+
+def test_facts_that_have_no_room_beside_the_tools_stand_in_line_with_the_text(signed_in: Page, tree) -> None:
+    page = signed_in
+    page.set_viewport_size({"width": 240, "height": 700})
+    update_chat(tree["chat"], current_leaf=tree["second"].pk)
+    open_tree(page, tree)
+    answer = page.locator(f"#message-{tree['second'].pk}")
+    facts, tools, text = (answer.locator(part).bounding_box() for part in (".meta-facts", ".meta-actions", ".prose"))
+    assert facts["y"] > tools["y"] + tools["height"] - 1
+    assert facts["x"] == text["x"]
+
+
 @pytest.mark.parametrize("theme", THEMES)
 @pytest.mark.parametrize("size", [{"width": 1280, "height": 800}, PHONE])
 def test_axe_finds_nothing(signed_in: Page, tree, theme: str, size) -> None:
