@@ -7,6 +7,7 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import User
+from chats.branches import delete_branch
 from chats.catalog.models import AIModel
 from chats.models import Chat, Message, Reply
 from chats.pages.tests.test_chat_page import HX, long_chat, url_of
@@ -92,6 +93,34 @@ def test_another_model_answers_again(visitor: Client, versions, demo_model: AIMo
     response = visitor.post(address("again", second), {"model": str(demo_model.pk)}, headers=HX)
     assert "3 of 3" in response.content.decode()
     assert question.children.count() == 3
+
+
+def test_an_answer_without_a_reply_of_this_server_is_given_again(visitor: Client, versions) -> None:
+    chat, question, (first, second) = versions
+    page = visitor.get(url_of(chat)).content.decode()
+    assert page.count(f'action="{address("answer", second)}"') == 1
+    assert address("answer", question) not in page
+    assert visitor.post(address("answer", first)).url == url_of(chat)
+    fragment = visitor.post(address("answer", second), {"client_id": "a"}, headers=HX).content.decode()
+    made = question.children.last()
+    assert shown(fragment) == [str(made.pk)]
+    assert "4 of 4" in fragment
+
+
+def test_a_question_without_an_answer_offers_one(visitor: Client, versions, demo_model: AIModel) -> None:
+    chat, question, (first, second) = versions
+    delete_branch(first)
+    left = visitor.post(address("delete_branch", second), headers=HX).content.decode()
+    for page in (left, visitor.get(url_of(chat)).content.decode()):
+        assert "Nobody has answered this yet." in page
+        assert f'action="{address("answer", question)}"' in page
+    body = {"client_id": "a", "model": str(demo_model.pk)}
+    fragment = visitor.post(address("answer", question), body, headers=HX).content.decode()
+    assert "Nobody has answered" not in fragment
+    made = question.children.get()
+    assert shown(fragment) == [str(question.pk), str(made.pk)]
+    assert visitor.post(address("answer", question), body).url == url_of(chat)
+    assert question.children.count() == 1
 
 
 def test_an_answer_that_broke_off_can_be_continued(visitor: Client, ended) -> None:

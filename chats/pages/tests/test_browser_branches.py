@@ -1,9 +1,12 @@
 """Branches as people use them: versions in place, an edit, a continuation, a deletion, by pointer and by keyboard."""
 
+import re
+
 import pytest
 from playwright.sync_api import Page, expect
 
 from accounts.models import User
+from chats.branches import delete_branch
 from chats.catalog.models import AIModel
 from chats.llm.demo import answer_to
 from chats.models import Chat, Message, Reply
@@ -117,6 +120,27 @@ def test_an_answer_goes_on_from_where_it_stopped(signed_in: Page, tree) -> None:
     expect(page.locator("article[data-reply]")).to_have_count(0)
     expect(answer.locator(".prose")).to_contain_text("A real model would answer that.")
     assert Message.objects.get(pk=answer.get_attribute("data-message")).content == WHOLE
+
+
+def test_a_taken_answer_is_given_again_and_one_that_was_deleted_anew(signed_in: Page, tree) -> None:
+    page = signed_in
+    delete_branch(tree["first"])
+    open_tree(page, tree)
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_text("2 of 2")).to_be_visible()
+    finished = page.locator("article.from-model:not([data-reply])")
+    expect(finished).to_have_count(1)
+    for _ in range(2):
+        page.locator("summary[aria-label='More for this answer']").click()
+        page.get_by_role("link", name="Delete from here on").click()
+        with page.expect_response(re.compile("/delete/")):
+            page.locator("[data-panel]").get_by_role("button").click()
+    expect(page.locator("article")).to_have_count(1)
+    page.get_by_role("button", name="Answer", exact=True).click()
+    expect(finished.locator(".prose")).to_contain_text("Why are there tides?")
+    expect(page.locator("article")).to_have_count(2)
+    expect(page.get_by_text("Nobody has answered this yet.")).to_have_count(0)
+    assert tree["chat"].messages.count() == 2
 
 
 def test_a_branch_is_deleted_after_one_has_seen_what_goes(signed_in: Page, tree) -> None:

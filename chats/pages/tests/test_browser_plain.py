@@ -56,3 +56,13 @@ def test_stop_stands_at_the_end_of_the_composer(plain: Page, tides: Chat, size) 
     assert foot - stop < 12
     button.click()
     expect(plain.get_by_text("You stopped this answer.")).to_be_visible(timeout=RELOADS_MILLISECONDS)
+
+
+def test_a_question_whose_answer_was_deleted_is_answered(plain: Page, tides: Chat) -> None:
+    plain.goto(f"/chats/{tides.pk}/")
+    plain.locator("summary[aria-label='More for this answer']").click()
+    plain.get_by_role("link", name="Delete from here on").click()
+    plain.get_by_role("button", name="Delete 1 message").click()
+    plain.get_by_role("button", name="Answer", exact=True).click()
+    expect(plain.locator(FINISHED)).to_contain_text("Why are there tides?", timeout=RELOADS_MILLISECONDS)
+    assert tides.messages.count() == 2
