@@ -107,7 +107,8 @@ def test_a_fork_says_what_it_is_and_leads_back(signed_in: Page, tree) -> None:
     page.get_by_role("button", name="New chat from here").click()
     expect(page.get_by_role("heading", name="Tides (fork)", level=1)).to_be_visible()
     expect(page.locator(".chat-row .chat-title")).to_have_text(["Tides (fork)", "Tides"])
-    page.get_by_role("link", name="Go to the chat this was taken from: Tides").click()
+    expect(page.get_by_text("Taken from «Tides»")).to_be_visible()
+    page.get_by_role("link", name="«Tides»").click()
     expect(page.get_by_role("heading", name="Tides", level=1)).to_be_visible()
 
 
