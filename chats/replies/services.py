@@ -177,7 +177,7 @@ def continue_reply(reply: Reply, *, client_id: str | None = None) -> StartedRepl
     def write() -> Reply:
         current = _lock_finished(reply)
         if current.status not in Reply.CONTINUABLE:
-            raise Conflict("This answer can't be continued. Ask again, or for more in a new message.")
+            raise Conflict("This answer can't be continued. Try again, or ask for more in a new message.")
         if current.message is None or not current.message.content:
             raise Conflict("This answer has no text yet. Ask for a new one.")
         chosen = usable_model(reply.user, _named(reply.asked_model_id))
