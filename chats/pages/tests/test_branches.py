@@ -155,12 +155,32 @@ def test_deleting_a_branch_says_first_what_will_go(visitor: Client, versions) ->
     chat, question, (first, second) = versions
     assert "Nothing follows it" in visitor.get(address("delete_branch", second)).content.decode()
     warning = visitor.get(address("delete_branch", question), headers=HX).content.decode()
-    assert "2 messages below it" in warning
+    assert "2 messages below it, in all their versions, will be" in warning, "one of them is in view"
     assert "Delete 3 messages" in warning
     fragment = visitor.post(address("delete_branch", second), headers=HX).content.decode()
     assert shown(fragment) == [str(question.pk), str(first.pk)]
     assert visitor.post(address("delete_branch", question)).url == url_of(chat)
     assert not chat.messages.exists()
+
+
+def test_deleting_a_branch_counts_what_is_in_view_plainly(visitor: Client, chat: Chat) -> None:
+    answer = Message.objects.get(pk=chat.current_leaf_id)
+    page = visitor.get(address("delete_branch", answer.parent)).content.decode()
+    assert "This message and the message below it will be gone for good." in page
+    assert "Why are there &lt;b&gt;tides&lt;/b&gt;?" in page
+    append_message(chat, role="user", content="And now?")
+    page = visitor.get(address("delete_branch", answer.parent)).content.decode()
+    assert "the 2 messages below it will be gone for good." in page
+
+
+def test_what_goes_is_quoted_as_it_reads(visitor: Client, chat: Chat) -> None:
+    text = "# Tides\n\n- the **Moon** & `<b>`\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n" + "word " * 100
+    answer = append_message(chat, role="assistant", content=text)
+    page = visitor.get(address("delete_branch", answer)).content.decode()
+    quoted = re.search(r'<blockquote class="quoted" dir="auto">([^<]*)</blockquote>', page)
+    assert quoted
+    assert quoted[1].startswith("Tides the Moon &amp; &lt;b&gt; a b 1 2 word word")
+    assert quoted[1].endswith("…")
 
 
 def test_foreign_messages_are_missing(visitor: Client, stranger: User) -> None:
