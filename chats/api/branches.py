@@ -1,4 +1,4 @@
-"""/api/v1/messages/{id}/edit/, /regenerate/ and /fork/: other ways to go on from a message. What is there stays."""
+"""/api/v1/messages/{id}/edit/, /answer/, /regenerate/ and /fork/: other ways to go on. What is there stays."""
 
 from typing import Any
 from uuid import UUID
@@ -18,11 +18,16 @@ from chats.api.chats import chat_json
 from chats.api.documentation import AGAIN_HELP, CLIENT_ID_HELP, MODEL_HELP, STARTED
 from chats.api.messages import started_answer
 from chats.models import Message
-from chats.replies.services import edit_message, regenerate_message
+from chats.replies.services import answer_message, edit_message, regenerate_message
 
 
 class EditForm(serializers.Serializer[Any]):
     content = f.Text()
+    model = f.Text(required=False, allow_null=True, help_text=MODEL_HELP)
+    client_id = f.Text(required=False, allow_null=True, help_text=CLIENT_ID_HELP)
+
+
+class AnswerForm(serializers.Serializer[Any]):
     model = f.Text(required=False, allow_null=True, help_text=MODEL_HELP)
     client_id = f.Text(required=False, allow_null=True, help_text=CLIENT_ID_HELP)
 
@@ -56,6 +61,12 @@ class BranchResource(Resource):
         """
         message = found(Message.objects.editable_by(person(request)), pk=message_id)
         return started_answer(request, edit_message(person(request), message, **checked(EditForm, request)))
+
+    @extend_schema(request=AnswerForm, responses=STARTED)
+    def answer(self, request: Request, message_id: UUID) -> Response | StreamingHttpResponse:
+        """Answer this message of yours as it stands: it was stored without an answer, or that was deleted."""
+        message = found(Message.objects.editable_by(person(request)), pk=message_id)
+        return started_answer(request, answer_message(person(request), message, **checked(AnswerForm, request)))
 
     @extend_schema(request=AgainForm, responses=STARTED)
     def regenerate(self, request: Request, message_id: UUID) -> Response | StreamingHttpResponse:

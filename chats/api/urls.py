@@ -35,6 +35,7 @@ urlpatterns = [
         name="messages-detail",
     ),
     path("messages/<uuid:message_id>/edit/", BranchResource.as_view({"post": "edit"}), name="messages-edit"),
+    path("messages/<uuid:message_id>/answer/", BranchResource.as_view({"post": "answer"}), name="messages-answer"),
     path(
         "messages/<uuid:message_id>/regenerate/",
         BranchResource.as_view({"post": "regenerate"}),

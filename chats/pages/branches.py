@@ -3,6 +3,7 @@
 Each ends at the message it is about, in place for a script, else on the chat's page.
 """
 
+from typing import Final
 from uuid import UUID
 
 from django.http import HttpResponse
@@ -14,12 +15,15 @@ from accounts.statuses import status_of
 from chats.branches import delete_branch, fork_chat
 from chats.errors import DomainError
 from chats.models import Chat, Message, Reply
+from chats.pages import markdown
 from chats.pages.chats import chat_of
 from chats.pages.composer import composer_for
 from chats.pages.doors import PageRequest, page
 from chats.pages.history import history_of, page_holding
 from chats.replies.services import continue_reply, edit_message, regenerate_message
 from chats.services import update_chat
+
+EXCERPT_CHARACTERS: Final = 200
 
 
 @page
@@ -94,8 +98,18 @@ def delete(request: PageRequest, message_id: UUID) -> HttpResponse:
     if request.method == "POST":
         delete_branch(found)
         return _show_at(request, found.chat_id, found.parent_id)
-    below = len(Message.objects.visible_to(request.user).tree(found.chat).branch(found.pk)) - 1
-    context = {"message": found, "chat": found.chat, "below": below}
+    messages = Message.objects.visible_to(request.user)
+    below = len(messages.tree(found.chat).branch(found.pk)) - 1
+    path = messages.path_ids(found.chat.current_leaf_id) if found.chat.current_leaf_id else []
+    in_view = len(path) - path.index(found.pk) - 1 if found.pk in path else 0
+    is_model = found.role == Message.Role.ASSISTANT
+    context = {
+        "message": found,
+        "chat": found.chat,
+        "below": below,
+        "has_versions_below": below > in_view,
+        "excerpt": markdown.excerpt(found.content, length=EXCERPT_CHARACTERS) if is_model else found.content,
+    }
     return render(request, "chats/delete_branch_form.html" if request.htmx else "chats/delete_branch.html", context)
 
 

@@ -34,6 +34,7 @@ def show_chat(
         "chat": chat,
         "origin": _origin_of(request.user, chat) if chat else None,
         "history": history_of(request.user, chat, before=before) if chat else None,
+        "before": before,
         "composer": composer_for(request.user, chat, **written),
         "sidebar": chat_list(request.user),
         "current": chat.pk if chat else None,

@@ -58,8 +58,16 @@ class Entry:
         return reply.error_message or ENDINGS.get(Reply.Status(reply.status), "")
 
     @property
+    def can_answer(self) -> bool:
+        """Whether it is a question at the end of the branch."""
+        return self.is_last and self.message.role == Message.Role.USER
+
+    @property
     def can_retry(self) -> bool:
-        return self.is_last and self.reply is not None and self.reply.is_finished
+        """Whether it is an answer at the end of the branch. One from another chat or a program has no reply."""
+        if not self.is_last or self.message.role != Message.Role.ASSISTANT:
+            return False
+        return self.reply.is_finished if self.reply else self.message.parent_id is not None
 
     @property
     def can_continue(self) -> bool:

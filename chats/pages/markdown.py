@@ -10,13 +10,15 @@ import threading
 import time
 from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
+from html import unescape
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import nh3
 from django.core.cache import cache
-from django.utils.html import format_html
+from django.utils.html import format_html, strip_tags
 from django.utils.safestring import SafeString
+from django.utils.text import Truncator
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.rules_block import StateBlock
@@ -82,6 +84,13 @@ def render(text: str, *, budget: Budget | None = None) -> SafeString:
         # Plain because the page was in a hurry: the next page may have the time.
         cache.set(key, str(html), CACHED_SECONDS)
     return html
+
+
+def excerpt(text: str, *, length: int) -> str:
+    """The beginning of `text` as it reads when it is formatted, on one line of at most `length` characters."""
+    # Marks go away, so more is looked at than is shown.
+    words = unescape(strip_tags(render(text[: 10 * length]))).split()
+    return Truncator(" ".join(words)).chars(length)
 
 
 def _render_within(text: str, ends_at: float) -> tuple[SafeString, bool]:

@@ -1,4 +1,4 @@
-"""What one does with messages: send, retry, stop, and look at one alone."""
+"""What one does with messages: send, have answered, retry, stop, and look at one alone."""
 
 from uuid import UUID
 
@@ -13,7 +13,14 @@ from chats.models import Message, Reply
 from chats.pages.chats import chat_of, show_chat
 from chats.pages.doors import PageRequest, page
 from chats.pages.history import entries_of
-from chats.replies.services import StartedReply, retry_reply, start_reply, stop_reply
+from chats.replies.services import (
+    StartedReply,
+    answer_message,
+    regenerate_message,
+    retry_reply,
+    start_reply,
+    stop_reply,
+)
 
 
 @page
@@ -31,6 +38,18 @@ def send(request: PageRequest, chat_id: UUID | None = None) -> HttpResponse:
         chat = chat_of(request.user, chat_id) if chat_id else None
         return show_chat(request, chat, status=status_of(error), text=text, model=model, error=error.message)
     return _show_started(request, started, [started.message.pk, started.answer.pk])
+
+
+@page
+@require_POST
+def answer(request: PageRequest, message_id: UUID) -> HttpResponse:
+    """Answer a question that has no answer, or give an answer again that this server has no reply of."""
+    found = get_object_or_404(Message.objects.editable_by(request.user).select_related("chat"), pk=message_id)
+    model, client_id = request.POST.get("model", ""), request.POST.get("client_id", "")
+    is_question = found.role == Message.Role.USER
+    verb = answer_message if is_question else regenerate_message
+    started = verb(request.user, found, model=model or None, client_id=client_id or None)
+    return _show_started(request, started, [*([found.pk] if is_question else []), started.answer.pk])
 
 
 @page

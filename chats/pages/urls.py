@@ -20,6 +20,7 @@ urlpatterns = [
     path("messages/<uuid:message_id>/text/", messages.text, name="text"),
     path("messages/<uuid:message_id>/show/", branches.show, name="show"),
     path("messages/<uuid:message_id>/edit/", branches.edit, name="edit"),
+    path("messages/<uuid:message_id>/answer/", messages.answer, name="answer"),
     path("messages/<uuid:message_id>/again/", branches.again, name="again"),
     path("messages/<uuid:message_id>/fork/", branches.fork, name="fork"),
     path("messages/<uuid:message_id>/delete/", branches.delete, name="delete_branch"),

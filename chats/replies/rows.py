@@ -34,14 +34,14 @@ from chats.usage.services import record_usage
 # as many more as the longest answer has pieces (at most 7,000, see config.checks). The next attempt starts this far on,
 # so that no number is ever used twice.
 LOST_EVENTS_MARGIN = 10_000
-INTERRUPTED_MESSAGE = "The server was interrupted while answering. The text so far is kept; press Retry to ask again."
+INTERRUPTED_MESSAGE = "The server was interrupted while answering. The text so far is kept; try again."
 
 # At most: a model that counts more tokens in its language says so itself.
 CHARACTERS_PER_TOKEN = 4
 # Of what is our fault: its code, and one sentence of cause and next step.
 INTERNAL = (
     "internal",
-    "Something went wrong on this server. The text so far is kept; press Retry to ask again.",
+    "Something went wrong on this server. The text so far is kept; try again.",
 )
 
 # By hand, as it runs every second for every running reply: the ORM would cost twenty times what the database does.

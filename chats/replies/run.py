@@ -45,7 +45,7 @@ TOO_LONG: Cause = (
 OUT_OF_TIME: Cause = (
     Reply.Status.INCOMPLETE,
     "time",
-    "The answer took longer than allowed. The text so far is kept; press Retry to ask again.",
+    "The answer took longer than allowed. The text so far is kept; try again.",
 )
 OUT_OF_TOKENS: Cause = (
     Reply.Status.INCOMPLETE,
@@ -60,7 +60,7 @@ WITHHELD: Cause = (
 NO_FINISH: Cause = (
     Reply.Status.INCOMPLETE,
     "stream_cut",
-    "The provider ended without saying that it was done. The text so far is kept; press Retry to ask again.",
+    "The provider ended without saying that it was done. The text so far is kept; try again.",
 )
 OUR_FAULT: Cause = (Reply.Status.FAILED, *rows.INTERNAL)
 

@@ -148,6 +148,25 @@ def regenerate_message(
     return _write_once(request, write)
 
 
+def answer_message(
+    user: User, message: Message, *, model: str | None = None, client_id: str | None = None
+) -> StartedReply:
+    """Answer what a person said as it stands: its answer was deleted, or it was stored without one.
+
+    An answer that it has stays, beside the new one. Raises as `start_reply`, and Invalid when nobody said `message`.
+    """
+    request = _Request(user, client_id, digest=digest_of("answer", subject=message.pk, model=model))
+
+    def write() -> Reply:
+        question = lock_message(message)
+        if question.role != Message.Role.USER:
+            raise Invalid("Only what a person said can be answered.")
+        chosen = usable_model(user, model or _named(question.chat.model_id))
+        return _insert_reply(request, question, new=[], model=chosen)
+
+    return _write_once(request, write)
+
+
 def continue_reply(reply: Reply, *, client_id: str | None = None) -> StartedReply:
     """Go on where an unfinished answer stopped, in a new one beside it that begins with its text.
 
@@ -158,7 +177,7 @@ def continue_reply(reply: Reply, *, client_id: str | None = None) -> StartedRepl
     def write() -> Reply:
         current = _lock_finished(reply)
         if current.status not in Reply.CONTINUABLE:
-            raise Conflict("This answer can't be continued. Ask again, or for more in a new message.")
+            raise Conflict("This answer can't be continued. Try again, or ask for more in a new message.")
         if current.message is None or not current.message.content:
             raise Conflict("This answer has no text yet. Ask for a new one.")
         chosen = usable_model(reply.user, _named(reply.asked_model_id))

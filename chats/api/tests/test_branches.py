@@ -59,6 +59,18 @@ def test_an_imported_answer_is_written_again(api, chat, question, answer):
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "reply_running")
 
 
+def test_a_stored_question_is_answered(api, chat, question, answer):
+    api.delete(f"{URL}{answer.pk}/")
+    url = f"{URL}{question.pk}/answer/"
+    first, again = api.post(url, {"client_id": "a"}), api.post(url, {"client_id": "a"})
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert first.json() == again.json()
+    assert first.json()["message"]["id"] == str(question.pk)
+    made = first.json()["reply"]["message"]
+    assert [message["id"] for message in branch(api, chat)["results"]] == [str(question.pk), made]
+    assert api.post(f"{URL}{made}/answer/", {}).status_code == 400
+
+
 def test_an_unfinished_reply_is_continued(api, chat, question, answer, owner):
     reply = Reply.objects.create(
         chat=chat, user=owner, prompt=question, message=answer, model=chat.model, status=Reply.Status.STOPPED
@@ -140,7 +152,7 @@ def test_a_branch_is_deleted_with_what_follows(api, chat, question, answer):
 def test_foreign_and_missing_messages_look_alike(api, stranger):
     foreign = services.append_message(services.create_chat(stranger), role="user", content="x").pk
     for pk in (foreign, "00000000-0000-0000-0000-000000000000"):
-        for verb, body in (("edit", {"content": "x"}), ("regenerate", {}), ("fork", {})):
+        for verb, body in (("edit", {"content": "x"}), ("answer", {}), ("regenerate", {}), ("fork", {})):
             assert api.post(f"{URL}{pk}/{verb}/", body).status_code == 404
         assert api.delete(f"{URL}{pk}/?branch=true").status_code == 404
     assert Message.objects.count() == 1

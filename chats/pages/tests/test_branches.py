@@ -7,6 +7,7 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import User
+from chats.branches import delete_branch
 from chats.catalog.models import AIModel
 from chats.models import Chat, Message, Reply
 from chats.pages.tests.test_chat_page import HX, long_chat, url_of
@@ -94,6 +95,34 @@ def test_another_model_answers_again(visitor: Client, versions, demo_model: AIMo
     assert question.children.count() == 3
 
 
+def test_an_answer_without_a_reply_of_this_server_is_given_again(visitor: Client, versions) -> None:
+    chat, question, (first, second) = versions
+    page = visitor.get(url_of(chat)).content.decode()
+    assert page.count(f'action="{address("answer", second)}"') == 1
+    assert address("answer", question) not in page
+    assert visitor.post(address("answer", first)).url == url_of(chat)
+    fragment = visitor.post(address("answer", second), {"client_id": "a"}, headers=HX).content.decode()
+    made = question.children.last()
+    assert shown(fragment) == [str(made.pk)]
+    assert "4 of 4" in fragment
+
+
+def test_a_question_without_an_answer_offers_one(visitor: Client, versions, demo_model: AIModel) -> None:
+    chat, question, (first, second) = versions
+    delete_branch(first)
+    left = visitor.post(address("delete_branch", second), headers=HX).content.decode()
+    for page in (left, visitor.get(url_of(chat)).content.decode()):
+        assert "Nobody has answered this yet." in page
+        assert f'action="{address("answer", question)}"' in page
+    body = {"client_id": "a", "model": str(demo_model.pk)}
+    fragment = visitor.post(address("answer", question), body, headers=HX).content.decode()
+    assert "Nobody has answered" not in fragment
+    made = question.children.get()
+    assert shown(fragment) == [str(question.pk), str(made.pk)]
+    assert visitor.post(address("answer", question), body).url == url_of(chat)
+    assert question.children.count() == 1
+
+
 def test_an_answer_that_broke_off_can_be_continued(visitor: Client, ended) -> None:
     started = ended(Reply.Status.INCOMPLETE, content="Because of Ray")
     address_of = reverse("pages:continue", args=[started.reply.pk])
@@ -116,23 +145,42 @@ def test_a_chat_is_forked_from_a_message(visitor: Client, versions, owner: User)
     assert response.url == url_of(fork)
     again = visitor.post(address("fork", first), {"client_id": "a"}, headers=HX)
     assert again.headers["HX-Redirect"] == url_of(fork)
-    link = f'href="{url_of(chat)}" aria-label="Go to the chat this was taken from'
-    assert link in visitor.get(url_of(fork)).content.decode()
-    assert "Go to the chat this was taken from" not in visitor.get(url_of(chat)).content.decode()
+    assert f'Taken from <a href="{url_of(chat)}"' in visitor.get(url_of(fork)).content.decode()
+    assert "Taken from" not in visitor.get(url_of(chat)).content.decode()
     delete_chat(chat)
-    assert "Go to the chat this was taken from" not in visitor.get(url_of(fork)).content.decode()
+    assert "Taken from" not in visitor.get(url_of(fork)).content.decode()
 
 
 def test_deleting_a_branch_says_first_what_will_go(visitor: Client, versions) -> None:
     chat, question, (first, second) = versions
     assert "Nothing follows it" in visitor.get(address("delete_branch", second)).content.decode()
     warning = visitor.get(address("delete_branch", question), headers=HX).content.decode()
-    assert "2 messages below it" in warning
+    assert "2 messages below it, in all their versions, will be" in warning, "one of them is in view"
     assert "Delete 3 messages" in warning
     fragment = visitor.post(address("delete_branch", second), headers=HX).content.decode()
     assert shown(fragment) == [str(question.pk), str(first.pk)]
     assert visitor.post(address("delete_branch", question)).url == url_of(chat)
     assert not chat.messages.exists()
+
+
+def test_deleting_a_branch_counts_what_is_in_view_plainly(visitor: Client, chat: Chat) -> None:
+    answer = Message.objects.get(pk=chat.current_leaf_id)
+    page = visitor.get(address("delete_branch", answer.parent)).content.decode()
+    assert "This message and the message below it will be gone for good." in page
+    assert "Why are there &lt;b&gt;tides&lt;/b&gt;?" in page
+    append_message(chat, role="user", content="And now?")
+    page = visitor.get(address("delete_branch", answer.parent)).content.decode()
+    assert "the 2 messages below it will be gone for good." in page
+
+
+def test_what_goes_is_quoted_as_it_reads(visitor: Client, chat: Chat) -> None:
+    text = "# Tides\n\n- the **Moon** & `<b>`\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n" + "word " * 100
+    answer = append_message(chat, role="assistant", content=text)
+    page = visitor.get(address("delete_branch", answer)).content.decode()
+    quoted = re.search(r'<blockquote class="quoted" dir="auto">([^<]*)</blockquote>', page)
+    assert quoted
+    assert quoted[1].startswith("Tides the Moon &amp; &lt;b&gt; a b 1 2 word word")
+    assert quoted[1].endswith("…")
 
 
 def test_foreign_messages_are_missing(visitor: Client, stranger: User) -> None:

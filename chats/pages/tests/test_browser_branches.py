@@ -1,9 +1,12 @@
 """Branches as people use them: versions in place, an edit, a continuation, a deletion, by pointer and by keyboard."""
 
+import re
+
 import pytest
 from playwright.sync_api import Page, expect
 
 from accounts.models import User
+from chats.branches import delete_branch
 from chats.catalog.models import AIModel
 from chats.llm.demo import answer_to
 from chats.models import Chat, Message, Reply
@@ -104,19 +107,46 @@ def test_a_fork_says_what_it_is_and_leads_back(signed_in: Page, tree) -> None:
     page.get_by_role("button", name="New chat from here").click()
     expect(page.get_by_role("heading", name="Tides (fork)", level=1)).to_be_visible()
     expect(page.locator(".chat-row .chat-title")).to_have_text(["Tides (fork)", "Tides"])
-    page.get_by_role("link", name="Go to the chat this was taken from: Tides").click()
+    expect(page.get_by_text("Taken from «Tides»")).to_be_visible()
+    page.get_by_role("link", name="«Tides»").click()
     expect(page.get_by_role("heading", name="Tides", level=1)).to_be_visible()
 
 
 def test_an_answer_goes_on_from_where_it_stopped(signed_in: Page, tree) -> None:
     page = signed_in
     open_tree(page, tree)
+    what_stays = page.get_by_text("this answer and what follows it stay as another version")
+    expect(what_stays).to_be_hidden()
+    append_message(tree["chat"], role="user", content="And Mars?")
+    open_tree(page, tree)
+    expect(what_stays).to_be_visible()
     page.get_by_role("button", name="Continue").click()
     answer = page.locator("article.from-model").last
     expect(answer).to_contain_text("2 of 2")
     expect(page.locator("article[data-reply]")).to_have_count(0)
     expect(answer.locator(".prose")).to_contain_text("A real model would answer that.")
     assert Message.objects.get(pk=answer.get_attribute("data-message")).content == WHOLE
+
+
+def test_a_taken_answer_is_given_again_and_one_that_was_deleted_anew(signed_in: Page, tree) -> None:
+    page = signed_in
+    delete_branch(tree["first"])
+    open_tree(page, tree)
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_text("2 of 2")).to_be_visible()
+    finished = page.locator("article.from-model:not([data-reply])")
+    expect(finished).to_have_count(1)
+    for _ in range(2):
+        page.locator("summary[aria-label='More for this answer']").click()
+        page.get_by_role("link", name="Delete from here on").click()
+        with page.expect_response(re.compile("/delete/")):
+            page.locator("[data-panel]").get_by_role("button").click()
+    expect(page.locator("article")).to_have_count(1)
+    page.get_by_role("button", name="Answer", exact=True).click()
+    expect(finished.locator(".prose")).to_contain_text("Why are there tides?")
+    expect(page.locator("article")).to_have_count(2)
+    expect(page.get_by_text("Nobody has answered this yet.")).to_have_count(0)
+    assert tree["chat"].messages.count() == 2
 
 
 def test_a_branch_is_deleted_after_one_has_seen_what_goes(signed_in: Page, tree) -> None:
@@ -149,6 +179,40 @@ def test_the_page_that_deletes_a_branch_offers_the_way_out_first(signed_in: Page
     page.keyboard.press("Enter")
     page.wait_for_url(f"**/chats/{tree['chat'].pk}/*")
     assert tree["chat"].messages.count() == 5
+
+
+@pytest.mark.parametrize("size", [{"width": 1280, "height": 800}, PHONE])
+def test_a_form_opens_below_its_message_which_stays_where_it_is(signed_in: Page, owner: User, size) -> None:
+    chat = create_chat(owner, title="Long")
+    for number in range(12):
+        role = "assistant" if number % 2 else "user"
+        append_message(chat, role=role, content=f"Message {number}. " * (60 if role == "assistant" else 1))
+    page = signed_in
+    page.set_viewport_size(size)
+    visit(page, f"/chats/{chat.pk}/")
+    for article in page.locator("article.from-user").all()[-3:]:
+        article.evaluate("element => element.scrollIntoView({ block: 'center' })")
+        article.locator("summary").click()
+        place = article.bounding_box()
+        article.get_by_role("link", name="Delete from here on").click()
+        panel = article.locator("[data-panel]")
+        expect(panel.locator(":focus")).to_have_count(1)
+        expect(panel).to_be_in_viewport(ratio=1)
+        assert article.bounding_box()["y"] == pytest.approx(place["y"], abs=1)
+        tools = article.locator(".meta").bounding_box()
+        assert tools["y"] + tools["height"] < panel.bounding_box()["y"]
+        page.keyboard.press("Escape")
+
+
+def test_facts_that_have_no_room_beside_the_tools_stand_in_line_with_the_text(signed_in: Page, tree) -> None:
+    page = signed_in
+    page.set_viewport_size({"width": 200, "height": 700})
+    update_chat(tree["chat"], current_leaf=tree["second"].pk)
+    open_tree(page, tree)
+    answer = page.locator(f"#message-{tree['second'].pk}")
+    facts, tools, text = (answer.locator(part).bounding_box() for part in (".meta-facts", ".meta-actions", ".prose"))
+    assert facts["y"] > tools["y"] + tools["height"] - 1
+    assert facts["x"] == text["x"]
 
 
 @pytest.mark.parametrize("theme", THEMES)

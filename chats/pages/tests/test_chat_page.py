@@ -121,7 +121,8 @@ def test_an_answer_that_is_being_written_says_where_to_go_on(visitor: Client, st
     page = visitor.get(url_of(started.chat)).content.decode()
     assert f'data-reply="{started.reply.pk}" data-after="0"' in page
     assert "data-raw>Because &lt;light&gt;</div>" in page
-    assert '<noscript><meta http-equiv="refresh" content="3"><link rel="stylesheet"' in page
+    refresh = f'<noscript><meta http-equiv="refresh" content="3; url={url_of(started.chat)}"><link rel="stylesheet"'
+    assert refresh in page
     assert "chats/css/waiting" in page
     assert "Then you can write again." in page
     assert f'formaction="{reverse("pages:stop", args=[started.reply.pk])}"' in page
@@ -161,7 +162,7 @@ def test_without_javascript_an_answer_about_to_stop_says_so_and_is_looked_at_soo
     visitor.post(reverse("pages:stop", args=[started.reply.pk]))
     page = visitor.get(url_of(started.chat)).content.decode()
     assert "Stopping …" in page
-    assert '<meta http-equiv="refresh" content="1">' in page
+    assert f'<meta http-equiv="refresh" content="1; url={url_of(started.chat)}">' in page
 
 
 def test_an_answer_stopped_before_its_first_word_says_so(visitor: Client, ended: Callable[..., StartedReply]) -> None:

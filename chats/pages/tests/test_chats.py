@@ -215,6 +215,7 @@ STRANGERS_ADDRESSES = {
     "pin": ("post", lambda s: [s.chat.pk]),
     "delete": ("post", lambda s: [s.chat.pk]),
     "restore": ("post", lambda s: [s.chat.pk]),
+    "answer": ("post", lambda s: [s.message.pk]),
     "retry": ("post", lambda s: [s.reply.pk]),
     "stop": ("post", lambda s: [s.reply.pk]),
 }

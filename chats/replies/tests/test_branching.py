@@ -6,9 +6,10 @@ import pytest
 from django.db import connection
 
 from chats import services
+from chats.branches import delete_branch
 from chats.errors import Conflict, Invalid, ModelUnavailable, NotFound, ReplyRunning
 from chats.models import Message
-from chats.replies.services import edit_message, regenerate_message, start_reply
+from chats.replies.services import answer_message, edit_message, regenerate_message, start_reply
 
 
 def path(chat):
@@ -112,6 +113,27 @@ def test_what_is_no_answer_is_not_given_again(owner, demo_model):
     for message in (greeting, question):
         with pytest.raises(Invalid):
             regenerate_message(owner, message)
+
+
+def test_a_question_whose_answer_was_deleted_is_answered(say, ended, owner, demo_model):
+    first = say("One")
+    ended(first)
+    delete_branch(first.answer)
+    made = answer_message(owner, first.message, client_id="once")
+    again = answer_message(owner, first.message, client_id="once")
+    ended(made)
+    assert made.message == first.message
+    assert (again.created, again.answer.pk) == (False, made.answer.pk)
+    assert path(first.chat) == [("user", "One"), ("assistant", "Echo: One")]
+    with pytest.raises(Conflict):
+        answer_message(owner, first.message, client_id="once", model=demo_model.name)
+    beside = answer_message(owner, first.message, model=demo_model.name)
+    ended(beside)
+    assert beside.answer.parent_id == made.answer.parent_id
+    assert Message.objects.count() == 3
+    for message in (made.answer, services.append_message(first.chat, role="tool", content="x")):
+        with pytest.raises(Invalid):
+            answer_message(owner, message)
 
 
 def test_an_answer_is_not_given_again_while_it_is_written(owner, demo_model):

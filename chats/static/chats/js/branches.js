@@ -29,10 +29,21 @@ document.addEventListener("htmx:afterSwap", ({ detail }) => {
   kept = null;
 });
 
-// ---- what opens below or in the place of a message
+// ---- what opens below or in the place of a message: the message stays where it is, as far as the form has room below
+let opening = null;
+
+document.addEventListener("htmx:beforeSwap", ({ detail }) => {
+  if (detail.target.matches("article[data-message]")) opening = { id: detail.target.id, top: detail.target.getBoundingClientRect().top };
+});
+
 function open(element) {
+  const article = element.closest("article[data-message]");
+  // What grows in a scroller that counts from its end pushes up what is above it, and the browser brings a field that has
+  // focus to the middle.
+  if (article && article.id === opening?.id) scroller.scrollTop += article.getBoundingClientRect().top - opening.top;
+  opening = null;
   const field = element.querySelector("[autofocus]");
-  field?.focus();
+  field?.focus({ preventScroll: true });
   if (field?.matches("textarea")) field.setSelectionRange(field.value.length, field.value.length);
   element.scrollIntoView({ block: "nearest" });
 }

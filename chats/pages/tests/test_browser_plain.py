@@ -1,0 +1,68 @@
+"""What people without JavaScript do, in a real Chromium: pages are complete, a waiting one comes again by itself."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from accounts.models import User
+from chats.catalog.models import AIModel
+from chats.models import Chat
+from chats.pages.tests.test_browser import FINISHED, PHONE
+from chats.services import append_message, create_chat
+from config.tests.live import LiveServer
+
+pytestmark = pytest.mark.browser
+
+RELOADS_MILLISECONDS = 30_000
+
+
+@pytest.fixture
+def plain(signed_in: Page, live: LiveServer) -> Iterator[Page]:
+    """The owner's browser, with JavaScript switched off."""
+    browser, state = signed_in.context.browser, signed_in.context.storage_state()
+    context = browser.new_context(base_url=live.base_url, storage_state=state, java_script_enabled=False)
+    yield context.new_page()
+    context.close()
+
+
+@pytest.fixture
+def tides(owner: User, demo_model: AIModel) -> Chat:
+    chat = create_chat(owner, title="Tides", model=demo_model)
+    append_message(chat, role="user", content="Why are there tides?")
+    append_message(chat, role="assistant", content="Because of the Moon.", model=demo_model)
+    return chat
+
+
+def test_a_page_at_a_message_comes_again_until_its_answer_is_there(plain: Page, tides: Chat) -> None:
+    plain.goto(f"/chats/{tides.pk}/")
+    plain.get_by_role("link", name="Edit this message").click()
+    plain.get_by_label("Your message").fill("quote the Sun too")
+    plain.get_by_role("button", name="Send").click()
+    plain.wait_for_url("**/chats/*/#message-*")
+    expect(plain.locator(FINISHED)).to_contain_text("the Sun too", timeout=RELOADS_MILLISECONDS)
+
+
+@pytest.mark.parametrize("size", [{"width": 1280, "height": 800}, PHONE])
+def test_stop_stands_at_the_end_of_the_composer(plain: Page, tides: Chat, size) -> None:
+    plain.set_viewport_size(size)
+    plain.goto(f"/chats/{tides.pk}/")
+    plain.get_by_label("Message", exact=True).fill("long answer")
+    plain.get_by_role("button", name="Send", exact=True).click()
+    button = plain.get_by_role("button", name="Stop the answer")
+    expect(button).to_be_visible()
+    ends = [place.bounding_box() for place in (button, plain.locator(".composer-foot"))]
+    stop, foot = (box["x"] + box["width"] for box in ends if box)
+    assert foot - stop < 12
+    button.click()
+    expect(plain.get_by_text("You stopped this answer.")).to_be_visible(timeout=RELOADS_MILLISECONDS)
+
+
+def test_a_question_whose_answer_was_deleted_is_answered(plain: Page, tides: Chat) -> None:
+    plain.goto(f"/chats/{tides.pk}/")
+    plain.locator("summary[aria-label='More for this answer']").click()
+    plain.get_by_role("link", name="Delete from here on").click()
+    plain.get_by_role("button", name="Delete 1 message").click()
+    plain.get_by_role("button", name="Answer", exact=True).click()
+    expect(plain.locator(FINISHED)).to_contain_text("Why are there tides?", timeout=RELOADS_MILLISECONDS)
+    assert tides.messages.count() == 2
