@@ -12,12 +12,13 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import Q
 from uuid_utils.compat import uuid7
 
+from accounts.client_ids import check_client_id
 from accounts.models import User
 from accounts.queries import one_or_none, stored
 from chats.cleaning import TITLE_MAX_LENGTH
 from chats.errors import Conflict, NotFound
 from chats.models import Chat, Message
-from chats.once import check_client_id, digest_of
+from chats.once import digest_of
 from chats.services import announce, insert_chat, lock_message, request_stop, tags_of, write_fields
 
 

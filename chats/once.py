@@ -14,26 +14,17 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import ApiKey
-from chats.errors import Invalid
+from chats.cleaning import clean_text
 from chats.models import Chat, Reply
 
-CLIENT_ID_MAX_CHARACTERS = 64
 # What is made under a client_id. Each has an index of the moments of those rows that still have theirs.
 REMEMBERING = (Reply, Chat, ApiKey)
 FORGOTTEN_AT_ONCE = 500
 
 
-def check_client_id(client_id: str) -> str:
-    """`client_id`, if it can be one. Raises Invalid."""
-    if not 0 < len(client_id) <= CLIENT_ID_MAX_CHARACTERS or not client_id.isprintable():
-        reason = f"Between 1 and {CLIENT_ID_MAX_CHARACTERS} printable characters."
-        raise Invalid("This client_id can't be used.", fields={"client_id": [reason]})
-    return client_id
-
-
 def digest_of(verb: str, *, subject: UUID | None, content: str | None = None, model: str | None = None) -> str:
-    """SHA-256 of what is asked: to do `verb` to the row `subject`."""
-    body = [verb, str(subject), (content or "").encode("utf-8", "surrogatepass").hex(), model]
+    """SHA-256 of what is asked: to do `verb` to the row `subject`. Texts that are stored alike are asked alike."""
+    body = [verb, str(subject), clean_text(content or "").encode().hex(), model and clean_text(model)]
     return hashlib.sha256(orjson.dumps(body)).hexdigest()
 
 

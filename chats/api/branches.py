@@ -24,12 +24,12 @@ from chats.replies.services import edit_message, regenerate_message
 class EditForm(serializers.Serializer[Any]):
     content = f.Text()
     model = f.Text(required=False, allow_null=True, help_text=MODEL_HELP)
-    client_id = f.Text(required=False, allow_null=True, help_text=CLIENT_ID_HELP)
+    client_id = f.ClientId(help_text=CLIENT_ID_HELP)
 
 
 class AgainForm(serializers.Serializer[Any]):
     model = f.Text(required=False, allow_null=True, help_text=AGAIN_HELP)
-    client_id = f.Text(required=False, allow_null=True, help_text=CLIENT_ID_HELP)
+    client_id = f.ClientId(help_text=CLIENT_ID_HELP)
 
 
 class ForkForm(serializers.Serializer[Any]):
@@ -40,7 +40,7 @@ class ForkForm(serializers.Serializer[Any]):
         max_length=cleaning.TITLE_MAX_LENGTH,
         help_text="Left out: the same.",
     )
-    client_id = f.Text(required=False, allow_null=True, help_text=CLIENT_ID_HELP)
+    client_id = f.ClientId(help_text=CLIENT_ID_HELP)
 
 
 class BranchResource(Resource):

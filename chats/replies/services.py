@@ -11,6 +11,7 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from accounts import limits
+from accounts.client_ids import check_client_id
 from accounts.models import User
 from accounts.queries import found, stored
 from chats import doorbell
@@ -18,7 +19,7 @@ from chats.catalog.models import AIModel
 from chats.catalog.services import usable_model
 from chats.errors import Conflict, Invalid, NotFound, ReplyRunning, TooMany
 from chats.models import Chat, Message, Reply
-from chats.once import check_client_id, digest_of
+from chats.once import digest_of
 from chats.replies import handoff, rows
 from chats.services import (
     check_text,
