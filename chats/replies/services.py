@@ -261,7 +261,7 @@ def _earlier(request: _Request) -> StartedReply | None:
 
 
 def _started(reply: Reply, *, created: bool) -> StartedReply:
-    if reply.prompt is None or reply.message is None:
+    if reply.chat.deleted_at or reply.prompt is None or reply.message is None:
         raise NotFound("This message was deleted.")
     return StartedReply(chat=reply.chat, message=reply.prompt, reply=reply, answer=reply.message, created=created)
 

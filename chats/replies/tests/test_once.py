@@ -6,7 +6,7 @@ from django.db import connection
 from chats.errors import Conflict, Invalid, ModelUnavailable, NotFound, TooLarge, TooMany
 from chats.models import Chat, Message, Reply
 from chats.replies.services import retry_reply, start_reply
-from chats.services import create_chat, delete_chat
+from chats.services import create_chat, delete_chat, restore_chat
 
 
 def test_the_same_client_id_gives_the_same_answer_and_one_request(say, ended, fake_provider):
@@ -88,6 +88,16 @@ def test_what_is_refused_leaves_nothing_behind(owner, demo_model, options, error
         start_reply(owner, **options)
     assert not Chat.objects.exists()
     assert not Reply.objects.exists()
+
+
+def test_a_repeated_send_to_a_chat_that_was_deleted_finds_nothing_until_it_is_back(owner, demo_model):
+    chat = create_chat(owner)
+    first = start_reply(owner, chat_id=chat.pk, content="Hi", client_id="once")
+    delete_chat(chat)
+    with pytest.raises(NotFound):
+        start_reply(owner, chat_id=chat.pk, content="Hi", client_id="once")
+    restore_chat(owner, chat.pk)
+    assert start_reply(owner, chat_id=chat.pk, content="Hi", client_id="once").reply == first.reply
 
 
 def test_a_deleted_chat_takes_no_message(owner, demo_model):
