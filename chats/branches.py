@@ -16,7 +16,7 @@ from accounts.client_ids import check_client_id
 from accounts.models import User
 from accounts.queries import one_or_none, stored
 from chats.cleaning import TITLE_MAX_LENGTH
-from chats.errors import Conflict, NotFound
+from chats.errors import Conflict, NotFound, ReplyRunning
 from chats.models import Chat, Message
 from chats.once import digest_of
 from chats.services import announce, insert_chat, lock_message, request_stop, tags_of, write_fields
@@ -52,7 +52,8 @@ def fork_chat(
 
     It has the same model, space, system prompt, notebooks and tags; unless one is given, its title is that of the chat
     with «(fork)», and a number when there is one already. The server's attempts to answer stay where they are. The same
-    `client_id` again gives the same chat. Raises Conflict when it came with another body, NotFound and Invalid.
+    `client_id` again gives the same chat. Raises Conflict when it came with another body, ReplyRunning when one of the
+    messages is being written, NotFound and Invalid.
     """
     digest = digest_of("fork", subject=message.pk, content=title)
     if earlier := _forked_before(user, client_id, digest):
@@ -89,6 +90,10 @@ def _forked_before(user: User, client_id: str | None, digest: str) -> Chat | Non
 
 def _fork(user: User, end: Message, title: str | None, **request: Any) -> Chat:
     source = end.chat
+    path = Message.objects.path_ids(end.pk)
+    # A copy would end in mid-sentence for good, and look whole: its writer stays behind.
+    if _being_written(source).intersection(path):
+        raise ReplyRunning
     chat = insert_chat(
         user,
         title=title or _fork_title(user, source.title),
@@ -98,10 +103,15 @@ def _fork(user: User, end: Message, title: str | None, **request: Any) -> Chat:
         model=source.model,
         tags=tags_of([source.pk])[source.pk],
     )
-    leaf = _copy(Message.objects.path_ids(end.pk), chat)
+    leaf = _copy(path, chat)
     is_automatic = source.is_title_automatic and not title
     write_fields(chat, {**request, "forked_from": source, "is_title_automatic": is_automatic, "current_leaf_id": leaf})
     return chat
+
+
+def _being_written(chat: Chat) -> set[UUID]:
+    running = chat.replies.unfinished()
+    return set(chat.messages.filter(Q(writer__in=running) | Q(reply__in=running)).values_list("pk", flat=True))
 
 
 def _fork_title(user: User, title: str) -> str:

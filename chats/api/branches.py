@@ -65,7 +65,10 @@ class BranchResource(Resource):
 
     @extend_schema(request=ForkForm, responses={201: shapes.Chat, 200: shapes.Chat})
     def fork(self, request: Request, message_id: UUID) -> Response:
-        """A new chat with copies of the messages down to this one. The chat stays as it is."""
+        """A new chat with copies of the messages down to this one. The chat stays as it is.
+
+        Refused with 409 while one of them is being written.
+        """
         message = found(Message.objects.editable_by(person(request)), pk=message_id)
         chat, is_new = branches.fork_chat(person(request), message, **checked(ForkForm, request))
         return Response(chat_json(chat), status=201 if is_new else 200)
