@@ -28,7 +28,7 @@ PASSAGES_MAX = 10
 
 
 class ContinueForm(serializers.Serializer[Any]):
-    client_id = f.Text(required=False, allow_null=True, help_text=CLIENT_ID_HELP)
+    client_id = f.ClientId(help_text=CLIENT_ID_HELP)
 
 
 class AskForm(serializers.Serializer[Any]):
@@ -36,7 +36,7 @@ class AskForm(serializers.Serializer[Any]):
     chat = f.Id(required=False, allow_null=True, help_text="Left out: a new chat is made.")
     space = f.Text(required=False, max_length=cleaning.SPACE_MAX_LENGTH, help_text="Of the new chat.")
     model = f.Text(required=False, allow_null=True, help_text=MODEL_HELP)
-    client_id = f.Text(required=False, allow_null=True, help_text=CLIENT_ID_HELP)
+    client_id = f.ClientId(help_text=CLIENT_ID_HELP)
     use_rag = f.Flag(required=False, help_text="Answer from your documents. There are none yet.")
     limit = f.Count(required=False, min_value=1, max_value=PASSAGES_MAX, help_text="Most passages to answer from.")
     stream = f.Flag(default=False, help_text="true: the events of the reply instead of one answer at its end.")

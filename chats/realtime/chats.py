@@ -1,6 +1,7 @@
 """The socket of a person's chats: hears how each of them stands. Its messages are documented in docs/websocket.md."""
 
 import asyncio
+import json
 import time
 from contextlib import suppress
 from typing import Any
@@ -13,9 +14,9 @@ from channels.exceptions import StopConsumer
 from django.conf import settings
 
 from accounts.authentication import Principal
+from accounts.client_ids import is_client_id
 from accounts.errors import DomainError
 from chats.errors import Invalid, Unavailable
-from chats.once import CLIENT_ID_MAX_CHARACTERS
 from chats.realtime.doors import SUBPROTOCOL, check_host, check_origin, headers_of, principal_of, refuse
 from chats.realtime.news import NEWS, Reader
 from chats.realtime.sockets import SOCKETS, OpenSocket
@@ -161,15 +162,24 @@ class ChatsConsumer(AsyncConsumer):
 
 
 def _parsed(message: dict[str, Any]) -> dict[str, Any]:
+    said = message.get("text") or message.get("bytes") or b""
     try:
-        body = orjson.loads(message.get("text") or message.get("bytes") or b"")
-    except orjson.JSONDecodeError as error:
+        body = _loaded(said if isinstance(said, str) else said.decode())
+    except (ValueError, RecursionError) as error:
         raise Invalid("Every message must be one JSON object.") from error
     if not isinstance(body, dict):
         raise Invalid("Every message must be one JSON object.")
     return body
 
 
+def _loaded(said: str) -> Any:
+    try:
+        return orjson.loads(said)
+    except orjson.JSONDecodeError:
+        # Half of a surrogate pair is JSON to Python alone: it is taken, and cleaned, as over REST.
+        return json.loads(said)
+
+
 def _echo_of(client_id: Any) -> str | None:
     """What an error repeats of the `client_id`: nothing, if it can't be one. It may be as long as a message."""
-    return client_id if isinstance(client_id, str) and len(client_id) <= CLIENT_ID_MAX_CHARACTERS else None
+    return client_id if isinstance(client_id, str) and is_client_id(client_id) else None

@@ -133,6 +133,32 @@ async def test_a_repeated_send_is_answered_the_same(owner, chat, demo_model, ope
     assert await in_thread(Message.objects.count) == 2
 
 
+@pytest.mark.parametrize("content", ["NUL \0 in it", "half a pair \ud800 in it"], ids=ascii)
+async def test_a_send_over_rest_is_known_again_on_the_socket(owner, api_of, chat, open_socket, content):
+    body = {"content": content, "client_id": "same"}
+    api = await in_thread(api_of, owner)
+    sent = await in_thread(
+        api.post, f"/api/v1/chats/{chat.pk}/messages/", json.dumps(body), content_type="application/json"
+    )
+    assert sent.status_code == 201
+    async with await open_socket(owner, chat) as socket:
+        await socket.send("message.send", **body)
+        accepted = (await socket.receive_until("message.accepted"))[-1]
+        assert accepted["message"]["id"] == sent.json()["message"]["id"]
+        await socket.receive_until("reply.finished")
+    assert await in_thread(Message.objects.count) == 2
+
+
+@pytest.mark.parametrize("name", ["client_id", "model", "content"])
+async def test_half_of_a_pair_anywhere_is_answered(owner, chat, demo_model, open_socket, name):
+    async with await open_socket(owner, chat) as socket:
+        await socket.send("message.send", **{"content": "help", "client_id": "c1", name: "\ud800"})
+        said = await socket.receive()
+    expected = {"client_id": "invalid", "model": "model_unavailable"}
+    assert said.get("error", {}).get("code") == expected.get(name), said
+    assert said["client_id"] == (None if name == "client_id" else "c1")
+
+
 async def test_whoever_floods_is_shown_out(owner, chat, open_socket, settings):
     settings.SOCKET_MESSAGES_BURST = 5
     settings.SOCKET_MESSAGES_PER_SECOND = 1
