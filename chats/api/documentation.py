@@ -38,7 +38,7 @@ EVENTS: Final = {
             "`text.delta` {text}, `reasoning.delta` {text}, `reply.restarted` {text, reasoning}, "
             "`reply.fallback` {model, fallback_from, because, notice} when another model answers instead, "
             "`reply.finished` {status, error?, fallback_from?, message, message_url?, usage, cost}; "
-            "`reply.gone`, without `seq`, when the message was deleted. "
+            "`reply.gone`, without `seq`, when the reply was deleted. "
             "The text of a reply is that of the last snapshot or restart with the deltas after it. "
             f"No event has more than {settings.EVENT_MAX_BYTES:,} bytes: a long snapshot comes in parts with the same "
             "`seq`, which hold once the last one is there (only it has an `id`); of a long message the long fields are "

@@ -60,16 +60,14 @@ class ReplyResource(Resource):
     def events(self, request: Request, reply_id: UUID) -> HttpResponseBase:
         """The events of a reply as Server-Sent Events, from any point, live until `reply.finished`.
 
-        A reader behind the live log gets `reply.snapshot` first: its text replaces what he has. When the message is
-        deleted the last event is `reply.gone`. Whoever has seen the end, or comes back after such a deletion, gets 204.
+        A reader behind the live log gets `reply.snapshot` first: its text replaces what he has. Whoever has seen the
+        end gets 204.
         """
         after = number_parameter(request, "after", default=0, lowest=0, highest=SEQ_MAX)
-        last = request.headers.get("Last-Event-ID")
-        if last:
+        if last := request.headers.get("Last-Event-ID"):
             after = as_number(last, "Last-Event-ID", lowest=0, highest=SEQ_MAX)
         reply = found(Reply.objects.visible_to(person(request)), pk=reply_id)
-        has_seen_the_end = reply.is_finished and after == reply.finished_seq
-        if has_seen_the_end or (last and reply.message_id is None):
+        if reply.is_finished and after == reply.finished_seq:
             # A browser's EventSource connects again after every end but this one.
             return HttpResponse(status=204)
         return event_stream(request, reply.pk, after=after)

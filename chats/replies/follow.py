@@ -28,7 +28,7 @@ PRIME_SECONDS = 0.25
 async def follow(reply_id: UUID, after: int = 0) -> AsyncGenerator[Numbered, None]:
     """Numbered JSON events of a reply beyond `after`, live, up to and with `reply.finished`, whichever node runs it.
 
-    The text of the reply is the last snapshot or restart plus the deltas after it. Where its message was deleted, the
+    The text of the reply is the last snapshot or restart plus the deltas after it. When the reply itself is deleted the
     last event is `reply.gone`, which comes with the number seen before and is not one of the reply's own.
     """
     seen, is_finished = after, False

@@ -121,19 +121,22 @@ def test_whoever_has_seen_the_end_is_told_not_to_come_back(program, chat):
     assert program.status("GET", f"{path}?after={end}") == 204
 
 
-def test_a_reply_whose_message_is_deleted_is_gone(program, chat, run_elsewhere):
+def test_a_reply_whose_message_is_deleted_has_an_end_and_one_that_is_deleted_is_gone(program, chat, run_elsewhere):
     reply = run_elsewhere(chat)
     path = f"replies/{reply.pk}/events/"
     with program.open("GET", path) as response:
         lines = iter(response)
         assert json.loads(next(line for line in lines if line.startswith(b"data:"))[6:])["text"] == "So far"
         delete_branch(reply.message)
-        rest = b"".join(lines)
-    assert json.loads(rest.partition(b"data: ")[2]) == {"type": "reply.gone", "reply": str(reply.pk)}
-    # The browser that comes back is the one that has been there; another one is told.
-    assert program.status("GET", path, **{"Last-Event-ID": "3"}) == 204
-    with program.open("GET", f"{path}?after=3") as response:
-        assert b"reply.gone" in response.read()
+        Reply.objects.filter(pk=reply.pk).update(status=Reply.Status.STOPPED)  # as the other node does
+        end = json.loads(b"".join(lines).partition(b"data: ")[2])
+    assert (end["type"], end["status"], end["message"]) == ("reply.finished", "stopped", None)
+    assert program.events("GET", path)[-1] == end
+    other = run_elsewhere(chat)
+    with program.open("GET", f"replies/{other.pk}/events/?after=3") as response:
+        Reply.objects.filter(pk=other.pk).delete()
+        rest = response.read()
+    assert json.loads(rest.partition(b"data: ")[2]) == {"type": "reply.gone", "reply": str(other.pk)}
 
 
 def test_numbers_that_are_none_are_refused(program, chat):
