@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import CDPSession, Page
 
 from accounts.models import User
 from chats.models import Chat, Message
@@ -58,6 +58,16 @@ STREAM = """
         return longest;
     }
 """
+DRAFT = """
+    async (text) => {
+        const { Draft } = await import("/static/chats/js/markdown.js");
+        const draft = new Draft(document.createElement("div"));
+        window.show = (end) => draft.show(text.slice(0, end));
+    }
+"""
+STEPS = 25
+FREEZE_MILLISECONDS = 200
+TRIES = 3
 FOREIGN = (
     ".prose :is(script, style, link, meta, img, picture, video, audio, iframe, object, embed, form, input, math),"
     ".prose svg:not(.code-actions svg)"
@@ -122,9 +132,30 @@ def test_no_payload_acts_while_it_streams(signed_in: Page, owner: User) -> None:
 def test_no_text_freezes_the_page_while_it_streams(signed_in: Page, owner: User) -> None:
     page = signed_in
     page.goto(f"/chats/{create_chat(owner, title='Stream').pk}/")
-    slow = {name: page.evaluate(STREAM, [text]) for name, text in HEAVY.items()}
-    # Twice what is promised of a quiet machine: tests share theirs.
-    assert {name: took for name, took in slow.items() if took > 400} == {}
+    slow = [name for name, text in HEAVY.items() if page.evaluate(STREAM, [text]) > FREEZE_MILLISECONDS]
+    for _ in range(TRIES):
+        # Once may be the machine, whose other tests take the caches too; every time is the text.
+        slow = [name for name in slow if longest_work(page, HEAVY[name]) > FREEZE_MILLISECONDS]
+    assert slow == []
+
+
+def longest_work(page: Page, text: str) -> float:
+    """Milliseconds that the page's thread worked at most to format one step of `text`, however long it had to wait."""
+    cdp = page.context.new_cdp_session(page)
+    cdp.send("Performance.enable", {"timeDomain": "threadTicks"})
+    page.evaluate(DRAFT, text)
+    longest = 0.0
+    for step in range(1, STEPS + 1):
+        before = worked_seconds(cdp)
+        page.evaluate("end => window.show(end)", -(-len(text) * step // STEPS))
+        longest = max(longest, worked_seconds(cdp) - before)
+    cdp.detach()
+    return longest * 1000
+
+
+def worked_seconds(cdp: CDPSession) -> float:
+    metrics = {metric["name"]: metric["value"] for metric in cdp.send("Performance.getMetrics")["metrics"]}
+    return metrics["TaskDuration"]
 
 
 def test_browser_and_server_format_alike(signed_in: Page, owner: User) -> None:
