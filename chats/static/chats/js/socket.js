@@ -59,6 +59,7 @@ function connect() {
     socket = null;
     wasAway = true;
     clearTimeout(silenceTimer);
+    dispatch("parley:disconnected");
     if (code === 4401 && !(await isSignedIn())) {
       document.dispatchEvent(new CustomEvent("parley:signed-out"));
       return;
