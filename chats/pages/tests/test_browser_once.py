@@ -17,8 +17,8 @@ pytestmark = pytest.mark.browser
 
 SENDING = re.compile(r"/send/$")
 PROBING = re.compile(r"/health/$")
-UNREACHABLE = "The server can’t be reached. This will be sent when it is back."
-BANNER = "The server can’t be reached. Trying again …"
+UNREACHABLE = "This will be sent when it is back."
+BANNER = "Trying again …"
 
 
 @pytest.fixture
@@ -157,9 +157,9 @@ def test_a_page_on_which_nothing_happens_says_that_its_server_is_away(box_page: 
     without_news(box_page)
     box_page.route(PROBING, lambda route: route.fulfill(status=502) if is_gateway else route.abort())
     visit(box_page, box_page.url)
-    expect(banner(box_page)).to_have_text(BANNER)
+    expect(banner(box_page)).to_contain_text(BANNER)
     expect(banner(box_page)).to_be_visible()
-    expect(box_page.locator("#spoken")).to_have_text(BANNER)
+    expect(box_page.locator("#spoken")).to_contain_text(BANNER)
     assert complaints(box_page) == []
     box_page.unroute(PROBING)
     expect(banner(box_page)).to_be_hidden()
