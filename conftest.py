@@ -21,7 +21,8 @@ from accounts.models import User
 from accounts.services import create_api_key, create_user
 from chats.catalog.models import AIModel, Price, Provider
 from chats.llm.tests.fake_provider import FakeProvider
-from chats.models import Chat, Reply
+from chats.models import Chat, Message, Reply
+from chats.services import append_message
 from config.tests import servers, sockets
 from config.tests.live import REPLIES_END_SECONDS, LiveServer, wait_until
 from config.tests.plugin import run_dir
@@ -195,6 +196,26 @@ def open_socket(live: LiveServer, session_of: Callable[[User], str]) -> OpenSock
         return sockets.open_socket(live.ws_url, chat.id if isinstance(chat, Chat) else chat, session=session, **options)
 
     return make
+
+
+@pytest.fixture
+def run_elsewhere(live: LiveServer, owner: User) -> Iterator[Callable[[Chat], Reply]]:
+    """`run_elsewhere(chat)`: a reply to «Hi» as another node runs it. Nothing but its rows says how it stands."""
+    made: list[Reply] = []
+
+    def make(chat: Chat) -> Reply:
+        question = append_message(chat, role="user", content="Hi")
+        answer = append_message(chat, role="assistant", content="So far")
+        status = Reply.Status.WAITING
+        reply = Reply.objects.create(
+            chat=chat, user=owner, prompt=question, message=answer, status=status, snapshot_seq=3
+        )
+        Message.objects.filter(pk=answer.pk).update(reply=reply)
+        made.append(reply)
+        return reply
+
+    yield make
+    Reply.objects.filter(pk__in=[reply.pk for reply in made]).update(status=Reply.Status.STOPPED)
 
 
 # ---------------------------------------------------------------- the browser

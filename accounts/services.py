@@ -13,13 +13,13 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from accounts import limits
+from accounts.client_ids import check_client_id
 from accounts.errors import Conflict, Invalid
 from accounts.models import ApiKey, FirstUser, Identity, User
 from accounts.queries import one_or_none
 
 KEY_NAME_MAX_LENGTH: Final = 200
 NAME_MAX_LENGTH: Final = 150
-CLIENT_ID_MAX_LENGTH: Final = 64
 EMAIL_MAX_LENGTH: Final = 254
 # Reserved by RFC 2606: no mail is ever delivered there.
 PLACEHOLDER_DOMAIN: Final = "identity.invalid"
@@ -100,11 +100,11 @@ def create_api_key(
     if not name:
         raise Invalid("Give the key a name.", fields={"name": ["Give the key a name."]})
     if client_id is not None:
-        client_id = clean_line(client_id, field="client_id", max_length=CLIENT_ID_MAX_LENGTH) or None
+        check_client_id(client_id)
     with transaction.atomic():
         # Everyone who makes a key for this person queues here, so the count below holds.
         User.objects.select_for_update().get(pk=user.pk)
-        earlier = one_or_none(ApiKey.objects.all(), user=user, client_id=client_id) if client_id else None
+        earlier = one_or_none(ApiKey.objects.all(), user=user, client_id=client_id) if client_id is not None else None
         if earlier:
             return _same_key(earlier, name=name, expires_at=expires_at), ""
         return _new_api_key(user, name=name, expires_at=expires_at, client_id=client_id)

@@ -105,6 +105,8 @@ DATABASE_POOL_ASK_SECONDS = 2.0
 DATABASE_POOL_RECONNECT_SECONDS = 2.0
 DATABASE_POOL_IDLE_SECONDS = 2.0
 DATABASE_STATEMENT_TIMEOUT_SECONDS = env.int("DATABASE_STATEMENT_TIMEOUT_SECONDS", default=15)
+# A server that has not even refused by then is gone, or no longer knows of the connection.
+DATABASE_SILENCE_SECONDS = env.float("DATABASE_SILENCE_SECONDS", default=DATABASE_STATEMENT_TIMEOUT_SECONDS + 5)
 SQLITE_WAIT_SECONDS = env.float("SQLITE_WAIT_SECONDS", default=10)
 # FULL survives a power cut, NORMAL only the death of the process; FULL costs one fsync a commit.
 SQLITE_SYNCHRONOUS = env("SQLITE_SYNCHRONOUS", default="FULL")
@@ -123,6 +125,11 @@ if IS_SQLITE:
     _database["TEST"] = {"NAME": str(DATA_DIR / "test.sqlite3")}
 else:
     _options = _database.setdefault("OPTIONS", {})
+    _options.setdefault("connect_timeout", 5)
+    # The same for whoever only waits, and for the connections of the queue; the kernel asks.
+    for _name, _value in (("idle", 10), ("interval", 3), ("count", 3)):
+        _options.setdefault(f"keepalives_{_name}", _value)
+    _options.setdefault("tcp_user_timeout", 20_000)  # milliseconds
     _options["pool"] = {
         "min_size": DATABASE_POOL_MIN_SIZE,
         "max_size": DATABASE_POOL_MAX_SIZE,
@@ -306,6 +313,8 @@ PAGE_SIZE_MAX = 100
 # Where providers may be: host or host:port, comma separated. Empty: wherever staff say.
 PROVIDER_ALLOWED_HOSTS = env.list("PROVIDER_ALLOWED_HOSTS", default=[])
 PROVIDER_TEST_SECONDS = env.float("PROVIDER_TEST_SECONDS", default=15)  # for «test connection» and «import models»
+# Of a chat, the last messages that have so many are sent to the model; fewer where its context window is smaller.
+PROMPT_MAX_CHARACTERS = env.int("PROMPT_MAX_CHARACTERS", default=4_000_000)
 REPLY_MAX_BYTES = env.int("REPLY_MAX_BYTES", default=1_000_000)
 REPLY_MAX_ATTEMPTS = env.int("REPLY_MAX_ATTEMPTS", default=2)
 REPLY_TOTAL_SECONDS = env.float("REPLY_TOTAL_SECONDS", default=1200)

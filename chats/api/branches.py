@@ -24,7 +24,7 @@ from chats.replies.services import answer_message, edit_message, regenerate_mess
 class EditForm(serializers.Serializer[Any]):
     content = f.Text()
     model = f.Text(required=False, allow_null=True, help_text=MODEL_HELP)
-    client_id = f.Text(required=False, allow_null=True, help_text=CLIENT_ID_HELP)
+    client_id = f.ClientId(help_text=CLIENT_ID_HELP)
 
 
 class AnswerForm(serializers.Serializer[Any]):
@@ -34,7 +34,7 @@ class AnswerForm(serializers.Serializer[Any]):
 
 class AgainForm(serializers.Serializer[Any]):
     model = f.Text(required=False, allow_null=True, help_text=AGAIN_HELP)
-    client_id = f.Text(required=False, allow_null=True, help_text=CLIENT_ID_HELP)
+    client_id = f.ClientId(help_text=CLIENT_ID_HELP)
 
 
 class ForkForm(serializers.Serializer[Any]):
@@ -45,7 +45,7 @@ class ForkForm(serializers.Serializer[Any]):
         max_length=cleaning.TITLE_MAX_LENGTH,
         help_text="Left out: the same.",
     )
-    client_id = f.Text(required=False, allow_null=True, help_text=CLIENT_ID_HELP)
+    client_id = f.ClientId(help_text=CLIENT_ID_HELP)
 
 
 class BranchResource(Resource):
@@ -76,7 +76,10 @@ class BranchResource(Resource):
 
     @extend_schema(request=ForkForm, responses={201: shapes.Chat, 200: shapes.Chat})
     def fork(self, request: Request, message_id: UUID) -> Response:
-        """A new chat with copies of the messages down to this one. The chat stays as it is."""
+        """A new chat with copies of the messages down to this one. The chat stays as it is.
+
+        Refused with 409 while one of them is being written.
+        """
         message = found(Message.objects.editable_by(person(request)), pk=message_id)
         chat, is_new = branches.fork_chat(person(request), message, **checked(ForkForm, request))
         return Response(chat_json(chat), status=201 if is_new else 200)

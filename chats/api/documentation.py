@@ -11,7 +11,10 @@ from chats.api.pagination import PAGE_MAX
 
 MODEL_HELP: Final = "Id, name, or the provider's id of a model you may use. Left out: the chat's, else your first."
 AGAIN_HELP: Final = "Another model; left out: the same again."
-CLIENT_ID_HELP: Final = "Yours, once per send: for 48 hours the same again makes nothing new and gives the same answer."
+CLIENT_ID_HELP: Final = (
+    "Yours, of at most 64 printable characters, new for each request: for 48 hours the same again in the same "
+    "operation makes nothing new and gives the same answer."
+)
 
 PAGING: Final = [
     OpenApiParameter(
@@ -34,7 +37,8 @@ EVENTS: Final = {
             "`reply` and `type`: `reply.started`, `reply.snapshot` {text, reasoning, part?, parts?}, "
             "`text.delta` {text}, `reasoning.delta` {text}, `reply.restarted` {text, reasoning}, "
             "`reply.fallback` {model, fallback_from, because, notice} when another model answers instead, "
-            "`reply.finished` {status, error?, fallback_from?, message, message_url?, usage, cost}. "
+            "`reply.finished` {status, error?, fallback_from?, message, message_url?, usage, cost}; "
+            "`reply.gone`, without `seq`, when the message was deleted. "
             "The text of a reply is that of the last snapshot or restart with the deltas after it. "
             f"No event has more than {settings.EVENT_MAX_BYTES:,} bytes: a long snapshot comes in parts with the same "
             "`seq`, which hold once the last one is there (only it has an `id`); of a long message the long fields are "

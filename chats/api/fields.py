@@ -19,6 +19,19 @@ class Text(serializers.CharField):
         return cleaning.clean_text(data)
 
 
+class ClientId(Text):
+    """An id of the client's own, as it came: cleaned, two of them could become one. The verb refuses what is none."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"required": False, "allow_null": True, "allow_blank": True, **options})
+        self.validators = []
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return data
+
+
 class Flag(serializers.BooleanField):
     def to_internal_value(self, data: Any) -> bool:
         if not isinstance(data, bool):

@@ -23,7 +23,7 @@ KEY_FIELDS = ("id", "name", "hint", "created_at", "last_used_at", "expires_at", 
 class KeyForm(serializers.Serializer[Any]):
     name = f.Text(max_length=KEY_NAME_MAX_LENGTH)
     expires_at = serializers.DateTimeField(required=False, allow_null=True, help_text="Left out: it does not expire.")
-    client_id = f.Text(required=False, allow_null=True, help_text=CLIENT_ID_HELP)
+    client_id = f.ClientId(help_text=CLIENT_ID_HELP)
 
 
 class KeyResource(Resource):

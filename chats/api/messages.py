@@ -56,7 +56,7 @@ class SendForm(MessageForm):
         required=False, allow_null=True, help_text="Only with `reply: false`."
     )
     model = f.Text(required=False, allow_null=True, help_text=MODEL_HELP)
-    client_id = f.Text(required=False, allow_null=True, help_text=f"{CLIENT_ID_HELP} Not for `reply: false`.")
+    client_id = f.ClientId(help_text=f"{CLIENT_ID_HELP} Not for `reply: false`.")
     reply = f.Flag(default=True, help_text="false only stores the message; no model is asked.")
 
 

@@ -3,8 +3,8 @@
 from typing import Any
 from uuid import UUID
 
-from django.http import StreamingHttpResponse
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -28,7 +28,7 @@ PASSAGES_MAX = 10
 
 
 class ContinueForm(serializers.Serializer[Any]):
-    client_id = f.Text(required=False, allow_null=True, help_text=CLIENT_ID_HELP)
+    client_id = f.ClientId(help_text=CLIENT_ID_HELP)
 
 
 class AskForm(serializers.Serializer[Any]):
@@ -36,7 +36,7 @@ class AskForm(serializers.Serializer[Any]):
     chat = f.Id(required=False, allow_null=True, help_text="Left out: a new chat is made.")
     space = f.Text(required=False, max_length=cleaning.SPACE_MAX_LENGTH, help_text="Of the new chat.")
     model = f.Text(required=False, allow_null=True, help_text=MODEL_HELP)
-    client_id = f.Text(required=False, allow_null=True, help_text=CLIENT_ID_HELP)
+    client_id = f.ClientId(help_text=CLIENT_ID_HELP)
     use_rag = f.Flag(required=False, help_text="Answer from your documents. There are none yet.")
     limit = f.Count(required=False, min_value=1, max_value=PASSAGES_MAX, help_text="Most passages to answer from.")
     stream = f.Flag(default=False, help_text="true: the events of the reply instead of one answer at its end.")
@@ -55,17 +55,23 @@ class ReplyResource(Resource):
                 "Last-Event-ID", int, OpenApiParameter.HEADER, description="The same, as browsers say it."
             ),
         ],
-        responses=EVENTS,
+        responses={**EVENTS, 204: OpenApiResponse(description="Nothing more will come: an EventSource ends here.")},
     )
-    def events(self, request: Request, reply_id: UUID) -> StreamingHttpResponse:
+    def events(self, request: Request, reply_id: UUID) -> HttpResponseBase:
         """The events of a reply as Server-Sent Events, from any point, live until `reply.finished`.
 
-        A reader behind the live log gets `reply.snapshot` first: its text replaces what he has.
+        A reader behind the live log gets `reply.snapshot` first: its text replaces what he has. When the message is
+        deleted the last event is `reply.gone`. Whoever has seen the end, or comes back after such a deletion, gets 204.
         """
         after = number_parameter(request, "after", default=0, lowest=0, highest=SEQ_MAX)
-        if last := request.headers.get("Last-Event-ID"):
+        last = request.headers.get("Last-Event-ID")
+        if last:
             after = as_number(last, "Last-Event-ID", lowest=0, highest=SEQ_MAX)
         reply = found(Reply.objects.visible_to(person(request)), pk=reply_id)
+        has_seen_the_end = reply.is_finished and after == reply.finished_seq
+        if has_seen_the_end or (last and reply.message_id is None):
+            # A browser's EventSource connects again after every end but this one.
+            return HttpResponse(status=204)
         return event_stream(request, reply.pk, after=after)
 
     @extend_schema(request=None, responses=shapes.Reply)

@@ -26,6 +26,7 @@ from chats.llm.values import (
 
 _DONE = b"[DONE]"
 _TextKind = type[TextDelta] | type[ReasoningDelta]
+_PARTS_DEPTH_MAX = 8
 _FINISH_REASONS: Mapping[str, FinishReason] = {
     "length": "length",
     "max_tokens": "length",
@@ -130,21 +131,21 @@ class Answer:
         if call := delta.get("function_call"):  # the form before there were several
             self._add_tool_calls([{"index": 0, "function": call}])
 
-    def _add(self, kind: _TextKind, content: object) -> None:
+    def _add(self, kind: _TextKind, content: object, *, depth: int = 0) -> None:
         if isinstance(content, str):
             if kind is not self._kind:
                 self._end_run()
                 self._kind = kind
             self._run.append(content)
-        elif isinstance(content, list):
+        elif isinstance(content, list) and depth < _PARTS_DEPTH_MAX:
             for part in content:
-                self._add_part(kind, part)
+                self._add_part(kind, part, depth=depth + 1)
 
-    def _add_part(self, kind: _TextKind, part: object) -> None:
+    def _add_part(self, kind: _TextKind, part: object, *, depth: int) -> None:
         if not isinstance(part, dict):
             return
         if "thinking" in part:
-            self._add(ReasoningDelta, part["thinking"])
+            self._add(ReasoningDelta, part["thinking"], depth=depth)
         elif isinstance(part.get("text"), str):
             self._add(kind, part["text"])
 

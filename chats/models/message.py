@@ -37,6 +37,12 @@ class MessageQuerySet(models.QuerySet["Message"]):
         length = _WHOLE if stop is None else max(0, stop - start)
         return list(self.raw(_PATH + _ROWS_OF_PATH, [stored(Message, "id", leaf), length, start]))
 
+    def end_of_path(self, leaf: UUID | None, *, characters: int) -> list["Message"]:
+        """The last messages down to `leaf`, as many as have so many characters together; at least one."""
+        if leaf is None:
+            return []
+        return list(self.raw(_END_OF_PATH, [stored(Message, "id", leaf), characters]))
+
     def tree(self, chat: Chat) -> Tree:
         """The shape of a chat, in one query.
 
@@ -76,6 +82,17 @@ _ROWS_OF_PATH = """
     SELECT m.* FROM (SELECT id, depth FROM path ORDER BY depth DESC LIMIT %s OFFSET %s) AS place
     JOIN chats_message m ON m.id = place.id ORDER BY place.depth DESC
 """
+_SIZE = "LENGTH({0}.content) + LENGTH(CAST({0}.tool_calls AS TEXT)) + LENGTH(CAST({0}.tool_results AS TEXT))"
+# Sizes are added up on the way, so that nothing of a chat that is too long is read.
+_END_OF_PATH = f"""
+    WITH RECURSIVE path(id, parent_id, depth, size) AS (
+        SELECT l.id, l.parent_id, 0, {_SIZE.format("l")} FROM chats_message l WHERE l.id = %s
+        UNION ALL
+        SELECT m.id, m.parent_id, path.depth + 1, path.size + {_SIZE.format("m")}
+        FROM chats_message m JOIN path ON m.id = path.parent_id WHERE path.size + {_SIZE.format("m")} <= %s
+    )
+    SELECT m.* FROM path JOIN chats_message m ON m.id = path.id ORDER BY path.depth DESC
+"""  # noqa: S608 - constants
 _FORGOTTEN_WAYS = """
     SELECT path.id, p.id FROM path JOIN chats_message p ON p.id = path.parent_id
     WHERE (p.chosen_child_id IS NULL OR p.chosen_child_id <> path.id)

@@ -32,6 +32,13 @@ class ReplyQuerySet(models.QuerySet["Reply"]):
         abandoned = models.Q(status=Reply.Status.RUNNING, heartbeat_at__lt=stale_before)
         return self.filter(models.Q(status=Reply.Status.QUEUED) | abandoned)
 
+    def first_of_chat(self) -> Self:
+        """Those before which no other of their chat is unfinished: a chat answers one after the other."""
+        earlier = Reply.objects.unfinished().filter(
+            chat=models.OuterRef("chat"), created_at__lt=models.OuterRef("created_at")
+        )
+        return self.filter(~models.Exists(earlier))
+
     def held_by(self, worker: str, attempt: int) -> Self:
         """The row as long as this worker still holds it: after a takeover its writes must change nothing."""
         return self.filter(status=Reply.Status.RUNNING, worker=worker, attempt=attempt)
@@ -51,6 +58,13 @@ class Reply(models.Model):
 
     UNFINISHED = (Status.QUEUED, Status.RUNNING, Status.WAITING)
     CONTINUABLE = (Status.STOPPED, Status.INCOMPLETE, Status.INTERRUPTED)
+
+    class Verb(models.TextChoices):
+        SEND = "send", "send"
+        EDIT = "edit", "edit"
+        REGENERATE = "regenerate", "regenerate"
+        ANSWER = "answer", "answer"
+        CONTINUE = "continue", "continue"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     chat = models.ForeignKey(Chat, on_delete=models.CASCADE, related_name="replies")
@@ -86,6 +100,14 @@ class Reply(models.Model):
     )
     status = models.CharField(max_length=20, choices=Status.choices, default=Status.QUEUED)
     client_id = models.CharField(max_length=64, null=True, blank=True)  # noqa: DJ001 - NULL may repeat under the unique constraint, "" may not
+    request_verb = models.CharField(
+        max_length=20,
+        choices=Verb.choices,
+        default=Verb.SEND,
+        # What a version inserts that knows of no verbs. Most are sends, and the digest tells the others.
+        db_default=Verb.SEND,
+        help_text="Of the request: its client_id is another one than the same under another verb.",
+    )
     request_digest = models.CharField(
         max_length=64,
         blank=True,
@@ -97,6 +119,11 @@ class Reply(models.Model):
         default=0, db_default=0, help_text="Of the attempts, those that a server gave away as it was told to end."
     )
     worker = models.CharField(max_length=64, blank=True, default="")
+    held_seq = models.PositiveBigIntegerField(
+        default=0,
+        db_default=0,
+        help_text="Its snapshot_seq when its worker took it; what is beyond, this attempt wrote.",
+    )
     heartbeat_at = models.DateTimeField(null=True, blank=True)
     snapshot_seq = models.PositiveBigIntegerField(
         default=0, help_text="The events up to this number are in the message's row."
@@ -114,7 +141,11 @@ class Reply(models.Model):
     class Meta:
         verbose_name_plural = "replies"
         ordering = ["-created_at", "-id"]
-        constraints = [models.UniqueConstraint(fields=["user", "client_id"], name="reply_user_client_id_unique")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["user", "client_id", "request_verb"], name="reply_user_client_id_verb_unique"
+            )
+        ]
         indexes = [
             models.Index(
                 fields=["status", "heartbeat_at"],

@@ -50,6 +50,8 @@ class ChatConsumer(ChatsConsumer):
                 accepted = await in_database(_start, self.principal, self.chat_id, body)
                 await self.say(accepted)
                 self._follow(UUID(accepted["reply"]["id"]), after=0)
+            case {"type": "reply.follow" | "reply.stop"} if "reply" not in body:
+                raise Invalid(fields={"reply": ["This is required."]})
             case {"type": "reply.follow", "reply": reply_id}:
                 after = body.get("after", 0)
                 if not isinstance(after, int) or isinstance(after, bool) or not 0 <= after < 2**63:
@@ -64,6 +66,8 @@ class ChatConsumer(ChatsConsumer):
                 raise Invalid("Unknown message. Send message.send, reply.follow, reply.stop or chats.watch.")
 
     def _follow(self, reply_id: UUID, *, after: int) -> None:
+        if self.socket is None:
+            return  # closed meanwhile: nobody would end it
         earlier = self.followed.pop(reply_id, None)
         if earlier is not None:
             earlier.cancel()

@@ -1,6 +1,7 @@
 """The socket of a person's chats: hears how each of them stands. Its messages are documented in docs/websocket.md."""
 
 import asyncio
+import json
 import time
 from contextlib import suppress
 from typing import Any
@@ -13,9 +14,9 @@ from channels.exceptions import StopConsumer
 from django.conf import settings
 
 from accounts.authentication import Principal
+from accounts.client_ids import is_client_id
 from accounts.errors import DomainError
 from chats.errors import Invalid, Unavailable
-from chats.once import CLIENT_ID_MAX_CHARACTERS
 from chats.realtime.doors import SUBPROTOCOL, check_host, check_origin, headers_of, principal_of, refuse
 from chats.realtime.news import NEWS, Reader
 from chats.realtime.sockets import SOCKETS, OpenSocket
@@ -79,8 +80,10 @@ class ChatsConsumer(AsyncConsumer):
         raise StopConsumer
 
     async def close(self, code: int) -> None:
-        self.release()
-        await self.send({"type": "websocket.close", "code": code})
+        """Close it, unless that was done already: the server takes a second time for a mistake."""
+        if self.socket is not None:
+            self.release()
+            await self.send({"type": "websocket.close", "code": code})
 
     def release(self) -> None:
         """Give back what the socket takes up. It may be called again."""
@@ -94,6 +97,8 @@ class ChatsConsumer(AsyncConsumer):
 
     # ------------------------------------------------------------ what clients say
     async def websocket_receive(self, message: dict[str, Any]) -> None:
+        if self.socket is None:
+            return  # closed from here; what the client had sent by then may still come
         if not self._take_token():
             await self.close(CLOSE_FLOOD)
             return
@@ -136,6 +141,9 @@ class ChatsConsumer(AsyncConsumer):
             answering = await in_database(answering_chats, [self.principal.user.pk])
             NEWS.note_answering(answering)
             await self.say({"type": "chats.watched", "answering": [str(chat_id) for chat_id in answering]})
+        if self.chat_id:
+            # What was said since its page was made, or while its socket was away, nobody has told it.
+            NEWS.look_at({self.chat_id})
 
     async def _tell_news(self) -> None:
         # A client that has gone needs no news, and its disconnect ends this task.
@@ -147,19 +155,31 @@ class ChatsConsumer(AsyncConsumer):
                         await self.base_send({"type": "websocket.send", "text": text})
 
     async def say(self, body: dict[str, Any]) -> None:
-        await self.base_send({"type": "websocket.send", "text": encode(body).decode()})
+        """Tell the client, if it is still there: what it asked for may take longer than it stays."""
+        if self.socket is not None:
+            with suppress(OSError):
+                await self.base_send({"type": "websocket.send", "text": encode(body).decode()})
 
 
 def _parsed(message: dict[str, Any]) -> dict[str, Any]:
+    said = message.get("text") or message.get("bytes") or b""
     try:
-        body = orjson.loads(message.get("text") or message.get("bytes") or b"")
-    except orjson.JSONDecodeError as error:
+        body = _loaded(said if isinstance(said, str) else said.decode())
+    except (ValueError, RecursionError) as error:
         raise Invalid("Every message must be one JSON object.") from error
     if not isinstance(body, dict):
         raise Invalid("Every message must be one JSON object.")
     return body
 
 
+def _loaded(said: str) -> Any:
+    try:
+        return orjson.loads(said)
+    except orjson.JSONDecodeError:
+        # Half of a surrogate pair is JSON to Python alone: it is taken, and cleaned, as over REST.
+        return json.loads(said)
+
+
 def _echo_of(client_id: Any) -> str | None:
     """What an error repeats of the `client_id`: nothing, if it can't be one. It may be as long as a message."""
-    return client_id if isinstance(client_id, str) and len(client_id) <= CLIENT_ID_MAX_CHARACTERS else None
+    return client_id if isinstance(client_id, str) and is_client_id(client_id) else None

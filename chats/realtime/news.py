@@ -13,6 +13,7 @@ import structlog
 from django.db import Error
 
 from chats import doorbell
+from chats.replies.background import lasting
 from chats.replies.database import in_database
 from chats.replies.notices import Notice, answering_chats, notices_of
 
@@ -65,8 +66,8 @@ class News:
             self._has_rung = asyncio.Event()
             self._end = [
                 doorbell.listen("chat", self._on_ring),
-                asyncio.create_task(self._tell()).cancel,
-                asyncio.create_task(self._recheck()).cancel,
+                asyncio.create_task(lasting(self._tell)).cancel,
+                asyncio.create_task(lasting(self._recheck)).cancel,
             ]
         self._readers.setdefault(reader.user_id, set()).add(reader)
 
@@ -88,9 +89,10 @@ class News:
         self._answering.update(chat_ids)
 
     def _on_ring(self, chat_id: str) -> None:
-        self._look_at({UUID(chat_id)})
+        self.look_at({UUID(chat_id)})
 
-    def _look_at(self, chat_ids: set[UUID]) -> None:
+    def look_at(self, chat_ids: set[UUID]) -> None:
+        """Tell whoever wants to know how these stand, whether they changed or not."""
         if chat_ids:
             self._rung |= chat_ids
             self._has_rung.set()
@@ -105,7 +107,7 @@ class News:
                 notices = await in_database(notices_of, asked)
             except Error as error:
                 logger.warning("news_retry", error=str(error))
-                self._look_at(asked)
+                self.look_at(asked)
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             self._answering -= asked
@@ -131,7 +133,7 @@ class News:
             # An outage of the database ends by itself, and the next round finds out.
             with suppress(Error):
                 answering = await in_database(answering_chats, watching) if watching else set()
-                self._look_at(answering ^ self._answering)
+                self.look_at(answering ^ self._answering)
 
 
 NEWS = News()

@@ -64,7 +64,10 @@ class Sockets:
                 logger.warning("recheck_retry", error=str(error))
                 continue
             revoked = [socket for socket in asked if socket.principal not in valid]
-            await asyncio.gather(*[_close(socket) for socket in revoked])
+            # Whatever one of them does, the others are closed, and the next round comes.
+            for failure in await asyncio.gather(*[_close(socket) for socket in revoked], return_exceptions=True):
+                if isinstance(failure, Exception):
+                    logger.error("close_failed", exc_info=failure)
 
 
 async def _close(socket: OpenSocket) -> None:

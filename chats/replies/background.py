@@ -1,29 +1,43 @@
-"""Work that goes on beside other work."""
+"""Work that goes on beside other work, for as long as a process does."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
 import structlog
 
 logger = structlog.get_logger(__name__)
 
+RESTART_SECONDS = 1.0
+END_SECONDS = 3.0
+
 
 @asynccontextmanager
-async def background(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run these for as long as the block lasts. They never end by themselves; if one does, that is a bug to be seen."""
-    tasks = [asyncio.create_task(one) for one in work]
-    for task in tasks:
-        task.add_done_callback(_report)
+async def background(*work: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """Do each of these for as long as the block lasts."""
+    tasks = [asyncio.create_task(lasting(one)) for one in work]
     try:
         yield
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        # What a library does not give up by then, as while the database is away, must not keep the process.
+        await asyncio.wait(tasks, timeout=END_SECONDS)
 
 
-def _report(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (failure := task.exception()):
-        logger.error("background_task_failed", exc_info=failure)
+async def lasting(work: Callable[[], Awaitable[None]]) -> None:
+    """Do it until cancelled. It never ends by itself; if it does, that is a bug to be seen, and it begins again."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            logger.exception("background_work_failed", work=getattr(work, "__qualname__", str(work)))
+        if is_cancelled():
+            return
+        await asyncio.sleep(RESTART_SECONDS)
+
+
+def is_cancelled() -> bool:
+    """Whether this task was told to end: a library may have made another error of it."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -27,10 +27,11 @@ RETRY_SECONDS = 0.5
 CONNECTIONS_MAX = 4
 # Rings that come close together leave together.
 GATHER_SECONDS = 0.025
-WAITING_RINGS_MAX = 10_000
+WAITING_MAX = 10_000
 # What nobody has taken by then is found in its row, as is what Redis lost.
 WAITING_KEPT_SECONDS = 60
-TAKE_SECONDS = 30
+# How long one listens without a word before asking whether the other end is still there.
+QUIET_SECONDS = 3.0
 
 # Whatever goes wrong with a connection; redis-py lets some of the system's own errors through.
 LOST = (redis.RedisError, OSError, TimeoutError)
@@ -68,13 +69,17 @@ class Outbox:
         self._loop.call_soon_threadsafe(self._put, item)
 
     async def take(self) -> list[str]:
+        """All that is there, once there is something."""
         await self._has_some.wait()
+        return self.empty()
+
+    def empty(self) -> list[str]:
         self._has_some.clear()
         items, self._items = self._items, []
         return items
 
     def _put(self, item: str) -> None:
-        if len(self._items) < WAITING_RINGS_MAX:
+        if len(self._items) < WAITING_MAX:
             self._items.append(item)
             self._has_some.set()
 
@@ -104,15 +109,16 @@ class Rings:
             try:
                 async with connect(self._url, waits=True) as client, client.pubsub() as channel:
                     await channel.subscribe(RINGS + self._topic)
-                    async for message in channel.listen():
-                        if message["type"] == "message":
-                            self._deliver(message["data"])
+                    while True:
+                        self._deliver(await _next_of(channel))
             except LOST as error:
                 logger.warning("rings_deaf", error=type(error).__name__)
             await asyncio.sleep(RETRY_SECONDS)
 
-    def _deliver(self, message: bytes) -> None:
-        sender, keys = orjson.loads(message)
+    def _deliver(self, message: dict[str, Any]) -> None:
+        if message["type"] != "message":
+            return
+        sender, keys = orjson.loads(message["data"])
         # Its own were heard when they rang.
         if sender != self._name:
             for key in keys:
@@ -130,16 +136,24 @@ class Waiting:
     async def send(self) -> None:
         """Runs for as long as the process does."""
         while True:
-            reply_ids = await self.outbox.take()
-            try:
-                await answer(self._pushed(reply_ids))
-            except LOST as error:
-                logger.warning("waiting_not_pushed", count=len(reply_ids), error=type(error).__name__)
-                await self._otherwise(reply_ids)
+            await self._push(await self.outbox.take())
+
+    async def flush(self) -> None:
+        """Send what is still there; for the end of the process, which has just handed its replies over."""
+        if reply_ids := self.outbox.empty():
+            await self._push(reply_ids)
+
+    async def _push(self, reply_ids: list[str]) -> None:
+        try:
+            await answer(self._pushed(reply_ids))
+        except LOST as error:
+            logger.warning("waiting_not_pushed", count=len(reply_ids), error=type(error).__name__)
+            await self._otherwise(reply_ids)
 
     async def _pushed(self, reply_ids: list[str]) -> None:
         async with self._client.pipeline(transaction=False) as pipeline:
             pipeline.rpush(WAITING, *reply_ids)
+            pipeline.ltrim(WAITING, -WAITING_MAX, -1)
             pipeline.expire(WAITING, WAITING_KEPT_SECONDS)
             await pipeline.execute()
 
@@ -149,13 +163,27 @@ class Waiting:
             try:
                 async with connect(self._url, waits=True) as client:
                     while True:
-                        async with asyncio.timeout(TAKE_SECONDS + ANSWER_SECONDS):
-                            taken: Any = await client.blpop([WAITING], timeout=TAKE_SECONDS)
+                        async with asyncio.timeout(QUIET_SECONDS + ANSWER_SECONDS):
+                            taken: Any = await client.blpop([WAITING], timeout=QUIET_SECONDS)
                         if taken is not None:
                             doorbell.deliver("waiting", taken[1].decode())
             except LOST as error:
                 logger.warning("waiting_unreadable", error=type(error).__name__)
             await asyncio.sleep(RETRY_SECONDS)
+
+
+async def _next_of(channel: Any) -> dict[str, Any]:
+    """What comes next on a channel: a message, or the answer to the question whether it is still there.
+
+    Raises TimeoutError when nothing comes to that: a connection may be half open for ever.
+    """
+    message: dict[str, Any] | None = await channel.get_message(timeout=QUIET_SECONDS)
+    if message is None:
+        await answer(channel.ping())
+        message = await channel.get_message(timeout=ANSWER_SECONDS)
+    if message is None:
+        raise TimeoutError
+    return message
 
 
 async def answer(request: Awaitable[Any]) -> Any:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import ParamSpec, TypeVar
 
 from django.conf import settings
@@ -20,6 +20,12 @@ AWAY = (InterfaceError, OperationalError)
 @cache
 def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(settings.ENGINE_THREADS, thread_name_prefix="engine")
+
+
+@cache
+def _thread_aside() -> ThreadPoolExecutor:
+    # SQLite has one writer at a time in any case.
+    return _threads() if settings.IS_SQLITE else ThreadPoolExecutor(1, thread_name_prefix="engine-aside")
 
 
 @contextmanager
@@ -41,12 +47,20 @@ def relaxed_durability() -> Iterator[None]:
 
 async def in_database(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
     """Await `function(*args)` off the loop. Its connection is given back before this returns."""
+    return await _run(_threads(), partial(function, *args, **kwargs))
 
+
+async def in_database_aside(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+    """As `in_database`, for what must not wait behind the verbs of people, whose locks may take seconds."""
+    return await _run(_thread_aside(), partial(function, *args, **kwargs))
+
+
+async def _run(threads: ThreadPoolExecutor, function: Callable[[], R]) -> R:
     def call() -> R:
         close_old_connections()
         try:
-            return function(*args, **kwargs)
+            return function()
         finally:
             close_old_connections()
 
-    return await asyncio.get_running_loop().run_in_executor(_threads(), call)
+    return await asyncio.get_running_loop().run_in_executor(threads, call)

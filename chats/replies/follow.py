@@ -28,7 +28,8 @@ PRIME_SECONDS = 0.25
 async def follow(reply_id: UUID, after: int = 0) -> AsyncGenerator[Numbered, None]:
     """Numbered JSON events of a reply beyond `after`, live, up to and with `reply.finished`, whichever node runs it.
 
-    The text of the reply is the last snapshot or restart plus the deltas after it. Ends at once if the reply is gone.
+    The text of the reply is the last snapshot or restart plus the deltas after it. Where its message was deleted, the
+    last event is `reply.gone`, which comes with the number seen before and is not one of the reply's own.
     """
     seen, is_finished = after, False
     async with TAILS.watch(reply_id) as tail:
@@ -42,6 +43,7 @@ async def follow(reply_id: UUID, after: int = 0) -> AsyncGenerator[Numbered, Non
                 continue
             stored = await _stored(reply_id, seen)
             if stored is None:
+                yield seen, encode({"reply": str(reply_id), "type": "reply.gone"})
                 return
             for seq, event in _stored_events(reply_id, stored, seen):
                 seen = seen if seq is None else seq

@@ -7,6 +7,7 @@ is lost or comes twice changes nothing.
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from uuid import UUID
 
 import psycopg
@@ -19,7 +20,7 @@ from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Status
 from psycopg.conninfo import make_conninfo
 
-from chats.replies.background import background
+from chats.replies.background import background, is_cancelled
 from chats.replies.bus import RETRY_SECONDS
 from chats.replies.database import AWAY, in_database
 from chats.replies.worker import Worker
@@ -30,6 +31,10 @@ QUEUE = "replies"
 # Jobs are over as soon as their reply is claimed, so a few at a time are many.
 CONCURRENCY = 20
 POLL_SECONDS = 5.0
+KNOWN_TO_LIBPQ = (
+    *("dbname", "user", "password", "host", "port", "options", "sslmode", "sslrootcert", "sslcert", "sslkey"),
+    *("connect_timeout", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"),
+)
 
 
 class _Present:
@@ -69,15 +74,22 @@ async def fetch(worker: Worker) -> None:
         except (ConnectorException, psycopg.OperationalError) as error:  # the second when its pool could not be opened
             # Until the database is back, the worker's own sweep finds nothing either.
             logger.warning("jobs_unreachable", error=str(error))
+            # Procrastinate reports a database that is away even when it was told to end.
+            if is_cancelled():
+                return
         await asyncio.sleep(RETRY_SECONDS)
 
 
 async def _work(worker: Worker) -> None:
     connector = PsycopgConnector(
-        conninfo=_conninfo(), min_size=1, max_size=2, max_idle=settings.DATABASE_POOL_IDLE_SECONDS
+        conninfo=_conninfo(),
+        min_size=1,
+        max_size=2,
+        max_idle=settings.DATABASE_POOL_IDLE_SECONDS,
+        timeout=settings.DATABASE_POOL_ASK_SECONDS,
     )
     jobs: App = app.with_connector(connector)
-    async with jobs.open_async(), background(_forget_jobs_of_the_dead(jobs)):
+    async with jobs.open_async(), background(partial(_forget_jobs_of_the_dead, jobs)):
         await jobs.run_worker_async(
             name=worker.name,
             queues=[QUEUE],
@@ -102,6 +114,5 @@ async def _forget_jobs_of_the_dead(jobs: App) -> None:
 
 def _conninfo() -> str:
     """Where Django's connection leads, as libpq reads it."""
-    known = ("dbname", "user", "password", "host", "port", "options", "sslmode", "sslrootcert", "sslcert", "sslkey")
     params = connection.get_connection_params()
-    return make_conninfo(**{name: params[name] for name in known if params.get(name)})
+    return make_conninfo(**{name: params[name] for name in KNOWN_TO_LIBPQ if params.get(name)})

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -26,11 +27,12 @@ async def node(*, runs_replies: bool, has_sockets: bool) -> Any:
             await worker.start()
             if bus is not None:
                 stack.push_async_callback(bus.writer.flush)
+                stack.push_async_callback(bus.waiting.flush)
             stack.push_async_callback(worker.leave, grace_seconds=settings.SHUTDOWN_GRACE_SECONDS)
             if bus is not None:
                 from chats.replies import jobs  # noqa: PLC0415 - there are jobs on PostgreSQL only
 
-                await stack.enter_async_context(background(bus.waiting.receive(), jobs.fetch(worker)))
+                await stack.enter_async_context(background(bus.waiting.receive, partial(jobs.fetch, worker)))
         yield
 
 
@@ -50,9 +52,9 @@ async def _join(stack: AsyncExitStack, *, hears_of_chats: bool) -> _Bus:
     waiting = Waiting(client, url, otherwise=jobs.queue)
     reader, writer = Reader(client, url), Writer(client, replay_seconds=settings.REPLY_REPLAY_SECONDS)
     stack.push_async_callback(reader.close)
-    work = [of_replies.send(), of_replies.receive(), of_chats.send(), waiting.send(), reader.read(), writer.write()]
+    work = [of_replies.send, of_replies.receive, of_chats.send, waiting.send, reader.read, writer.write]
     if hears_of_chats:
-        work.append(of_chats.receive())
+        work.append(of_chats.receive)
     await stack.enter_async_context(background(*work))
     doorbell.carry_by({"reply": of_replies.outbox.put, "chat": of_chats.outbox.put, "waiting": waiting.outbox.put})
     stack.callback(doorbell.carry_by, {})

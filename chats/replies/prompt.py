@@ -1,6 +1,7 @@
 """What a model reads: the path of a chat from its root to the message being answered. Pure."""
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 from chats.llm.values import GO_ON, ChatMessage, Role
@@ -13,15 +14,23 @@ def prompt_of(path: Iterable[Message], *, system_prompt: str = "") -> list[ChatM
     So are tool calls that came to no result, as of an answer that was cut: providers refuse a chat with such a call.
     """
     path = list(path)
+    if is_cut(path):
+        # Providers want somebody to have asked: an answer, or a tool's result, is nothing to begin with.
+        path = list(itertools.dropwhile(lambda message: message.role != Message.Role.USER, path))
     answered = {result.tool_call_id for message in path for result in _tool_results(message)}
     messages = [ChatMessage(role="system", content=system_prompt)] if system_prompt.strip() else []
     for message in path:
-        calls = [call for call in message.tool_calls if isinstance(call, dict) and call.get("id") in answered]
+        calls = [call for call in message.tool_calls if isinstance(call, dict) and str(call.get("id", "")) in answered]
         if message.role == Message.Role.TOOL:
             messages.extend(_tool_results(message))
         elif message.content or calls:
             messages.append(ChatMessage(role=cast(Role, message.role), content=message.content, tool_calls=calls))
     return messages
+
+
+def is_cut(path: Sequence[Message]) -> bool:
+    """Whether messages before these were left out."""
+    return bool(path) and path[0].parent_id is not None
 
 
 def continued(messages: Iterable[ChatMessage], text: str) -> list[ChatMessage]:

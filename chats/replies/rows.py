@@ -4,6 +4,7 @@ A worker's writes name itself and its attempt: after a takeover they change noth
 """
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -12,7 +13,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Exists, F, OuterRef, QuerySet
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from accounts.queries import Prepared, stored
@@ -22,9 +23,9 @@ from chats.catalog.services import limits_of, target_of, usable_fallback
 from chats.llm.values import ChatRequest, Limits, Target, Usage
 from chats.models import Chat, Message, Reply
 from chats.replies import handoff
-from chats.replies.database import relaxed_durability
+from chats.replies.database import AWAY, relaxed_durability
 from chats.replies.present import message_json_of, reply_json
-from chats.replies.prompt import continued, prompt_of
+from chats.replies.prompt import continued, is_cut, prompt_of
 from chats.usage.costs import estimated_usage
 from chats.usage.models import UsageRecord
 from chats.usage.services import record_usage
@@ -34,6 +35,14 @@ from chats.usage.services import record_usage
 # so that no number is ever used twice.
 LOST_EVENTS_MARGIN = 10_000
 INTERRUPTED_MESSAGE = "The server was interrupted while answering. The text so far is kept; try again."
+
+# At most: a model that counts more tokens in its language says so itself.
+CHARACTERS_PER_TOKEN = 4
+# Of what is our fault: its code, and one sentence of cause and next step.
+INTERNAL = (
+    "internal",
+    "Something went wrong on this server. The text so far is kept; try again.",
+)
 
 # By hand, as it runs every second for every running reply: the ORM would cost twenty times what the database does.
 SAVE_SEQ = """
@@ -66,6 +75,7 @@ class Job:
     target: Target | None
     request: ChatRequest
     limits: Limits
+    is_cut: bool = False  # the oldest messages of the chat are not in the request
 
     @property
     def reply_id(self) -> UUID:
@@ -79,12 +89,13 @@ class Job:
 
     @property
     def notice(self) -> str:
-        """What people are told when it is not the model that was asked for."""
-        return (
-            ""
-            if self.model == self.reply.model
-            else f"{self.reply.model} did not answer; {self.model} answered instead."
-        )
+        """What people are told when it is not the model that was asked for, or when it was not told all."""
+        notices = []
+        if self.model != self.reply.model:
+            notices.append(f"{self.reply.model} did not answer; {self.model} answered instead.")
+        if self.is_cut:
+            notices.append("This chat is too long to be read at once; its oldest messages were left out.")
+        return " ".join(notices)
 
     @property
     def lease(self) -> tuple[str, int]:
@@ -152,7 +163,8 @@ def claim(reply_id: UUID, worker: str, *, stale_before: datetime) -> Job | None:
         reply = _FREE.first(reply_id, stale_before)
         if reply is None:
             return None
-        request = _request_of(reply, reply.message, Message.objects.path_to(reply.prompt_id))
+        path = path_for(reply.model, reply.prompt_id)
+        request = _request_of(reply, reply.message, path)
         if reply.attempt:
             _book_lost_attempt(reply, request)
         if reply.stop_requested_at or reply.message is None or not reply.user.is_active:
@@ -167,24 +179,40 @@ def claim(reply_id: UUID, worker: str, *, stale_before: datetime) -> Job | None:
             request = _with_settings_of(reply.model, request)
         _hold(reply, worker)
         changed = ["model", "price", "fallback_from", "status", "worker", "attempt"]
-        reply.save(update_fields=[*changed, "heartbeat_at", "started_at", "snapshot_seq"])
-    return _job_of(reply, reply.message, request)
+        reply.save(update_fields=[*changed, "heartbeat_at", "started_at", "snapshot_seq", "held_seq"])
+    return _job_of(reply, reply.message, request, is_cut=is_cut(path))
 
 
 def _free(reply_id: UUID, stale_before: datetime) -> QuerySet[Reply]:
-    """The reply, locked and with all it needs to run, if it may be taken and no earlier one of its chat still runs."""
-    earlier = Reply.objects.unfinished().filter(chat=OuterRef("chat"), created_at__lt=OuterRef("created_at"))
-    free = Reply.objects.claimable(stale_before).filter(~Exists(earlier), pk=reply_id).select_for_update(of=("self",))
-    return free.select_related("chat", "user", "price", "message", "model__provider", "fallback_from__provider")
+    """The reply, locked and with all it needs to run, if it may be taken."""
+    free = Reply.objects.claimable(stale_before).first_of_chat().filter(pk=reply_id)
+    related = ("chat", "user", "price", "message", "model__provider", "fallback_from__provider")
+    return free.select_for_update(of=("self",)).select_related(*related)
 
 
 _FREE = Prepared(_free)
 
 
+def give_up(reply_id: UUID, *, stale_before: datetime) -> None:
+    """End a reply that can't be run, and that nobody runs, as failed."""
+    with transaction.atomic():
+        reply = Reply.objects.claimable(stale_before).filter(pk=reply_id).select_for_update().first()
+        if reply is not None:
+            end(reply, Reply.Status.FAILED, *INTERNAL)
+
+
 def hold_new(reply: Reply, answer: Message, *, worker: str, path: Sequence[Message]) -> Job:
     """Make a reply that is not saved yet this worker's own from the start."""
     _hold(reply, worker)
-    return _job_of(reply, answer, _request_of(reply, answer, path))
+    return _job_of(reply, answer, _request_of(reply, answer, path), is_cut=is_cut(path))
+
+
+def path_for(model: AIModel | None, leaf: UUID | None) -> list[Message]:
+    """The messages down to `leaf`, or the last of them that `model` can read at once."""
+    characters = settings.PROMPT_MAX_CHARACTERS
+    if model is not None and model.context_window:
+        characters = min(characters, model.context_window * CHARACTERS_PER_TOKEN)
+    return Message.objects.end_of_path(leaf, characters=characters)
 
 
 def fall_back(job: Job, *, asked: Collection[UUID]) -> Job | None:
@@ -225,7 +253,7 @@ def _return_to_first_model(reply: Reply) -> None:
     reply.price = reply.model.price_at(reply.created_at)
 
 
-def _job_of(reply: Reply, message: Message, request: ChatRequest) -> Job:
+def _job_of(reply: Reply, message: Message, request: ChatRequest, *, is_cut: bool) -> Job:
     model = reply.model
     is_usable = model is not None and model.enabled and model.provider.enabled
     return Job(
@@ -236,6 +264,7 @@ def _job_of(reply: Reply, message: Message, request: ChatRequest) -> Job:
         target=target_of(model) if model and is_usable else None,
         request=request,
         limits=limits_of(model, window_seconds=settings.REPLY_WINDOW_SECONDS) if model else Limits(),
+        is_cut=is_cut,
     )
 
 
@@ -256,6 +285,7 @@ def _with_settings_of(model: AIModel | None, request: ChatRequest) -> ChatReques
 
 def _hold(reply: Reply, worker: str) -> None:
     _skip_lost_events(reply)
+    reply.held_seq = reply.snapshot_seq
     reply.status, reply.worker, reply.attempt = Reply.Status.RUNNING, worker, reply.attempt + 1
     reply.heartbeat_at = timezone.now()
     reply.started_at = reply.started_at or reply.heartbeat_at
@@ -263,6 +293,8 @@ def _hold(reply: Reply, worker: str) -> None:
 
 def _book_lost_attempt(reply: Reply, request: ChatRequest) -> None:
     """The provider worked for the attempt whose worker died, and bills it; what was stored of it is the estimate."""
+    if reply.snapshot_seq <= reply.held_seq:
+        return  # it died before its first snapshot: the text is of an earlier one, and booked
     message = reply.message
     text = message.content[reply.kept_characters :] if message else ""
     if message is None or not (text or message.reasoning):
@@ -319,7 +351,8 @@ def end(reply: Reply, status: Reply.Status, error_code: str = "", error_message:
 
 def unfinished_ids(*, stale_before: datetime) -> list[UUID]:
     """Replies that could be claimed now, oldest first."""
-    return list(Reply.objects.claimable(stale_before).order_by("created_at").values_list("pk", flat=True)[:500])
+    claimable = Reply.objects.claimable(stale_before).first_of_chat()
+    return list(claimable.order_by("created_at").values_list("pk", flat=True)[:500])
 
 
 def to_be_stopped(jobs: Sequence[Job]) -> set[UUID]:
@@ -403,9 +436,10 @@ def finish(job: Job, ending: Ending) -> dict[str, Any] | None:
 
 def _announce(reply: Reply) -> None:
     doorbell.ring("chat", reply.chat_id)
-    # The next reply of this chat, if one waited its turn.
-    for following in Reply.objects.raw(NEXT_OF_CHAT, [stored(Reply, "chat", reply.chat_id)]):
-        handoff.enqueue(following.pk)
+    # The next reply of this chat, if one waited its turn. While the database is away, the sweep finds it later.
+    with suppress(*AWAY):
+        for following in Reply.objects.raw(NEXT_OF_CHAT, [stored(Reply, "chat", reply.chat_id)]):
+            handoff.enqueue(following.pk)
 
 
 def finished_body(reply: Reply, message: Message | None, records: list[UsageRecord]) -> dict[str, Any]:
@@ -426,27 +460,22 @@ def stored_state(reply_id: UUID, seen: int) -> Stored | None:
     state = _STATE.first(reply_id)
     if state is None:
         return None
-    status, seq = state.status, state.snapshot_seq
-    if status in Reply.UNFINISHED and seq <= seen <= seq + LOST_EVENTS_MARGIN:
-        return Stored(seq=seq)
+    if not state.is_finished and state.snapshot_seq <= seen <= state.snapshot_seq + LOST_EVENTS_MARGIN:
+        return Stored(seq=state.snapshot_seq)
     reply = _WITH_TEXT.first(reply_id)
-    if reply is None or reply.message is None:
+    if reply is None:
         return None
+    message = reply.message  # deleted, perhaps, and then there is an end but no text
     return Stored(
         seq=reply.snapshot_seq,
-        text=reply.message.content,
-        reasoning=reply.message.reasoning,
-        finished=finished_body(reply, reply.message, list(reply.usage_records.all())) if reply.is_finished else None,
+        text=message.content if message else "",
+        reasoning=message.reasoning if message else "",
+        finished=finished_body(reply, message, list(reply.usage_records.all())) if reply.is_finished else None,
     )
 
 
-def _seen(reply_id: UUID) -> QuerySet[Reply]:
-    """The reply, unless its message was deleted."""
-    return Reply.objects.filter(pk=reply_id, message__isnull=False)
-
-
-_STATE = Prepared(lambda reply_id: _seen(reply_id).only("status", "snapshot_seq"))
-_WITH_TEXT = Prepared(lambda reply_id: _seen(reply_id).select_related("message"))
+_STATE = Prepared(lambda reply_id: Reply.objects.filter(pk=reply_id).only("status", "snapshot_seq"))
+_WITH_TEXT = Prepared(lambda reply_id: Reply.objects.filter(pk=reply_id).select_related("message"))
 
 
 def stale_moment() -> datetime:

@@ -62,11 +62,7 @@ NO_FINISH: Cause = (
     "stream_cut",
     "The provider ended without saying that it was done. The text so far is kept; try again.",
 )
-OUR_FAULT: Cause = (
-    Reply.Status.FAILED,
-    "internal",
-    "Something went wrong on this server. The text so far is kept; try again.",
-)
+OUR_FAULT: Cause = (Reply.Status.FAILED, *rows.INTERNAL)
 
 
 class Run:
@@ -77,7 +73,7 @@ class Run:
         self.log = log
         self.draft = Draft(log, kept_text=job.kept_text)
         self.saved_seq = job.reply.snapshot_seq
-        self.handed_over = False
+        self._is_handed_over = False
         self.is_left = False  # for whoever takes it next, once its row says so
         self._first_job = job
         self._asked: set[UUID] = set()  # models
@@ -96,13 +92,18 @@ class Run:
             )
             if self.job.kept_text:
                 self.log.append_snapshot("reply.snapshot", self.job.kept_text)
-        self._reading = asyncio.create_task(self._read())
         # A task of its own, so that a stop can cancel the reading at any point and the saving goes on undisturbed.
-        await asyncio.wait({self._reading})
-        if self.handed_over:
+        self._reading = reading = asyncio.create_task(self._read())
+        if self._is_stopped or self._is_handed_over:
+            reading.cancel()
+        try:
+            await asyncio.wait({reading})
+        finally:
+            reading.cancel()
+        if self._is_handed_over and reading.cancelled():
             self.is_left = True
-            return
-        await self._finish(self._cause_of(self._reading))
+        else:
+            await self._finish(self._cause_of(reading))
 
     def stop(self) -> None:
         """End the reading, which closes the provider's connection; the text so far is kept."""
@@ -111,7 +112,7 @@ class Run:
 
     def hand_over(self) -> None:
         """Leave this reply to whoever claims it next; this process is going away."""
-        self.handed_over = True
+        self._is_handed_over = True
         self._cancel()
 
     def snapshot(self) -> rows.Snapshot:
@@ -245,7 +246,7 @@ class Run:
             is_estimated=is_estimated,
             first_token_at=self.draft.first_token_at,
             failed_calls=self._failed_calls,
-            names_writer=bool(self._asked or self.job.message.notice),
+            names_writer=bool(self._asked or self.job.message.notice or self.job.is_cut),
         )
         # Where nobody came to answer, it stays with the model that was asked for.
         body = await self._save(rows.finish, self.job if self._is_answered else self._first_job, ending)

@@ -4,8 +4,9 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -19,7 +20,8 @@ from django.utils import timezone
 from chats import doorbell
 from chats.once import forget_client_ids
 from chats.replies import handoff, rows
-from chats.replies.database import AWAY, in_database
+from chats.replies.background import lasting
+from chats.replies.database import AWAY, in_database, in_database_aside
 from chats.replies.log import LOGS
 from chats.replies.run import Run
 from chats.replies.streams import TAILS, Writer
@@ -32,28 +34,37 @@ FORGET_SECONDS = 60.0
 HANDOVER_SECONDS = 1.5
 
 
+@dataclass
+class _Claim:
+    """What came for a reply while its row was being claimed."""
+
+    was_rung: bool = False
+    was_called: bool = False
+
+
 class Worker:
     def __init__(self, *, writer: Writer | None = None) -> None:
         self.name = f"{socket.gethostname()[:32]}:{os.getpid()}:{secrets.token_hex(4)}"
         self.runs: dict[UUID, Run] = {}
-        self._claiming: dict[UUID, bool] = {}  # whether a ring came while the row was being claimed
+        self._claims: dict[UUID, _Claim] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_leaving = False
+        # Heartbeats and snapshots lock the same rows, each in an order of its own.
+        self._writing = asyncio.Lock()
         self._writer = writer
         self._ends: list[Callable[[], None]] = []
 
     async def start(self) -> None:
         self._ends = [
             doorbell.listen("reply", self._heed_ring),
-            doorbell.listen("waiting", lambda reply_id: self._spawn(self.take_up(UUID(reply_id)))),
+            doorbell.listen("waiting", self._heed_call),
         ]
         self._loop = asyncio.get_running_loop()
         handoff.set_engine(handoff.Engine(worker=self.name, take=self.take))
-        # One process owns an SQLite file, so whatever runs there belongs to a process that is dead.
-        await self._sweep(everything=settings.IS_SQLITE)
-        self._spawn(self._keep_durable())
-        self._spawn(self._keep_alive())
-        self._spawn(self._keep_forgetting())
+        self._spawn(lasting(self._keep_durable))
+        self._spawn(lasting(self._keep_alive))
+        self._spawn(lasting(partial(self._keep_sweeping, started_at=timezone.now())))
+        self._spawn(lasting(self._keep_forgetting))
 
     async def leave(self, *, grace_seconds: float) -> None:
         """Take no new work; give running replies `grace_seconds` to finish, then hand them over."""
@@ -61,15 +72,18 @@ class Worker:
         handoff.set_engine(None)
         for end in self._ends:
             end()
-        if running := [task for task in self._tasks if task.get_name().startswith("reply:")]:
-            _, late = await asyncio.wait(running, timeout=grace_seconds)
-            if late:
-                await self._hand_over(late)
+        if claims := self._tasks_named("claim:"):
+            await asyncio.wait(claims, timeout=HANDOVER_SECONDS)
+        if running := self._tasks_named("reply:"):
+            await asyncio.wait(running, timeout=grace_seconds)
+        # Asked anew: requests that were under way may have brought more.
+        if late := self._tasks_named("reply:"):
+            await self._hand_over(late)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _hand_over(self, late: set[asyncio.Task[None]]) -> None:
+    async def _hand_over(self, late: Collection[asyncio.Task[None]]) -> None:
         runs = list(self.runs.values())
         for run in runs:
             run.hand_over()
@@ -77,7 +91,8 @@ class Worker:
             async with asyncio.timeout(HANDOVER_SECONDS):
                 # One that was just being saved is saved.
                 await asyncio.wait(late)
-                await in_database(rows.release, [run.snapshot() for run in runs if run.is_left])
+                async with self._writing:
+                    await in_database(rows.release, [run.snapshot() for run in runs if run.is_left])
         except (TimeoutError, *AWAY) as error:
             logger.warning("handover_cut", count=len(runs), error=str(error))
 
@@ -87,29 +102,49 @@ class Worker:
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._begin, job)
 
+    def _heed_call(self, reply_id: str) -> None:
+        self._spawn(self.take_up(UUID(reply_id)))
+
     async def take_up(self, reply_id: UUID) -> None:
         """Run a reply that waits, unless it runs already or somebody else is faster."""
-        if reply_id in self._claiming or reply_id in self.runs or self._is_leaving:
-            return
-        await self._claim(reply_id, stale_before=rows.stale_moment())
+        if claim := self._claims.get(reply_id):
+            claim.was_called = True
+        else:
+            await self._claim(reply_id, stale_before=rows.stale_moment())
 
     def _heed_ring(self, reply: str) -> None:
         """Someone asked something of this reply, most likely to stop."""
         reply_id = UUID(reply)
         if run := self.runs.get(reply_id):
             self._spawn(self._heed_stops([run]))
-        elif reply_id in self._claiming:
-            self._claiming[reply_id] = True
+        elif claim := self._claims.get(reply_id):
+            claim.was_rung = True
 
     async def _claim(self, reply_id: UUID, *, stale_before: datetime) -> None:
-        self._claiming[reply_id] = False
+        """Run this reply if it can be had."""
+        if reply_id not in self.runs and reply_id not in self._claims and not self._is_leaving:
+            # A task of its own: a process that is told to end waits for those that are on their way.
+            await asyncio.wait({self._spawn(self._claim_once(reply_id, stale_before), name=f"claim:{reply_id}")})
+
+    async def _claim_once(self, reply_id: UUID, stale_before: datetime) -> None:
+        claim = self._claims[reply_id] = _Claim()
         try:
             job = await in_database(rows.claim, reply_id, self.name, stale_before=stale_before)
+            if job is None and claim.was_called:
+                # The reply before it in its chat ended in between.
+                job = await in_database(rows.claim, reply_id, self.name, stale_before=stale_before)
+        except Error:
+            raise
+        except Exception:
+            # What can't be read would be tried for ever, by every worker.
+            logger.exception("claim_failed", reply=str(reply_id))
+            await in_database(rows.give_up, reply_id, stale_before=stale_before)
+            return
         finally:
-            was_rung_meanwhile = self._claiming.pop(reply_id)
+            del self._claims[reply_id]
         if job is not None:
             run = self._begin(job)
-            if was_rung_meanwhile:
+            if claim.was_rung:
                 await self._heed_stops([run])
 
     def _begin(self, job: rows.Job) -> Run:
@@ -133,7 +168,7 @@ class Worker:
         finally:
             del self.runs[run.job.reply_id]
             LOGS.close(run.log, keep_seconds=settings.REPLY_REPLAY_SECONDS)
-        if not run.handed_over:
+        if not run.is_left:
             self._spawn(improve_title(run.job.reply_id))
 
     async def _keep_durable(self) -> None:
@@ -149,8 +184,9 @@ class Worker:
 
     async def _save_fresh(self, runs: list[Run]) -> None:
         if runs:
-            shots = [run.snapshot() for run in runs]
-            await in_database(rows.save_snapshots, shots)
+            async with self._writing:
+                shots = [run.snapshot() for run in runs]
+                await in_database_aside(rows.save_snapshots, shots)
             for run, shot in zip(runs, shots, strict=True):
                 run.saved_seq = shot.seq
 
@@ -159,8 +195,8 @@ class Worker:
             await asyncio.sleep(settings.REPLY_HEARTBEAT_SECONDS)
             try:
                 if self.runs:
-                    await in_database(rows.beat, self.name, list(self.runs))
-                await self._sweep()
+                    async with self._writing:
+                        await in_database_aside(rows.beat, self.name, list(self.runs))
             except Error as error:
                 logger.warning("heartbeat_retry", error=str(error))
 
@@ -173,17 +209,27 @@ class Worker:
                 logger.warning("forget_retry", error=str(error))
             await asyncio.sleep(FORGET_SECONDS)
 
-    async def _sweep(self, *, everything: bool = False) -> None:
+    async def _keep_sweeping(self, *, started_at: datetime) -> None:
         """Take up what no ring told of: replies left queued, and those whose worker is gone."""
-        stale_before = timezone.now() if everything else rows.stale_moment()
-        for reply_id in await in_database(rows.unfinished_ids, stale_before=stale_before):
-            if reply_id not in self.runs and reply_id not in self._claiming:
-                await self._claim(reply_id, stale_before=stale_before)
+        # One process owns an SQLite file, so whatever ran there before belongs to a process that is dead.
+        is_alone = settings.IS_SQLITE
+        while True:
+            try:
+                stale_before = max(started_at, rows.stale_moment()) if is_alone else rows.stale_moment()
+                for reply_id in await in_database(rows.unfinished_ids, stale_before=stale_before):
+                    await self._claim(reply_id, stale_before=stale_before)
+            except Error as error:
+                logger.warning("sweep_retry", error=str(error))
+            await asyncio.sleep(settings.REPLY_HEARTBEAT_SECONDS)
 
-    def _spawn(self, work: Any, *, name: str | None = None) -> None:
-        task = asyncio.create_task(work, name=name)
+    def _tasks_named(self, start: str) -> list[asyncio.Task[None]]:
+        return [task for task in self._tasks if task.get_name().startswith(start)]
+
+    def _spawn(self, work: Any, *, name: str | None = None) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._settle)
+        return task
 
     def _settle(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

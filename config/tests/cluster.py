@@ -93,7 +93,7 @@ class Cluster:
         request.add_header("Content-Type", "application/json")
         data = json.dumps(body).encode() if body is not None else None
         with urllib.request.urlopen(request, data, timeout=20) as answer:
-            return json.load(answer)
+            return json.loads(answer.read() or "null")
 
     def manage(self, *words: str) -> Any:
         done = subprocess.run(

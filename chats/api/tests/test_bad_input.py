@@ -9,6 +9,7 @@ from accounts.models import ApiKey
 from chats import services
 from chats.catalog.models import AIModel
 from chats.models import Chat, Message
+from chats.replies.services import start_reply, stop_reply
 
 CHATS, MESSAGES, ASK = "/api/v1/chats/", "/api/v1/messages/", "/api/v1/chat/"
 
@@ -247,3 +248,29 @@ def test_whoever_has_no_valid_credential_is_counted_by_the_address_he_really_com
 def test_a_refusal_that_quotes_half_a_character_can_be_sent(api, method, url, body):
     api.raise_request_exception = False
     refusal(getattr(api, method)(url, json.dumps(body), content_type="application/json"), 400)
+
+
+UNUSABLE_IDS = ["", "\x00", "\ud800", "tab\tbed", "x" * 65]
+
+
+@pytest.mark.usefixtures("demo_model")
+@pytest.mark.parametrize("client_id", UNUSABLE_IDS, ids=ascii)
+def test_an_id_that_would_have_to_be_changed_is_refused_on_every_route_that_takes_one(api, chat, owner, client_id):
+    started = start_reply(owner, chat_id=chat.pk, content="x")
+    message, reply = f"/api/v1/messages/{started.message.pk}/", f"/api/v1/replies/{started.reply.pk}/"
+    stop_reply(started.reply)
+    before = Chat.objects.count(), Message.objects.count(), ApiKey.objects.count()
+    for path, body in {
+        f"{CHATS}{chat.pk}/messages/": {"content": "Hi"},
+        ASK: {"message": "Hi"},
+        f"{message}edit/": {"content": "Hi"},
+        f"{message}fork/": {},
+        f"/api/v1/messages/{started.answer.pk}/regenerate/": {},
+        f"{reply}retry/": {},
+        f"{reply}continue/": {},
+        "/api/v1/keys/": {"name": "x"},
+        CHATS: {"title": "x"},
+    }.items():
+        error = refusal(post_raw(api, json.dumps({**body, "client_id": client_id}), url=path), 400)
+        assert (error["code"], [*error["fields"]]) == ("invalid", ["client_id"]), path
+    assert (Chat.objects.count(), Message.objects.count(), ApiKey.objects.count()) == before

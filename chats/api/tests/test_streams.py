@@ -11,6 +11,7 @@ from accounts.models import ApiKey
 from accounts.services import create_api_key
 from chats import services
 from chats.api import streams
+from chats.branches import delete_branch
 from chats.llm.tests.fake_provider import Script
 from chats.models import Chat, Message, Reply
 from config.tests.sockets import text_of
@@ -105,11 +106,34 @@ def test_from_every_number_on_the_rest_completes_the_text(program, chat, says):
     started = program.json("POST", f"chats/{chat.pk}/messages/", {"content": "Count"})[1]
     path = f"replies/{started['reply']['id']}/events/"
     all_events = program.events("GET", path)
-    for seen in range(all_events[-1]["seq"] + 1):
+    for seen in range(all_events[-1]["seq"]):
         rest = program.events("GET", path, **{"Last-Event-ID": str(seen)})
         assert rest == program.events("GET", f"{path}?after={seen}")
         known = [event for event in all_events if event["seq"] <= seen]
         assert text_of(known + rest) == "one two three four five"
+
+
+def test_whoever_has_seen_the_end_is_told_not_to_come_back(program, chat):
+    started = program.json("POST", f"chats/{chat.pk}/messages/", {"content": "Count"})[1]
+    path = f"replies/{started['reply']['id']}/events/"
+    end = program.events("GET", path)[-1]["seq"]
+    assert program.status("GET", path, **{"Last-Event-ID": str(end)}) == 204
+    assert program.status("GET", f"{path}?after={end}") == 204
+
+
+def test_a_reply_whose_message_is_deleted_is_gone(program, chat, run_elsewhere):
+    reply = run_elsewhere(chat)
+    path = f"replies/{reply.pk}/events/"
+    with program.open("GET", path) as response:
+        lines = iter(response)
+        assert json.loads(next(line for line in lines if line.startswith(b"data:"))[6:])["text"] == "So far"
+        delete_branch(reply.message)
+        rest = b"".join(lines)
+    assert json.loads(rest.partition(b"data: ")[2]) == {"type": "reply.gone", "reply": str(reply.pk)}
+    # The browser that comes back is the one that has been there; another one is told.
+    assert program.status("GET", path, **{"Last-Event-ID": "3"}) == 204
+    with program.open("GET", f"{path}?after=3") as response:
+        assert b"reply.gone" in response.read()
 
 
 def test_numbers_that_are_none_are_refused(program, chat):

@@ -98,6 +98,13 @@ async def test_thinking_parts_are_reasoning(ask: Ask) -> None:
     assert (outcome.reasoning, outcome.text) == ("Hm", "Yes")
 
 
+async def test_parts_within_parts_without_end_are_left_out_and_what_came_before_stays(ask: Ask) -> None:
+    nested = b'[{"thinking": ' * 400 + b'"deep"' + b"}]" * 400
+    odd = b'data: {"choices": [{"index": 0, "delta": {"content": %b}}]}\n\n' % nested
+    outcome = await ask(Script(raw=[chunk({"content": "before "}) + odd, STOP]))
+    assert (outcome.reasoning, outcome.text) == ("", "before ")
+
+
 async def test_a_refusal_is_text(ask: Ask) -> None:
     assert (await ask(Script(raw=[chunk({"refusal": "I can't"}), STOP]))).text == "I can't"
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 from typing import Any
 
@@ -36,3 +37,5 @@ class Command(BaseCommand):
             with contextlib.suppress(OSError):
                 self.stdout.flush()
             await is_over.wait()
+        # All is stored or handed over; a thread that waits for a database that is away would keep the process.
+        os._exit(0)

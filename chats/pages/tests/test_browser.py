@@ -211,10 +211,14 @@ def test_offline_waits_and_sends_when_back(signed_in: Page, owner: User) -> None
     chat = create_chat(owner, title="Train")
     page.goto(f"/chats/{chat.pk}/")
     page.context.set_offline(True)
-    expect(page.locator("[data-network]")).to_contain_text("You are offline. What you write is kept")
+    expect(page.locator(".banner")).to_have_text(
+        "You are offline. What you write is kept and can be sent when you are back."
+    )
+    expect(page.locator("#spoken")).to_contain_text("You are offline. What you write is kept")
     send(page, "quote tunnel")
     expect(page.get_by_text("This will be sent when you are back")).to_be_visible()
     page.context.set_offline(False)
+    expect(page.locator(".banner")).to_be_hidden()
     expect(page.locator(FINISHED)).to_contain_text("tunnel")
 
 
@@ -258,6 +262,29 @@ def test_delete_and_undo(signed_in: Page, owner: User) -> None:
     expect(row).to_be_visible()
     expect(page.get_by_role("button", name="Undo")).to_have_count(0)
     assert Chat.objects.visible_to(owner).filter(pk=chat.pk).exists()
+
+
+def test_undo_stays_as_long_as_someone_may_use_it(signed_in: Page, owner: User) -> None:
+    page = signed_in
+    chat = create_chat(owner, title="Goodbye")
+    page.clock.install()
+    visit(page, "/")
+    row = page.locator(f"#chat-{chat.pk}")
+    row.hover()
+    page.get_by_label("Options for Goodbye").click()
+    row.get_by_role("button", name="Delete").click()
+    undo = page.get_by_role("button", name="Undo")
+    expect(page.locator("#spoken")).to_have_text("Chat deleted.")
+    undo.focus()
+    # A pointer that passes by, more than once, is no reason to go.
+    for _ in range(2):
+        page.locator(".toast").dispatch_event("pointerenter")
+        page.locator(".toast").dispatch_event("pointerleave")
+    page.clock.fast_forward(20_000)
+    expect(undo).to_be_focused()
+    undo.blur()
+    page.clock.fast_forward(20_000)
+    expect(undo).to_have_count(0)
 
 
 def test_delete_of_the_open_chat_leads_home_with_undo(signed_in: Page, owner: User) -> None:

@@ -157,7 +157,13 @@ def test_a_branch_is_deleted_after_one_has_seen_what_goes(signed_in: Page, tree)
     page.locator(f"#message-{tree['first'].pk} summary[aria-label='More for this answer']").click()
     page.get_by_role("link", name="Delete from here on").click()
     button = page.get_by_role("button", name="Delete 3 messages")
-    expect(button).to_be_focused()
+    # Whoever presses Enter too often must not delete anything.
+    expect(page.get_by_role("link", name="Cancel")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(button).to_have_count(0)
+    page.locator(f"#message-{tree['first'].pk} summary[aria-label='More for this answer']").click()
+    page.get_by_role("link", name="Delete from here on").click()
+    expect(page.get_by_role("link", name="Cancel")).to_be_focused()
     page.keyboard.press("Escape")
     expect(button).to_have_count(0)
     page.locator(f"#message-{tree['first'].pk} summary[aria-label='More for this answer']").click()
@@ -165,6 +171,15 @@ def test_a_branch_is_deleted_after_one_has_seen_what_goes(signed_in: Page, tree)
     button.click()
     expect(page.get_by_text("Gravity.")).to_be_visible()
     assert tree["chat"].messages.count() == 2
+
+
+def test_the_page_that_deletes_a_branch_offers_the_way_out_first(signed_in: Page, tree) -> None:
+    page = signed_in
+    page.goto(f"/messages/{tree['first'].pk}/delete/")
+    expect(page.get_by_role("link", name="Cancel")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/chats/{tree['chat'].pk}/*")
+    assert tree["chat"].messages.count() == 5
 
 
 @pytest.mark.parametrize("size", [{"width": 1280, "height": 800}, PHONE])

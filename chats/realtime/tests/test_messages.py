@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from chats.branches import delete_branch
 from chats.models import Message, Reply
 from chats.replies.services import start_reply
 from chats.services import create_chat
@@ -83,6 +84,28 @@ async def test_a_reply_of_another_chat_is_not_found(owner, stranger, chat, demo_
     assert not stopped
 
 
+async def test_a_reply_whose_message_is_deleted_is_gone(owner, chat, run_elsewhere, open_socket):
+    reply = await in_thread(run_elsewhere, chat)
+    gone = {"type": "reply.gone", "reply": str(reply.pk)}
+    async with await open_socket(owner, chat) as socket:
+        await socket.send("reply.follow", reply=str(reply.pk))
+        await socket.receive_until("reply.snapshot")
+        await in_thread(delete_branch, reply.message)
+        assert (await socket.receive_until("reply.gone"))[-1] == gone
+        await socket.send("reply.follow", reply=str(reply.pk), after=3)
+        assert (await socket.receive_until("reply.gone"))[-1] == gone
+
+
+async def test_who_has_seen_the_end_is_not_told_that_it_is_gone(owner, chat, demo_model, open_socket):
+    async with await open_socket(owner, chat) as socket:
+        await socket.send("message.send", content="help")
+        end = (await socket.receive_until("reply.finished"))[-1]
+        await socket.send("reply.follow", reply=end["reply"], after=end["seq"])
+        await socket.send("chats.watch")
+        heard = await socket.receive_until("chats.watched")
+    assert "reply.gone" not in {event["type"] for event in heard}
+
+
 async def test_stop_on_the_socket_ends_the_reply(owner, chat, demo_model, open_socket):
     async with await open_socket(owner, chat) as socket:
         await socket.send("message.send", content="long answer")
@@ -108,6 +131,32 @@ async def test_a_repeated_send_is_answered_the_same(owner, chat, demo_model, ope
         await socket.receive_until("reply.finished")
     assert len({(event["message"]["id"], event["reply"]["id"]) for event in accepted}) == 1
     assert await in_thread(Message.objects.count) == 2
+
+
+@pytest.mark.parametrize("content", ["NUL \0 in it", "half a pair \ud800 in it"], ids=ascii)
+async def test_a_send_over_rest_is_known_again_on_the_socket(owner, api_of, chat, open_socket, content):
+    body = {"content": content, "client_id": "same"}
+    api = await in_thread(api_of, owner)
+    sent = await in_thread(
+        api.post, f"/api/v1/chats/{chat.pk}/messages/", json.dumps(body), content_type="application/json"
+    )
+    assert sent.status_code == 201
+    async with await open_socket(owner, chat) as socket:
+        await socket.send("message.send", **body)
+        accepted = (await socket.receive_until("message.accepted"))[-1]
+        assert accepted["message"]["id"] == sent.json()["message"]["id"]
+        await socket.receive_until("reply.finished")
+    assert await in_thread(Message.objects.count) == 2
+
+
+@pytest.mark.parametrize("name", ["client_id", "model", "content"])
+async def test_half_of_a_pair_anywhere_is_answered(owner, chat, demo_model, open_socket, name):
+    async with await open_socket(owner, chat) as socket:
+        await socket.send("message.send", **{"content": "help", "client_id": "c1", name: "\ud800"})
+        said = await socket.receive()
+    expected = {"client_id": "invalid", "model": "model_unavailable"}
+    assert said.get("error", {}).get("code") == expected.get(name), said
+    assert said["client_id"] == (None if name == "client_id" else "c1")
 
 
 async def test_whoever_floods_is_shown_out(owner, chat, open_socket, settings):

@@ -1,15 +1,18 @@
 """Saying it differently, and having it answered again: a new branch each time, and the old one stays."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.db import connection
 
-from chats import services
+from chats import branches, services
 from chats.branches import delete_branch
 from chats.errors import Conflict, Invalid, ModelUnavailable, NotFound, ReplyRunning
+from chats.llm.tests.fake_provider import Script
 from chats.models import Message
 from chats.replies.services import answer_message, edit_message, regenerate_message, start_reply
+from config.tests.live import wait_until
 
 
 def path(chat):
@@ -140,6 +143,22 @@ def test_an_answer_is_not_given_again_while_it_is_written(owner, demo_model):
     started = start_reply(owner, content="One")
     with pytest.raises(ReplyRunning):
         regenerate_message(owner, started.answer)
+
+
+def test_a_chat_is_not_forked_in_mid_answer(say, ended, owner, fake_provider):
+    gate = threading.Event()
+    fake_provider.script("fake-1", Script(text="one two three", gate=gate, gate_after=1))
+    asked = say("Count")
+    wait_until(lambda: Message.objects.get(pk=asked.answer.pk).content, seconds=5, what="a part is stored")
+    below = services.append_message(asked.chat, role="user", content="Below it")
+    for message in (asked.answer, below):
+        with pytest.raises(ReplyRunning):
+            branches.fork_chat(owner, message)
+    assert branches.fork_chat(owner, asked.message)[0].messages.count() == 1, "what stands above it can be taken"
+    gate.set()
+    ended(asked)
+    fork, _ = branches.fork_chat(owner, asked.answer)
+    assert path(fork) == [("user", "Count"), ("assistant", "one two three")]
 
 
 HANDS = 8

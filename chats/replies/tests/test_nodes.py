@@ -274,3 +274,23 @@ def test_nothing_is_left_in_redis(nodes: Nodes, bus: redis.Redis) -> None:
     nodes.provider.script("scripted", Script(text="Short."))
     nodes.wait_ended(nodes.send("one", nodes.chat())["reply"]["id"])
     assert all(bus.ttl(key) <= 60 and bus.ttl(key) != -1 for key in bus.keys("parley:reply:*"))  # -1: for ever
+
+
+@pytest.mark.asyncio
+async def test_a_message_deleted_while_it_is_written_is_over_for_viewers_on_every_node(nodes: Nodes) -> None:
+    gate = threading.Event()
+    nodes.provider.script("scripted", Script(chunks=WORDS, gate=gate, gate_after=10))
+    chat = await asyncio.to_thread(nodes.chat)
+    async with nodes.socket("one", chat) as one, nodes.socket("two", chat) as two:
+        sent = await asyncio.to_thread(nodes.send, "one", chat)
+        reply_id = sent["reply"]["id"]
+        following = [asyncio.create_task(seen_at(socket, reply_id)) for socket in (one, two)]
+        running = lambda: nodes.stored_text(reply_id) == "".join(WORDS[:10])  # noqa: E731
+        await asyncio.to_thread(wait_until, running, seconds=10, what="ten words are stored")
+        await asyncio.to_thread(nodes.call, "two", "DELETE", f"/messages/{sent['reply']['message']}/")
+        for events in await asyncio.gather(*following):
+            assert (events[-1]["type"], events[-1]["status"]) == ("reply.finished", "stopped")
+            assert events[-1]["message"] is None
+        async with nodes.socket("two", chat) as late:
+            assert (await seen_at(late, reply_id))[-1]["status"] == "stopped"
+    gate.set()

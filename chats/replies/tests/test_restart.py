@@ -130,9 +130,12 @@ def test_a_reply_whose_server_is_killed_is_finished_by_the_next_and_given_up_aft
 
     fake_provider.script("fake-1", held)
     lost_id = _send_and_wait_for_ten_words(server)
-    for _ in range(2):
-        server.end(signal.SIGKILL)
-        server.start()
+    asked = len(fake_provider.requests)
+    server.end(signal.SIGKILL)
+    server.start()
+    wait_until(lambda: len(fake_provider.requests) > asked, seconds=10, what="it is asked for again")
+    server.end(signal.SIGKILL)
+    server.start()
     reply = _wait_for_end(server, lost_id)
     assert reply["status"] == "interrupted"
     assert reply["error"]["code"] == "interrupted"

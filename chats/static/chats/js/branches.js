@@ -42,7 +42,7 @@ function open(element) {
   // focus to the middle.
   if (article && article.id === opening?.id) scroller.scrollTop += article.getBoundingClientRect().top - opening.top;
   opening = null;
-  const field = element.querySelector("textarea, select, button:not([type=button])");
+  const field = element.querySelector("[autofocus]");
   field?.focus({ preventScroll: true });
   if (field?.matches("textarea")) field.setSelectionRange(field.value.length, field.value.length);
   element.scrollIntoView({ block: "nearest" });
@@ -64,6 +64,7 @@ document.addEventListener("click", (event) => {
   const article = cancel.closest("article");
   cancel.closest("[data-panel]").remove();
   article.querySelector(".meta summary")?.focus();
+  document.dispatchEvent(new CustomEvent("parley:idle"));
 });
 
 // An edit that is left gives focus back to its pencil, or to the box where it was asked for.

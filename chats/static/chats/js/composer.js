@@ -193,6 +193,7 @@ async function send() {
   isSending = false;
   form.removeAttribute("data-sending");
   box.readOnly = false;
+  document.dispatchEvent(new CustomEvent("parley:idle"));
 }
 
 function tellToWait() {

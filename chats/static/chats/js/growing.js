@@ -104,9 +104,14 @@ export class Growing {
   }
 
   end() {
-    this.isEnded = true;
-    clearInterval(this.clock);
+    this.leave();
     this.speak(true);
     this.working.hidden = true;
+  }
+
+  // Nobody sees it any longer, and so nobody is to hear it.
+  leave() {
+    this.isEnded = true;
+    clearInterval(this.clock);
   }
 }

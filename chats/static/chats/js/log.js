@@ -46,7 +46,8 @@ export function say(text) {
   spoken.textContent = text;
 }
 
-export const has = (messageId) => Boolean(document.getElementById(`message-${messageId}`));
+// The id of the message that the log ends with, null when there is none.
+export const lastMessage = () => [...log.querySelectorAll("[data-message]")].at(-1)?.dataset.message ?? null;
 
 export const isNewest = () => !document.querySelector(".newest");
 
@@ -70,11 +71,32 @@ export function append(html) {
   goToEnd();
 }
 
+// Focus inside a message stays at the same control of what comes in its place, or else at the message.
+function keepFocus(change) {
+  const held = document.activeElement;
+  const message = held.closest("#log > [data-message]");
+  if (!message) {
+    change();
+    return;
+  }
+  const controlsOf = (root) => [...root.querySelectorAll(held.localName)];
+  const place = controlsOf(message).indexOf(held);
+  change();
+  const fresh = document.getElementById(message.id);
+  if (!fresh || document.activeElement === held) return;
+  const same = (held.id && document.getElementById(held.id)) || controlsOf(fresh)[place];
+  same?.focus({ preventScroll: true });
+  if (same && document.activeElement === same) return;
+  fresh.tabIndex = -1;
+  fresh.focus({ preventScroll: true });
+}
+
 export function replace(article, html) {
+  // Another version may have come in its place.
+  if (!article.isConnected) return;
   const fresh = elementsOf(html);
-  keepPlace(() => article.replaceWith(...fresh));
+  keepFocus(() => keepPlace(() => article.replaceWith(...fresh)));
   fresh.forEach(announceNew);
-  return fresh[0];
 }
 
 // What is growing stays as it is: someone watches it, and it may be further on than what the server has stored.
@@ -84,7 +106,7 @@ function grownOf(element) {
 }
 
 export function replaceAll(html) {
-  keepPlace(() => log.replaceChildren(...elementsOf(html).map(grownOf)));
+  keepFocus(() => keepPlace(() => log.replaceChildren(...elementsOf(html).map(grownOf))));
   [...log.children].forEach(announceNew);
 }
 

@@ -1,6 +1,7 @@
 // The list of chats beside the conversation: hiding it, keeping it up to date, messages with an undo, and what htmx could
 // not do.
 
+import { say } from "./log.js";
 import { isOpen } from "./socket.js";
 
 const root = document.documentElement;
@@ -60,10 +61,16 @@ function moveUp(row) {
   else list.querySelector("[data-group=Today] ul").prepend(row);
 }
 
+// The list ends with a link to more of it, and what is older than all rows comes with that.
+function isInSight(chat) {
+  const isOlder = ({ dataset }) => Date.parse(dataset.updated) <= Date.parse(chat.updated_at);
+  return !list.querySelector(".more") || [...list.querySelectorAll(".chat-row")].some(isOlder);
+}
+
 function showChange(chat) {
   const row = rowOf(chat.id);
   if (!row) {
-    if (!chat.archived && !search.value) refreshList();
+    if (!chat.archived && !search.value && isInSight(chat)) refreshList();
     return;
   }
   const isPinned = row.closest(".chat-group").dataset.group === "Pinned";
@@ -93,7 +100,10 @@ setInterval(() => !isOpen() && list.querySelector(".dot") && refreshList(0), LAT
 // ---- toasts stay while someone is about to use them
 function keepFor(toast, seconds) {
   let timer;
-  const start = () => (timer = setTimeout(() => toast.remove(), seconds * 1000));
+  const start = () => {
+    clearTimeout(timer);
+    if (!toast.matches(":hover, :focus-within")) timer = setTimeout(() => toast.remove(), seconds * 1000);
+  };
   const hold = () => clearTimeout(timer);
   toast.addEventListener("pointerenter", hold);
   toast.addEventListener("pointerleave", start);
@@ -120,6 +130,8 @@ function watchToasts() {
     toast.dataset.timed = "";
     keepFor(toast, Number(toast.dataset.toast));
     raise();
+    // What comes into view with its words in it, many readers don't read.
+    say(toast.querySelector("p").textContent);
   }
 }
 

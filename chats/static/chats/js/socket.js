@@ -4,6 +4,7 @@
 import { backoff } from "./request.js";
 
 const SILENCE = 45_000;
+const ANSWER = 10_000;
 const TRIES_BEFORE_EVENTS = 2;
 const followers = new Map();
 
@@ -32,41 +33,65 @@ function askFor(reply) {
   socket.send(JSON.stringify({ type: "reply.follow", reply, after: follower.after() }));
 }
 
-// A connection can die without a word; asking again costs little.
+// A connection can die without a word: when it is silent it is asked something that is always answered.
 function watchSilence() {
   clearTimeout(silenceTimer);
-  silenceTimer = setTimeout(() => (followers.size ? socket?.close() : watchSilence()), SILENCE);
+  silenceTimer = setTimeout(probe, SILENCE);
+}
+
+function probe() {
+  socket.send(JSON.stringify({ type: "chats.watch" }));
+  expectWord();
+}
+
+function expectWord() {
+  clearTimeout(silenceTimer);
+  silenceTimer = setTimeout(() => {
+    // To close a dead connection takes long, and nobody waits for it.
+    socket.close();
+    forget();
+    tryAgain();
+  }, ANSWER);
+}
+
+function forget() {
+  socket = null;
+  wasAway = true;
+  clearTimeout(silenceTimer);
+  dispatch("parley:disconnected");
+}
+
+function tryAgain() {
+  attempt += 1;
+  if (attempt >= TRIES_BEFORE_EVENTS) followers.forEach((follower, reply) => listen(follower, reply));
+  reconnectTimer = setTimeout(connect, backoff(attempt - 1));
 }
 
 function connect() {
   clearTimeout(reconnectTimer);
   if (chat === undefined || socket) return;
-  socket = new WebSocket(`${location.origin.replace(/^http/, "ws")}/ws/chats/${chat ? `${chat}/` : ""}`);
-  socket.addEventListener("open", () => {
-    attempt = 0;
-    watchSilence();
-    socket.send(JSON.stringify({ type: "chats.watch" }));
+  const opened = new WebSocket(`${location.origin.replace(/^http/, "ws")}/ws/chats/${chat ? `${chat}/` : ""}`);
+  socket = opened;
+  expectWord();
+  opened.addEventListener("open", () => {
+    if (socket !== opened) return;
+    probe();
     // Nobody has told what changed meanwhile.
     if (wasAway) dispatch("parley:reconnected");
     wasAway = false;
     followers.forEach((_, reply) => askFor(reply));
   });
-  socket.addEventListener("message", ({ data }) => {
+  opened.addEventListener("message", ({ data }) => {
+    if (socket !== opened) return;
+    attempt = 0;
     watchSilence();
     deliver(JSON.parse(data));
   });
-  socket.addEventListener("close", async ({ code }) => {
-    socket = null;
-    wasAway = true;
-    clearTimeout(silenceTimer);
-    dispatch("parley:disconnected");
-    if (code === 4401 && !(await isSignedIn())) {
-      document.dispatchEvent(new CustomEvent("parley:signed-out"));
-      return;
-    }
-    attempt += 1;
-    if (attempt >= TRIES_BEFORE_EVENTS) followers.forEach((follower, reply) => listen(follower, reply));
-    reconnectTimer = setTimeout(connect, backoff(attempt - 1));
+  opened.addEventListener("close", async ({ code }) => {
+    if (socket !== opened) return;
+    forget();
+    if (code === 4401 && !(await isSignedIn())) dispatch("parley:signed-out");
+    else tryAgain();
   });
 }
 
@@ -92,19 +117,22 @@ export function open(chatId) {
 
 // `after()` is the number of the last event seen. Returns the function that ends it.
 export function follow(chatId, reply, after, receive) {
-  followers.set(reply, { after, receive, source: null });
+  const follower = { after, receive, source: null };
+  followers.get(reply)?.source?.close();
+  followers.set(reply, follower);
   if (isOpen()) askFor(reply);
   else open(chatId);
   return () => {
-    followers.get(reply)?.source?.close();
-    followers.delete(reply);
+    follower.source?.close();
+    if (followers.get(reply) === follower) followers.delete(reply);
   };
 }
 
 function returnNow() {
   if (document.visibilityState !== "visible") return;
   attempt = 0;
-  connect();
+  if (isOpen()) probe();
+  else connect();
 }
 addEventListener("online", returnNow);
 document.addEventListener("visibilitychange", returnNow);

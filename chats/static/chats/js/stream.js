@@ -1,12 +1,13 @@
 // Watches answers that are still being written, from this page or another, and takes the finished ones from the server.
 
 import { hideProblem, isBusy, setAnswering, showProblem } from "./composer.js";
-import { announceNew, has, isNewest, replace, replaceAll, say } from "./log.js";
+import { announceNew, isNewest, lastMessage, replace, replaceAll, say } from "./log.js";
 import { ask, backoff } from "./request.js";
 import { follow, open } from "./socket.js";
 
 const main = document.getElementById("main");
-const watched = new Set();
+const log = document.getElementById("log");
+const watched = new Map(); // by reply: its article, and what ends the watching
 const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 async function untilAnswered(url) {
@@ -34,8 +35,8 @@ async function untilLoaded() {
 
 async function finish(article, growing) {
   growing.end();
-  const growingNow = document.querySelectorAll("article[data-reply]");
-  if (growingNow.length <= 1) setAnswering(null);
+  article.removeAttribute("data-stop");
+  showAnswering();
   try {
     replace(article, await untilAnswered(`/messages/${article.dataset.message}/`));
   } catch {
@@ -58,19 +59,25 @@ function gatherer() {
 
 async function watch(article) {
   const reply = article.dataset.reply;
-  if (watched.has(reply)) return;
-  watched.add(reply);
-  setAnswering(article.dataset.stop);
+  const entry = { article, end() {} };
+  watched.set(reply, entry);
   const { Growing } = await untilLoaded();
+  if (watched.get(reply) !== entry) return;
   const growing = new Growing(article, say);
   let last = Number(article.dataset.after);
   const whole = gatherer();
   const unfollow = follow(main.dataset.chat, reply, () => last, (received) => {
     const event = whole(received);
     if (!event) return;
+    if (event.type === "reply.finished" || event.type === "reply.gone") {
+      unfollow();
+      finish(article, growing);
+      return;
+    }
     const replaces = event.type === "reply.snapshot" || event.type === "reply.restarted";
-    // Numbers already seen come again after a reconnect; what replaces everything is right at any time.
-    if (event.seq <= last && !replaces && event.type !== "reply.finished") return;
+    // What replaces everything is right at any time. Anything else follows on what was seen: numbers come again after a
+    // reconnect, and from an earlier following there may be some on their way that are too far on.
+    if (event.seq !== last + 1 && !replaces) return;
     last = event.seq;
     // Whoever answered in the lost attempt: it begins again with the model that was asked for.
     if (event.type === "reply.restarted") growing.tell("");
@@ -78,16 +85,28 @@ async function watch(article) {
     else if (event.type === "text.delta") growing.add(event.text);
     else if (event.type === "reasoning.delta") growing.addReasoning(event.text);
     else if (event.type === "reply.fallback") growing.tell(event.notice);
-    else if (event.type === "reply.finished") {
-      unfollow();
-      finish(article, growing);
-    }
   });
+  entry.end = () => {
+    unfollow();
+    growing.leave();
+  };
 }
 
-function watchAll(root) {
-  const found = root.matches?.("article[data-reply]") ? [root] : root.querySelectorAll("article[data-reply]");
-  found.forEach(watch);
+function showAnswering() {
+  setAnswering([...log.querySelectorAll("article[data-stop]")].at(-1)?.dataset.stop ?? null);
+}
+
+// Versions come and go while answers are written: what stands in the page is watched, and nothing else.
+function watchShown() {
+  for (const [reply, { article, end }] of watched) {
+    if (article.isConnected) continue;
+    end();
+    watched.delete(reply);
+  }
+  for (const article of log.querySelectorAll("article[data-reply]")) {
+    if (!watched.has(article.dataset.reply)) watch(article);
+  }
+  showAnswering();
 }
 
 // ---- retry
@@ -108,6 +127,7 @@ document.addEventListener("submit", async (event) => {
     delete form.dataset.sending;
     showProblem(error.message);
   }
+  catchUp();
 });
 
 // ---- news of the chat
@@ -123,30 +143,50 @@ function hasGap() {
   return [...document.querySelectorAll("#log [data-parent]")].some(isApart);
 }
 
+// What the log is to end with, as long as nobody has looked: null in an empty chat, undefined when there is no news.
+let wanted;
 let isLooking = false;
-async function catchUp(leaf) {
-  if (isLooking || isBusy() || !leaf || (has(leaf) && !hasGap()) || !isNewest() || document.querySelector("[data-retry][data-sending], [data-edit], [data-panel], #log .htmx-request")) return;
+
+const isOccupied = () => isBusy() || Boolean(document.querySelector("[data-retry][data-sending], [data-edit], [data-panel], #log .htmx-request"));
+
+async function catchUp() {
+  if (wanted === undefined || isLooking || isOccupied() || !isNewest()) return;
+  const leaf = wanted;
+  wanted = undefined;
+  if (lastMessage() === leaf && !hasGap()) return;
   isLooking = true;
   try {
-    replaceAll(await (await ask(location.pathname)).text());
+    const html = await untilAnswered(location.pathname);
+    // What was begun meanwhile is not to be lost; when it is over, this is looked at anew.
+    if (!isOccupied()) replaceAll(html);
+    else if (wanted === undefined) wanted = leaf;
   } catch {
-    // The next news brings another try.
+    // The chat is gone, or the person signed out: they are told elsewhere.
   }
   isLooking = false;
+  catchUp();
 }
 
 document.addEventListener("parley:chat", ({ detail: chat }) => {
   if (chat.title) showTitle(chat.title);
-  catchUp(chat.current_leaf);
+  wanted = chat.current_leaf;
+  catchUp();
 });
 document.addEventListener("parley:signed-out", () => {
   showProblem("You are signed out. Sign in again in another tab, then reload this page; your text is kept.");
 });
-document.addEventListener("parley:new", ({ detail }) => watchAll(detail));
+document.addEventListener("parley:new", watchShown);
 // When what brought it is done.
-document.addEventListener("parley:new", ({ detail }) => setTimeout(() => hasGap() && catchUp(detail.dataset.message)));
+document.addEventListener("parley:new", () => setTimeout(() => {
+  if (wanted === undefined && hasGap()) wanted = lastMessage();
+  catchUp();
+}));
+// What kept the log as it was is over: something was sent, or an edit or a panel closed.
+document.addEventListener("parley:idle", catchUp);
+document.addEventListener("htmx:afterRequest", catchUp);
 document.addEventListener("htmx:load", ({ detail }) => detail.elt !== document.body && announceNew(detail.elt));
+document.addEventListener("htmx:afterSwap", ({ detail }) => detail.target === log && watchShown());
 
-watchAll(document);
+watchShown();
 // Not before the page has had its breath: nothing on it waits for this.
 setTimeout(() => open(main.dataset.chat ?? null), 250);
