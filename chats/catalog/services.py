@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Row = TypeVar("Row", bound=models.Model)
 
 REFERENCE_MAX_CHARACTERS = 200  # as long as the longest name or model id
+FIRST_ORDER, ORDER_STEP = 100, 10  # with room to move one between two others
 FALLBACK_CHAIN_MAX = 3  # a model, its fallback, and that one's
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -184,17 +185,31 @@ def save_model(
 
     None leaves what is there; so do `details` that are not given: `description`, `context_window`,
     `max_output_tokens`, `first_token_seconds`, `silence_seconds`, `writes_titles`, `order`, and `fallback`: a model's
-    id, name or model id, "" for none. A price row is added only when it differs from the one in force.
+    id, name or model id, "" for none. Without an `order` a new model comes last of its kind, see `_last_order`.
+    A price row is added only when it differs from the one in force.
     """
     fallback = details.pop("fallback", None)
     owner = save_provider(provider, kind=kind, base_url=base_url, api_key=api_key)
     model = AIModel.objects.filter(provider=owner, name=_storable(name)).first() or AIModel(provider=owner, name=name)
     created = model._state.adding
+    if created:
+        model.order = _last_order(owner)
     _change(model, model_id=model_id, enabled=enabled, **details)
     _store(model)
     if fallback is not None:
         set_fallback(model, _model_meant(fallback) if fallback else None)
     return SavedModel(model, _ensure_price(model, price), created)
+
+
+def _last_order(provider: Provider) -> int:
+    """The place behind all models of its kind, real or demo: adding one doesn't change which is the default.
+
+    But the first real one comes before the demo, which is the default only until there is one.
+    """
+    is_demo = models.Q(provider__kind=Provider.Kind.DEMO)
+    peers = AIModel.objects.filter(is_demo if provider.kind == Provider.Kind.DEMO else ~is_demo)
+    last = peers.aggregate(last=models.Max("order"))["last"]
+    return FIRST_ORDER if last is None else last + ORDER_STEP
 
 
 def _model_meant(reference: str) -> AIModel:

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
+from accounts.models import User
 from chats.catalog.models import AIModel, Price, Provider
+from chats.catalog.services import usable_model
 
 NEW = ["GPT 9", "--provider", "Example", "--base-url", "https://api.example.org/v1/", "--model-id", "gpt-9"]
 PRICES = ["--input-price", "1.25", "--output-price", "10"]
@@ -41,6 +43,7 @@ def test_it_makes_provider_model_and_price(db: None) -> None:
         },
         "model_id": "gpt-9",
         "enabled": True,
+        "order": 100,
         "first_token_seconds": None,
         "silence_seconds": None,
         "fallback": None,
@@ -70,6 +73,22 @@ def test_another_price_is_added_and_other_details_stay(db: None) -> None:
     assert changed["price"]["input_per_million"] == "1.5"
     model = AIModel.objects.get(model_id="gpt-9")
     assert (model.prices.count(), model.description, model.max_output_tokens) == (2, "Quick", 4096)
+
+
+def test_a_new_model_comes_last_but_before_the_demo_unless_told_otherwise(demo_model: AIModel, owner: User) -> None:
+    def names() -> list[str]:
+        return list(AIModel.objects.visible_to(owner).values_list("name", flat=True))
+
+    assert usable_model(owner, None) == demo_model
+    for name in ("Second letter B", "First letter A"):
+        add(name, *NEW[1:-1], name)
+    add("Another demo", "--provider", demo_model.provider.name, "--model-id", "parley-demo-2")
+    assert names() == ["Second letter B", "First letter A", demo_model.name, "Another demo"]
+    assert add("Chosen", *NEW[1:-1], "chosen", "--order", "7")["order"] == 7
+    assert names()[0] == usable_model(owner, None).name == "Chosen"
+    add("Second letter B", *NEW[1:-1], "Second letter B")
+    assert names()[1] == "Second letter B", "what was there keeps its place"
+    assert "order" in refused("Chosen", *NEW[1:-1], "chosen", "--order", "first")["fields"]
 
 
 def test_without_prices_the_price_is_unknown(db: None) -> None:

@@ -13,6 +13,7 @@ from chats.models import Chat, Message, Reply
 from chats.pages.tests.test_browser import PHONE, visit
 from chats.pages.tests.test_browser_access import THEMES, complaints
 from chats.services import append_message, create_chat, update_chat
+from chats.usage.models import UsageRecord
 
 pytestmark = pytest.mark.browser
 
@@ -206,12 +207,14 @@ def test_a_form_opens_below_its_message_which_stays_where_it_is(signed_in: Page,
 
 def test_facts_that_have_no_room_beside_the_tools_stand_in_line_with_the_text(signed_in: Page, tree) -> None:
     page = signed_in
-    page.set_viewport_size({"width": 200, "height": 700})
-    update_chat(tree["chat"], current_leaf=tree["second"].pk)
+    part = tree["part"]
+    reply = Reply.objects.get(message=part)
+    UsageRecord.objects.create(user=reply.user, chat=reply.chat, message=part, reply=reply, output_tokens=1_234_567)
+    page.set_viewport_size({"width": 300, "height": 700})
     open_tree(page, tree)
-    answer = page.locator(f"#message-{tree['second'].pk}")
-    facts, tools, text = (answer.locator(part).bounding_box() for part in (".meta-facts", ".meta-actions", ".prose"))
-    assert facts["y"] > tools["y"] + tools["height"] - 1
+    answer = page.locator(f"#message-{part.pk}")
+    facts, tools, text = (answer.locator(place).bounding_box() for place in (".meta-facts", ".meta-actions", ".prose"))
+    assert facts["y"] >= tools["y"] + tools["height"]
     assert facts["x"] == text["x"]
 
 

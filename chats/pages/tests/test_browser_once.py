@@ -4,17 +4,21 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from accounts.models import User
 from chats.models import Chat, Message, Reply
 from chats.pages.tests.test_browser import FINISHED, send, visit
+from chats.pages.tests.test_browser_access import complaints
 from chats.services import create_chat
 from config.tests.live import LiveServer, wait_until
 
 pytestmark = pytest.mark.browser
 
 SENDING = re.compile(r"/send/$")
+PROBING = re.compile(r"/health/$")
+UNREACHABLE = "This will be sent when it is back."
+BANNER = "Trying again …"
 
 
 @pytest.fixture
@@ -43,6 +47,10 @@ def losing_the_answer(page: Page) -> list[str]:
 
     page.route(SENDING, lose)
     return bodies
+
+
+def banner(page: Page) -> Locator:
+    return page.locator("[data-network]")
 
 
 def without_news(page: Page) -> None:
@@ -80,19 +88,98 @@ def test_a_double_click_on_send_sends_once(box_page: Page, chat: Chat) -> None:
     assert Reply.objects.get().status == Reply.Status.COMPLETED
 
 
-def test_a_lost_answer_and_send_again_is_one_message(box_page: Page, chat: Chat) -> None:
+def test_a_lost_answer_is_asked_for_again_and_is_one_message(box_page: Page, chat: Chat) -> None:
     without_news(box_page)
     visit(box_page, box_page.url)
     sent = losing_the_answer(box_page)
     send(box_page, "quote lost and found")
-    expect(box_page.get_by_text("Your text is safe here.")).to_be_visible()
-    assert len(sent) == len(said(chat)) == 1
+    expect(box_page.get_by_text(UNREACHABLE)).to_be_visible()
+    with box_page.expect_request(SENDING):
+        assert sent
     box_page.unroute(SENDING)
-    box_page.get_by_role("button", name="Send again").click()
     expect(box_page.locator(FINISHED)).to_contain_text("lost and found")
     assert said(chat) == ["quote lost and found"]
     expect(box_page.locator("article.from-user")).to_have_count(1)
     expect(box_page.get_by_label("Message", exact=True)).to_have_value("")
+    expect(box_page.get_by_text(UNREACHABLE)).to_be_hidden()
+
+
+def test_send_again_does_not_wait(box_page: Page, chat: Chat) -> None:
+    without_news(box_page)
+    # Nothing happens by itself while the clock stands still.
+    box_page.clock.install(time=0)
+    visit(box_page, box_page.url)
+    box_page.clock.pause_at(3_600_000)
+    losing_the_answer(box_page)
+    send(box_page, "quote by hand")
+    expect(box_page.get_by_text(UNREACHABLE)).to_be_visible()
+    box_page.unroute(SENDING)
+    box_page.get_by_role("button", name="Send again").click()
+    expect(box_page.locator(".bubble")).to_have_text("quote by hand")
+    expect(box_page.get_by_label("Message", exact=True)).to_have_value("")
+    assert said(chat) == ["quote by hand"]
+
+
+def test_what_a_server_that_is_away_was_to_get_is_sent_when_it_is_back(box_page: Page, chat: Chat) -> None:
+    without_news(box_page)
+    visit(box_page, box_page.url)
+    for address in (SENDING, PROBING):
+        box_page.route(address, lambda route: route.abort())
+    send(box_page, "quote patient")
+    expect(box_page.get_by_text(UNREACHABLE)).to_be_visible()
+    expect(banner(box_page)).to_be_visible()
+    assert said(chat) == []
+    box_page.unroute(SENDING)
+    box_page.unroute(PROBING)
+    expect(box_page.locator(FINISHED)).to_contain_text("patient")
+    expect(banner(box_page)).to_be_hidden()
+    assert said(chat) == ["quote patient"]
+
+
+def test_other_words_are_not_sent_by_themselves(box_page: Page, chat: Chat) -> None:
+    without_news(box_page)
+    visit(box_page, box_page.url)
+    for address in (SENDING, PROBING):
+        box_page.route(address, lambda route: route.abort())
+    send(box_page, "quote half")
+    expect(banner(box_page)).to_be_visible()
+    box_page.get_by_label("Message", exact=True).press_sequentially(" a thought")
+    expect(box_page.get_by_text(UNREACHABLE)).to_be_hidden()
+    box_page.unroute(SENDING)
+    box_page.unroute(PROBING)
+    expect(banner(box_page)).to_be_hidden()
+    expect(box_page.get_by_label("Message", exact=True)).to_have_value("quote half a thought")
+    assert said(chat) == []
+
+
+@pytest.mark.parametrize("is_gateway", [False, True])
+def test_a_page_on_which_nothing_happens_says_that_its_server_is_away(box_page: Page, is_gateway: bool) -> None:
+    without_news(box_page)
+    box_page.route(PROBING, lambda route: route.fulfill(status=502) if is_gateway else route.abort())
+    visit(box_page, box_page.url)
+    expect(banner(box_page)).to_contain_text(BANNER)
+    expect(banner(box_page)).to_be_visible()
+    expect(box_page.locator("#spoken")).to_contain_text(BANNER)
+    assert complaints(box_page) == []
+    box_page.unroute(PROBING)
+    expect(banner(box_page)).to_be_hidden()
+
+
+def test_enter_while_an_answer_is_written_says_why_nothing_is_sent(box_page: Page, chat: Chat) -> None:
+    send(box_page, "slow")
+    expect(box_page.get_by_role("button", name="Stop the answer")).to_be_visible()
+    hint = box_page.locator(".composer").get_by_text("Wait for the answer, or stop it.")
+    expect(hint).to_be_hidden()
+    send(box_page, "quote eager")
+    expect(hint).to_be_visible()
+    expect(box_page.locator("#spoken")).to_have_text("Wait for the answer, or stop it.")
+    expect(box_page.get_by_label("Message", exact=True)).to_have_value("quote eager")
+    assert complaints(box_page) == []
+    box_page.keyboard.press("Escape")
+    expect(box_page.get_by_text("You stopped this answer")).to_be_visible()
+    expect(hint).to_be_hidden()
+    box_page.keyboard.press("Enter")
+    expect(box_page.locator(".bubble").last).to_have_text("quote eager")
 
 
 def test_what_was_sent_is_recognised_after_a_reload(box_page: Page, chat: Chat) -> None:
@@ -100,7 +187,7 @@ def test_what_was_sent_is_recognised_after_a_reload(box_page: Page, chat: Chat) 
     visit(box_page, box_page.url)
     losing_the_answer(box_page)
     send(box_page, "quote reloaded")
-    expect(box_page.get_by_text("Your text is safe here.")).to_be_visible()
+    expect(box_page.get_by_text(UNREACHABLE)).to_be_visible()
     visit(box_page, box_page.url)
     expect(box_page.locator(".bubble")).to_have_text("quote reloaded")
     expect(box_page.get_by_label("Message", exact=True)).to_have_value("")
@@ -112,7 +199,7 @@ def test_what_was_sent_is_recognised_when_it_is_heard_of(box_page: Page, chat: C
     send(box_page, "quote heard")
     expect(box_page.locator(".bubble")).to_have_text("quote heard")
     expect(box_page.get_by_label("Message", exact=True)).to_have_value("")
-    expect(box_page.get_by_text("Your text is safe here.")).to_be_hidden()
+    expect(box_page.get_by_text(UNREACHABLE)).to_be_hidden()
     assert said(chat) == ["quote heard"]
 
 
@@ -120,7 +207,7 @@ def test_a_new_chat_sent_again_after_a_reload_is_the_same_chat(signed_in: Page) 
     visit(signed_in, "/")
     losing_the_answer(signed_in)
     send(signed_in, "quote new")
-    expect(signed_in.get_by_text("Your text is safe here.")).to_be_visible()
+    expect(signed_in.get_by_text(UNREACHABLE)).to_be_visible()
     signed_in.unroute(SENDING)
     visit(signed_in, "/")
     expect(signed_in.get_by_label("Message", exact=True)).to_have_value("quote new")
@@ -151,7 +238,7 @@ def test_other_words_after_a_lost_answer_are_another_message(box_page: Page, cha
     visit(box_page, box_page.url)
     losing_the_answer(box_page)
     send(box_page, "quote one")
-    expect(box_page.get_by_text("Your text is safe here.")).to_be_visible()
+    expect(box_page.get_by_text(UNREACHABLE)).to_be_visible()
     box_page.unroute(SENDING)
     send(box_page, "quote two")
     expect(box_page.locator(FINISHED)).to_have_count(2)
@@ -163,9 +250,9 @@ def test_the_network_gone_between_send_and_answer(box_page: Page, chat: Chat) ->
     visit(box_page, box_page.url)
     losing_the_answer(box_page)
     send(box_page, "quote tunnel")
-    expect(box_page.get_by_text("Your text is safe here.")).to_be_visible()
+    expect(box_page.get_by_text(UNREACHABLE)).to_be_visible()
     box_page.context.set_offline(True)
-    expect(box_page.locator(".banner")).to_contain_text("You are offline. What you write is kept")
+    expect(banner(box_page)).to_contain_text("You are offline. What you write is kept")
     box_page.get_by_role("button", name="Send again").click()
     expect(box_page.get_by_text("This will be sent when you are back")).to_be_visible()
     box_page.unroute(SENDING)

@@ -32,6 +32,9 @@ class Command(BaseCommand):
         )
         parser.add_argument("--silence-seconds", help="how long it may pause in mid-answer")
         parser.add_argument("--fallback", help='the model that answers when this one does not; "" for none')
+        parser.add_argument(
+            "--order", help="lower comes first, the first is the default; a new model without it comes last"
+        )
         parser.add_argument("--writes-titles", action="store_true", help="it also writes the titles of new chats")
         parser.add_argument("--input-price", help="USD per million tokens")
         parser.add_argument("--output-price", help="USD per million tokens")
@@ -63,6 +66,7 @@ def _save(options: dict[str, Any]) -> SavedModel:
         first_token_seconds=options["first_token_seconds"],
         silence_seconds=options["silence_seconds"],
         fallback=options["fallback"],
+        order=options["order"],
         writes_titles=options["writes_titles"] or None,
     )
 
@@ -101,6 +105,7 @@ def _shown(saved: SavedModel) -> dict[str, Any]:
         },
         "model_id": model.model_id,
         "enabled": model.enabled,
+        "order": model.order,
         "first_token_seconds": model.first_token_seconds,
         "silence_seconds": model.silence_seconds,
         "fallback": str(model.fallback_id) if model.fallback_id else None,

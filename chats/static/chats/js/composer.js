@@ -1,18 +1,19 @@
 // The box one writes in: sends once, keeps the text until the server has it, and never loses a draft.
 
 import { append, goToEnd, say } from "./log.js";
-import { ask, newId } from "./request.js";
+import { lookForServer } from "./network.js";
+import { ask, backoff, newId } from "./request.js";
 
 const main = document.getElementById("main");
 const form = document.getElementById("composer");
 const box = form.elements.content;
 const counter = form.querySelector("[data-counter]");
+const hint = form.querySelector("[data-hint]");
 const stopButton = form.querySelector("[data-stop-button]");
 const sendButton = form.querySelector("[data-send-button]");
 const problem = document.querySelector("[data-problem]");
 const problemText = document.querySelector("[data-problem-text]");
 const problemRetry = document.querySelector("[data-problem-retry]");
-const offline = document.querySelector("[data-offline]");
 const picker = document.querySelector("[data-picker]");
 const maxBytes = Number(form.dataset.maxBytes);
 const draftKey = `draft:${document.body.dataset.user}:${main.dataset.chat ?? "new"}`;
@@ -21,7 +22,8 @@ const encoder = new TextEncoder();
 
 let isSending = false;
 let isTried = false;
-let isWaitingForNetwork = false;
+let isWaiting = false; // for the network or the server: then it is sent by itself
+let failures = 0;
 
 export const isBusy = () => isSending;
 
@@ -45,7 +47,8 @@ function remember(key, value) {
 
 // ---- problems
 export function showProblem(text, { canRetry = false } = {}) {
-  problemText.textContent = text;
+  // The same again is not to be read out again.
+  if (problemText.textContent !== text) problemText.textContent = text;
   problemRetry.hidden = !canRetry;
   problem.hidden = false;
 }
@@ -88,7 +91,11 @@ export function setAnswering(stopUrl) {
   const hadFocus = document.activeElement === stopButton;
   form.toggleAttribute("data-answering", Boolean(stopUrl));
   if (stopUrl) stopButton.setAttribute("formaction", stopUrl);
-  else if (hadFocus) box.focus();
+  else {
+    hint.hidden = true;
+    if (hadFocus) box.focus();
+    if (isWaiting) lookForServer();
+  }
 }
 
 export const isAnswering = () => form.hasAttribute("data-answering");
@@ -113,9 +120,15 @@ function nameAnew() {
   isTried = false;
 }
 
+function waitNoMore() {
+  isWaiting = false;
+  failures = 0;
+  hideProblem();
+}
+
 function acknowledge() {
   remember(draftKey, "");
-  hideProblem();
+  waitNoMore();
   box.value = "";
   nameAnew();
   renew();
@@ -139,6 +152,14 @@ function recogniseSent(root) {
   if (isTried && !isSending && (root.matches?.(`[data-client-id="${id}"]`) || root.querySelector(`[data-client-id="${id}"]`))) acknowledge();
 }
 
+// Whether it arrived is not known: under the same id it is sent again, and is one message all the same.
+function waitForServer() {
+  isWaiting = true;
+  showProblem("The server can’t be reached. This will be sent when it is back.", { canRetry: true });
+  setTimeout(lookForServer, backoff(failures));
+  failures += 1;
+}
+
 async function send() {
   const text = box.value;
   if (isSending || isAnswering() || sendButton.disabled) return;
@@ -151,10 +172,11 @@ async function send() {
     return;
   }
   if (!navigator.onLine) {
-    isWaitingForNetwork = true;
+    isWaiting = true;
     showProblem("You are offline. This will be sent when you are back.", { canRetry: true });
     return;
   }
+  isWaiting = false;
   isSending = true;
   isTried = true;
   // What is sent again after a reload must be known as the same.
@@ -165,12 +187,18 @@ async function send() {
   try {
     await accept(await ask(form.action, { method: "POST", body: new FormData(form) }));
   } catch (error) {
-    showProblem(error.message, { canRetry: true });
+    if (error.status === 0) waitForServer();
+    else showProblem(error.message, { canRetry: true });
   }
   isSending = false;
   form.removeAttribute("data-sending");
   box.readOnly = false;
   document.dispatchEvent(new CustomEvent("parley:idle"));
+}
+
+function tellToWait() {
+  hint.hidden = false;
+  say(hint.textContent);
 }
 
 form.addEventListener("submit", (event) => {
@@ -185,15 +213,17 @@ box.addEventListener("keydown", (event) => {
   const sends = form.dataset.enterSends === "true" ? !event.shiftKey : event.ctrlKey || event.metaKey;
   if (!sends) return;
   event.preventDefault();
-  send();
+  if (!isAnswering()) send();
+  // A key held down since the message was sent asks for nothing.
+  else if (box.value.trim() && !event.repeat) tellToWait();
 });
 
 box.addEventListener("input", () => {
   remember(draftKey, box.value);
   // Other words are another message.
-  if (isTried && !isSending) {
+  if ((isTried || isWaiting) && !isSending) {
     nameAnew();
-    hideProblem();
+    waitNoMore();
   }
   renew();
 });
@@ -205,24 +235,9 @@ document.addEventListener("click", (event) => {
   fill(example.dataset.example);
 });
 
-// ---- network
-function showNetwork() {
-  offline.hidden = navigator.onLine;
-  if (navigator.onLine && isWaitingForNetwork) {
-    isWaitingForNetwork = false;
-    send();
-  }
-}
+document.addEventListener("parley:reachable", () => isWaiting && send());
 document.addEventListener("parley:chat-deleted", ({ detail: chatId }) => {
   if (chatId === main.dataset.chat) showProblem("This chat was deleted in another window. Your text is safe here.");
-});
-addEventListener("online", () => {
-  showNetwork();
-  say("You are online again.");
-});
-addEventListener("offline", () => {
-  showNetwork();
-  say(offline.textContent);
 });
 
 // ---- models
@@ -270,6 +285,5 @@ if (!box.value) {
 document.addEventListener("parley:new", ({ detail }) => recogniseSent(detail));
 recogniseSent(document);
 renew();
-showNetwork();
 goToEnd();
 if (matchMedia("(hover: hover)").matches) box.focus({ preventScroll: true });

@@ -28,6 +28,9 @@ export async function ask(url, { method = "GET", body, seconds = 20 } = {}) {
   } catch {
     throw new Problem(UNREACHABLE, 0);
   }
+  // A proxy says these for a server that is not there. The server itself says them in a sentence.
+  const isThere = ![502, 503, 504].includes(response.status) || response.headers.get("Content-Type")?.startsWith("text/plain");
+  if (!isThere) throw new Problem(UNREACHABLE, 0);
   if (!response.ok) throw new Problem(await sentenceOf(response), response.status);
   return response;
 }

@@ -58,6 +58,7 @@ function forget() {
   socket = null;
   wasAway = true;
   clearTimeout(silenceTimer);
+  dispatch("parley:disconnected");
 }
 
 function tryAgain() {
