@@ -5,20 +5,18 @@ durable transaction that locks the chat first, and tells who waits once it is co
 import re
 from collections.abc import Sequence
 from itertools import count
-from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError, connection, transaction
+from django.db import connection, transaction
 from django.db.models import Q
 from uuid_utils.compat import uuid7
 
-from accounts.client_ids import check_client_id
 from accounts.models import User
-from accounts.queries import one_or_none, stored
+from accounts.queries import stored
 from chats.cleaning import TITLE_MAX_LENGTH
-from chats.errors import Conflict, NotFound, ReplyRunning
+from chats.errors import ReplyRunning
 from chats.models import Chat, Message
-from chats.once import digest_of
+from chats.once import chat_once, digest_of
 from chats.services import announce, insert_chat, lock_message, request_stop, tags_of, write_fields
 
 
@@ -56,16 +54,7 @@ def fork_chat(
     messages is being written, NotFound and Invalid.
     """
     digest = digest_of("fork", subject=message.pk, content=title)
-    if earlier := _forked_before(user, client_id, digest):
-        return earlier, False
-    try:
-        with transaction.atomic(durable=True):
-            return _fork(user, lock_message(message), title, client_id=client_id, request_digest=digest), True
-    except IntegrityError:
-        # The same client_id was being written by another request; what that one made is the answer here too.
-        if earlier := _forked_before(user, client_id, digest):
-            return earlier, False
-        raise
+    return chat_once(user, client_id, Chat.Verb.FORK, digest, lambda: _fork(user, lock_message(message), title))
 
 
 def _neighbour(pk: UUID, siblings: Sequence[UUID]) -> UUID | None:
@@ -75,20 +64,7 @@ def _neighbour(pk: UUID, siblings: Sequence[UUID]) -> UUID | None:
     return siblings[1] if len(siblings) > 1 else None
 
 
-def _forked_before(user: User, client_id: str | None, digest: str) -> Chat | None:
-    if client_id is None:
-        return None
-    known = one_or_none(Chat.objects.filter(user=user), client_id=check_client_id(client_id))
-    if known is None:
-        return None
-    if known.request_digest != digest:
-        raise Conflict("This client_id was used for another chat.")
-    if known.deleted_at:
-        raise NotFound("This chat was deleted.")
-    return known
-
-
-def _fork(user: User, end: Message, title: str | None, **request: Any) -> Chat:
+def _fork(user: User, end: Message, title: str | None) -> Chat:
     source = end.chat
     path = Message.objects.path_ids(end.pk)
     # A copy would end in mid-sentence for good, and look whole: its writer stays behind.
@@ -105,7 +81,7 @@ def _fork(user: User, end: Message, title: str | None, **request: Any) -> Chat:
     )
     leaf = _copy(path, chat)
     is_automatic = source.is_title_automatic and not title
-    write_fields(chat, {**request, "forked_from": source, "is_title_automatic": is_automatic, "current_leaf_id": leaf})
+    write_fields(chat, {"forked_from": source, "is_title_automatic": is_automatic, "current_leaf_id": leaf})
     return chat
 
 

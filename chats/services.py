@@ -23,6 +23,7 @@ from chats.catalog.models import AIModel
 from chats.cleaning import check_text, title_from
 from chats.errors import Invalid, NotFound, ReplyRunning
 from chats.models import Chat, ChatTag, Message, Reply
+from chats.once import chat_once, digest_of
 
 __all__ = [
     "announce",
@@ -30,6 +31,7 @@ __all__ = [
     "change_message",
     "check_text",
     "create_chat",
+    "create_chat_once",
     "delete_chat",
     "delete_message",
     "insert_chat",
@@ -53,8 +55,21 @@ def create_chat(user: User, **fields: Any) -> Chat:
 
     Raises Invalid or TooLarge when a field is beyond its limits.
     """
-    with transaction.atomic(durable=True):
-        return insert_chat(user, **fields)
+    return create_chat_once(user, **fields)[0]
+
+
+def create_chat_once(user: User, *, client_id: str | None = None, **fields: Any) -> tuple[Chat, bool]:
+    """As `create_chat`, and whether it was made just now: the same `client_id` again gives the same chat.
+
+    Raises Conflict when it came with another body, NotFound when that chat was deleted.
+    """
+    return chat_once(user, client_id, Chat.Verb.CREATE, _digest_of(fields), lambda: insert_chat(user, **fields))
+
+
+def _digest_of(fields: Mapping[str, Any]) -> str:
+    """Of what a new chat is made of, as it will be stored."""
+    cleaners = {**_CHAT_CLEANERS, "tags": _clean_tags, "model": lambda model: model and str(model.pk)}
+    return digest_of("create", fields=_cleaned(fields, cleaners))
 
 
 def insert_chat(user: User, *, tags: Iterable[str] = (), **fields: Any) -> Chat:

@@ -16,7 +16,7 @@ from chats import cleaning, services
 from chats.api import fields as f
 from chats.api import shapes
 from chats.api.base import Resource, checked, flag_parameter, person, text_parameter, with_model
-from chats.api.documentation import PAGING
+from chats.api.documentation import CLIENT_ID_HELP, PAGING
 from chats.api.messages import page_of_messages
 from chats.api.pagination import page_of
 from chats.models import Chat
@@ -79,6 +79,10 @@ class ChatChangeForm(ChatForm):
     )
 
 
+class NewChatForm(ChatForm):
+    client_id = f.ClientId(help_text=CLIENT_ID_HELP)
+
+
 EMPTY = {"title": "", "space": "", "tags": [], "notebooks": [], "system_prompt": "", "extra_data": {}}
 
 
@@ -88,11 +92,14 @@ class ChatResource(Resource):
         """Your chats, the one with the newest message first."""
         return Response(page_of(request, _filtered(request).values(*CHAT_FIELDS), chats_json))
 
-    @extend_schema(request=ChatForm, responses={201: shapes.Chat}, examples=[EXAMPLE])
+    @extend_schema(request=NewChatForm, responses={201: shapes.Chat, 200: shapes.Chat}, examples=[EXAMPLE])
     def create(self, request: Request) -> Response:
-        """Make a chat. To ask something at the same time, see `POST /api/v1/chat/`."""
-        chat = services.create_chat(person(request), **_written(request, ChatForm))
-        return Response(chat_json(chat), status=201)
+        """Make a chat. To ask something at the same time, see `POST /api/v1/chat/`.
+
+        200 when the same `client_id` has made it before.
+        """
+        chat, is_new = services.create_chat_once(person(request), **_written(request, NewChatForm))
+        return Response(chat_json(chat), status=201 if is_new else 200)
 
     @extend_schema(parameters=PAGING, responses=shapes.ChatDetail)
     def retrieve(self, request: Request, chat_id: UUID) -> Response:

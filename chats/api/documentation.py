@@ -11,7 +11,10 @@ from chats.api.pagination import PAGE_MAX
 
 MODEL_HELP: Final = "Id, name, or the provider's id of a model you may use. Left out: the chat's, else your first."
 AGAIN_HELP: Final = "Another model; left out: the same again."
-CLIENT_ID_HELP: Final = "Yours, once per send: for 48 hours the same again makes nothing new and gives the same answer."
+CLIENT_ID_HELP: Final = (
+    "Yours, of at most 64 printable characters, new for each request: for 48 hours the same again in the same "
+    "operation makes nothing new and gives the same answer."
+)
 
 PAGING: Final = [
     OpenApiParameter(

@@ -35,6 +35,10 @@ class ChatQuerySet(models.QuerySet["Chat"]):
 
 
 class Chat(models.Model):
+    class Verb(models.TextChoices):
+        CREATE = "create", "create"
+        FORK = "fork", "fork"
+
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="chats")
     title = models.CharField(max_length=TITLE_MAX_LENGTH, blank=True, default="")
@@ -59,6 +63,15 @@ class Chat(models.Model):
         help_text="The chat its first messages were copied from.",
     )
     client_id = models.CharField(max_length=64, null=True, blank=True, editable=False)  # noqa: DJ001 - NULL may repeat under the unique constraint, "" may not
+    request_verb = models.CharField(
+        max_length=20,
+        choices=Verb.choices,
+        default=Verb.CREATE,
+        # A version that knows of no verbs inserts client_ids for forks only.
+        db_default=Verb.FORK,
+        editable=False,
+        help_text="Of the request: its client_id is another one than the same under another verb.",
+    )
     request_digest = models.CharField(
         max_length=64,
         blank=True,
@@ -75,7 +88,11 @@ class Chat(models.Model):
 
     class Meta:
         ordering = ["-updated_at", "-id"]
-        constraints = [models.UniqueConstraint(fields=["user", "client_id"], name="chat_user_client_id_unique")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["user", "client_id", "request_verb"], name="chat_user_client_id_verb_unique"
+            )
+        ]
         indexes = [
             models.Index(
                 fields=["user", "-updated_at", "-id"],

@@ -59,6 +59,12 @@ class Reply(models.Model):
     UNFINISHED = (Status.QUEUED, Status.RUNNING, Status.WAITING)
     CONTINUABLE = (Status.STOPPED, Status.INCOMPLETE, Status.INTERRUPTED)
 
+    class Verb(models.TextChoices):
+        SEND = "send", "send"
+        EDIT = "edit", "edit"
+        REGENERATE = "regenerate", "regenerate"
+        CONTINUE = "continue", "continue"
+
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     chat = models.ForeignKey(Chat, on_delete=models.CASCADE, related_name="replies")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
@@ -93,6 +99,14 @@ class Reply(models.Model):
     )
     status = models.CharField(max_length=20, choices=Status.choices, default=Status.QUEUED)
     client_id = models.CharField(max_length=64, null=True, blank=True)  # noqa: DJ001 - NULL may repeat under the unique constraint, "" may not
+    request_verb = models.CharField(
+        max_length=20,
+        choices=Verb.choices,
+        default=Verb.SEND,
+        # What a version inserts that knows of no verbs. Most are sends, and the digest tells the others.
+        db_default=Verb.SEND,
+        help_text="Of the request: its client_id is another one than the same under another verb.",
+    )
     request_digest = models.CharField(
         max_length=64,
         blank=True,
@@ -126,7 +140,11 @@ class Reply(models.Model):
     class Meta:
         verbose_name_plural = "replies"
         ordering = ["-created_at", "-id"]
-        constraints = [models.UniqueConstraint(fields=["user", "client_id"], name="reply_user_client_id_unique")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["user", "client_id", "request_verb"], name="reply_user_client_id_verb_unique"
+            )
+        ]
         indexes = [
             models.Index(
                 fields=["status", "heartbeat_at"],

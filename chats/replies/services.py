@@ -32,7 +32,7 @@ from chats.services import (
 )
 
 # By hand, as every send asks: the ORM takes longer to write these than the database to answer them.
-_OF_CLIENT_ID = "SELECT id FROM chats_reply WHERE user_id = %s AND client_id = %s"
+_OF_CLIENT_ID = "SELECT id, request_verb, request_digest FROM chats_reply WHERE user_id = %s AND client_id = %s"
 _CHATS_OF_UNFINISHED = """
     SELECT chat_id FROM chats_reply WHERE user_id = %s AND status IN ('queued', 'running', 'waiting') LIMIT %s
 """
@@ -51,10 +51,11 @@ class StartedReply:
 
 @dataclass(frozen=True)
 class _Request:
-    """Who asks, under which id of his own, and what its body was: the same id may not come with another."""
+    """Who asks for what, under which id of his own, and what its body was: the same id may not come with another."""
 
     user: User
     client_id: str | None
+    verb: Reply.Verb
     digest: str
 
 
@@ -73,7 +74,7 @@ def start_reply(
     ModelUnavailable, NotFound and TooMany; then nothing is stored.
     """
     text = _check_said(content)
-    request = _Request(user, client_id, digest=digest_of("send", subject=chat_id, content=content, model=model))
+    request = _request(user, client_id, Reply.Verb.SEND, subject=chat_id, content=content, model=model)
 
     def write() -> Reply:
         if chat_id is None:
@@ -96,7 +97,7 @@ def edit_message(
     Raises as `start_reply`, and Invalid when `message` is not a person's.
     """
     text = _check_said(content)
-    request = _Request(user, client_id, digest=digest_of("edit", subject=message.pk, content=content, model=model))
+    request = _request(user, client_id, Reply.Verb.EDIT, subject=message.pk, content=content, model=model)
 
     def write() -> Reply:
         earlier = lock_message(message)
@@ -118,14 +119,12 @@ def edit_message(
 
 def retry_reply(reply: Reply, *, model: str | None = None, client_id: str | None = None) -> StartedReply:
     """Answer the same message again, beside the earlier answer. Raises as `start_reply`, and Conflict while it runs."""
-    request = _Request(reply.user, client_id, digest=digest_of("retry", subject=reply.pk, model=model))
 
-    def write() -> Reply:
+    def find() -> tuple[Message, UUID | None]:
         current = _lock_finished(reply)
-        chosen = usable_model(reply.user, model or _named(reply.asked_model_id))
-        return _insert_reply(request, _prompt_of(current), new=[], model=chosen)
+        return _prompt_of(current), current.asked_model_id
 
-    return _write_once(request, write)
+    return _answer_again(reply.user, reply.pk, find, model=model, client_id=client_id)
 
 
 def regenerate_message(
@@ -133,20 +132,18 @@ def regenerate_message(
 ) -> StartedReply:
     """As `retry_reply`, of whatever answer: one that a program has written answers what a person said above it.
 
-    Raises Invalid when `message` is no answer.
+    To a client the two are one operation. Raises Invalid when `message` is no answer.
     """
-    request = _Request(user, client_id, digest=digest_of("regenerate", subject=message.pk, model=model))
 
-    def write() -> Reply:
+    def find() -> tuple[Message, UUID | None]:
         answer = lock_message(message)
         if answer.role != Message.Role.ASSISTANT:
             raise Invalid("Only an answer can be written again.")
         if answer.reply is not None and not answer.reply.is_finished:
             raise ReplyRunning
-        chosen = usable_model(user, model or _named(answer.model_id))
-        return _insert_reply(request, _question_above(answer), new=[], model=chosen)
+        return _question_above(answer), answer.model_id
 
-    return _write_once(request, write)
+    return _answer_again(user, message.reply_id or message.pk, find, model=model, client_id=client_id)
 
 
 def continue_reply(reply: Reply, *, client_id: str | None = None) -> StartedReply:
@@ -154,7 +151,7 @@ def continue_reply(reply: Reply, *, client_id: str | None = None) -> StartedRepl
 
     Raises as `start_reply`, and Conflict when it is whole, still being written, or has no text.
     """
-    request = _Request(reply.user, client_id, digest=digest_of("continue", subject=reply.pk))
+    request = _request(reply.user, client_id, Reply.Verb.CONTINUE, subject=reply.pk)
 
     def write() -> Reply:
         current = _lock_finished(reply)
@@ -182,6 +179,31 @@ def stop_reply(reply: Reply) -> Reply:
             rows.end(current, Reply.Status.STOPPED)
         transaction.on_commit(partial(doorbell.ring, "reply", current.pk))
     return current
+
+
+def _answer_again(
+    user: User,
+    subject: UUID,
+    find: Callable[[], tuple[Message, UUID | None]],
+    *,
+    model: str | None,
+    client_id: str | None,
+) -> StartedReply:
+    """Another answer to the message that `find` locks with its chat, by `model` or else the one that it names.
+
+    `subject` is the reply that wrote the earlier answer, or that message where none did.
+    """
+    request = _request(user, client_id, Reply.Verb.REGENERATE, subject=subject, model=model)
+
+    def write() -> Reply:
+        prompt, asked_before = find()
+        return _insert_reply(request, prompt, new=[], model=usable_model(user, model or _named(asked_before)))
+
+    return _write_once(request, write)
+
+
+def _request(user: User, client_id: str | None, verb: Reply.Verb, **body: Any) -> _Request:
+    return _Request(user, client_id, verb, digest_of(verb.value, **body))
 
 
 def _insert_reply(
@@ -214,6 +236,7 @@ def _insert_reply(
         model=model,
         price=price,
         client_id=request.client_id,
+        request_verb=request.verb,
         request_digest=request.digest,
     )
     engine = handoff.engine()
@@ -251,13 +274,15 @@ def _earlier(request: _Request) -> StartedReply | None:
     if client_id is None:
         return None
     check_client_id(client_id)
-    earlier = next(iter(Reply.objects.raw(_OF_CLIENT_ID, [stored(Reply, "user", request.user.pk), client_id])), None)
-    if earlier is None:
-        return None
-    known = Reply.objects.select_related("chat", "prompt", "message").get(pk=earlier.pk)
-    if known.request_digest != request.digest:
+    of_id = list(Reply.objects.raw(_OF_CLIENT_ID, [stored(Reply, "user", request.user.pk), client_id]))
+    # By the digest: rows of a version that knew of no verbs count as sends, whatever they were.
+    for reply in of_id:
+        if reply.request_digest == request.digest:
+            known = Reply.objects.select_related("chat", "prompt", "message").get(pk=reply.pk)
+            return _started(known, created=False)
+    if any(reply.request_verb == request.verb for reply in of_id):
         raise Conflict("This client_id was used for another message.")
-    return _started(known, created=False)
+    return None
 
 
 def _started(reply: Reply, *, created: bool) -> StartedReply:

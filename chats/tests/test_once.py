@@ -17,6 +17,7 @@ from chats.branches import fork_chat
 from chats.models import Chat, Message, Reply
 from chats.once import REMEMBERING, forget_client_ids
 from chats.replies.services import start_reply
+from chats.services import create_chat_once
 from config.tests.threads import in_thread
 
 MEMORY = timedelta(hours=48)
@@ -36,6 +37,10 @@ def fork(user):
     return fork_chat(user, message, client_id="once")[0].pk
 
 
+def create(user):
+    return create_chat_once(user, client_id="once", title="Mine")[0].pk
+
+
 def make_key(user):
     return create_api_key(user, name="Mine", client_id="once")[0].pk
 
@@ -46,7 +51,7 @@ def said(owner, demo_model):
     return start_reply(owner, content="First")
 
 
-@pytest.mark.parametrize("make", [send, fork, make_key])
+@pytest.mark.parametrize("make", [send, fork, create, make_key])
 def test_the_same_id_has_one_effect_for_as_long_as_promised_and_then_a_new_one(said, owner, make):
     first = make(owner)
     age(MEMORY - timedelta(minutes=1))
@@ -62,7 +67,7 @@ def test_the_same_id_has_one_effect_for_as_long_as_promised_and_then_a_new_one(s
 
 
 def test_nothing_else_of_the_rows_changes(said, owner):
-    for make in (send, fork, make_key):
+    for make in (send, fork, create, make_key):
         make(owner)
     age(MEMORY * 2)
     before = {model: list(model.objects.order_by("pk").values()) for model in REMEMBERING}

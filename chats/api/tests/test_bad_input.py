@@ -269,6 +269,7 @@ def test_an_id_that_would_have_to_be_changed_is_refused_on_every_route_that_take
         f"{reply}retry/": {},
         f"{reply}continue/": {},
         "/api/v1/keys/": {"name": "x"},
+        CHATS: {"title": "x"},
     }.items():
         error = refusal(post_raw(api, json.dumps({**body, "client_id": client_id}), url=path), 400)
         assert (error["code"], [*error["fields"]]) == ("invalid", ["client_id"]), path

@@ -31,6 +31,17 @@ def test_a_chat_is_made_with_all_its_fields(api, demo_model):
     assert made["current_leaf"] is None
 
 
+def test_a_chat_is_made_once_under_a_client_id(api, demo_model, owner):
+    body = {"title": "Release\0", "tags": ["a"], "model": demo_model.name, "client_id": "once"}
+    first, again = api.post(URL, body), api.post(URL, body | {"model": str(demo_model.pk)})
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert again.json() == first.json()
+    assert api.post(URL, body | {"tags": ["b"]}).status_code == 409
+    assert Chat.objects.count() == 1
+    services.delete_chat(Chat.objects.get())
+    assert api.post(URL, body).status_code == 404
+
+
 def test_an_empty_body_makes_an_empty_chat(api):
     made = api.post(URL, {}).json()
     assert (made["title"], made["space"], made["tags"], made["extra_data"]) == ("", "default", [], {})

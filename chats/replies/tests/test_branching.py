@@ -123,9 +123,6 @@ def test_an_answer_is_not_given_again_while_it_is_written(owner, demo_model):
         regenerate_message(owner, started.answer)
 
 
-HANDS = 8
-
-
 def test_a_chat_is_not_forked_in_mid_answer(say, ended, owner, fake_provider):
     gate = threading.Event()
     fake_provider.script("fake-1", Script(text="one two three", gate=gate, gate_after=1))
@@ -140,6 +137,9 @@ def test_a_chat_is_not_forked_in_mid_answer(say, ended, owner, fake_provider):
     ended(asked)
     fork, _ = branches.fork_chat(owner, asked.answer)
     assert path(fork) == [("user", "Count"), ("assistant", "one two three")]
+
+
+HANDS = 8
 
 
 def test_edits_with_one_client_id_at_the_same_instant_make_one_branch(say, ended, owner):

@@ -3,10 +3,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.db import connection
 
+from chats.branches import fork_chat
 from chats.errors import Conflict, Invalid, ModelUnavailable, NotFound, TooLarge, TooMany
+from chats.llm.tests.fake_provider import Script
 from chats.models import Chat, Message, Reply
-from chats.replies.services import retry_reply, start_reply
-from chats.services import create_chat, delete_chat, restore_chat
+from chats.replies.services import continue_reply, edit_message, regenerate_message, retry_reply, start_reply
+from chats.services import create_chat, create_chat_once, delete_chat, restore_chat
 
 
 def test_the_same_client_id_gives_the_same_answer_and_one_request(say, ended, fake_provider):
@@ -66,6 +68,53 @@ def test_retrying_with_one_client_id_makes_one_answer(say, ended, fake_provider)
     ended(again)
     assert same.reply.pk == again.reply.pk
     assert len(fake_provider.requests) == 2
+
+
+def test_under_another_verb_a_client_id_is_another_one(say, ended, owner, fake_provider):
+    fake_provider.script("fake-1", Script(text="Half", finish_reason=None, has_done=False))
+    first = say("Hello")
+    reply = ended(first)
+    verbs = [
+        lambda: say("Hello", chat_id=first.chat.pk, client_id="once"),
+        lambda: edit_message(owner, first.message, content="Hello", client_id="once"),
+        lambda: regenerate_message(owner, first.answer, client_id="once"),
+        lambda: continue_reply(reply, client_id="once"),
+        lambda: create_chat_once(owner, client_id="once"),
+        lambda: fork_chat(owner, first.message, client_id="once"),
+    ]
+    made = [verb() for verb in verbs]
+    for started in made[:4]:
+        assert started.created
+        ended(started)
+    assert [is_new for _, is_new in made[4:]] == [True, True]
+    again = [verb() for verb in verbs]
+    assert [started.reply for started in again[:4]] == [started.reply for started in made[:4]]
+    assert again[4:] == [(chat, False) for chat, _ in made[4:]]
+    assert len({started.reply.pk for started in made[:4]}) == 4
+
+
+def test_to_answer_again_is_one_operation_whether_the_reply_or_its_message_is_named(say, ended, owner, client_of):
+    first = say("Hello")
+    ended(first)
+    again = retry_reply(first.reply, client_id="once")
+    ended(again)
+    assert regenerate_message(owner, first.answer, client_id="once").reply == again.reply
+    page = client_of(owner)
+    for path in (f"/messages/{first.answer.pk}/again/", f"/replies/{first.reply.pk}/retry/"):
+        assert page.post(path, {"client_id": "once"}).status_code == 302
+    with pytest.raises(Conflict):
+        regenerate_message(owner, first.answer, model="fake-1", client_id="once")
+    assert Message.objects.filter(parent=first.message).count() == 2
+
+
+def test_what_a_version_without_verbs_has_stored_is_known_again(say, ended, owner, fake_provider):
+    first = say("Hello", client_id="once")
+    edited = edit_message(owner, first.message, content="Bye", client_id="twice")
+    for started in (first, edited):
+        ended(started)
+    Reply.objects.update(request_verb="send")
+    assert say("Hello", client_id="once").reply == first.reply
+    assert edit_message(owner, first.message, content="Bye", client_id="twice").reply == edited.reply
 
 
 @pytest.mark.parametrize("client_id", ["", "x" * 65, "tab\tbed", "nul\0"])
