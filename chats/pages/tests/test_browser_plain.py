@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from accounts.models import User
 from chats.catalog.models import AIModel
 from chats.models import Chat
 from chats.pages.tests.test_browser import FINISHED, PHONE
 from chats.services import append_message, create_chat
-from config.tests.live import LiveServer
+from config.tests.live import LiveServer, wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -43,17 +43,21 @@ def test_a_page_at_a_message_comes_again_until_its_answer_is_there(plain: Page, 
     expect(plain.locator(FINISHED)).to_contain_text("the Sun too", timeout=RELOADS_MILLISECONDS)
 
 
+def end_of(place: Locator) -> float:
+    box = place.bounding_box()
+    return box["x"] + box["width"] if box else 0
+
+
 @pytest.mark.parametrize("size", [{"width": 1280, "height": 800}, PHONE])
 def test_stop_stands_at_the_end_of_the_composer(plain: Page, tides: Chat, size) -> None:
     plain.set_viewport_size(size)
     plain.goto(f"/chats/{tides.pk}/")
     plain.get_by_label("Message", exact=True).fill("long answer")
     plain.get_by_role("button", name="Send", exact=True).click()
-    button = plain.get_by_role("button", name="Stop the answer")
+    button, foot = plain.get_by_role("button", name="Stop the answer"), plain.locator(".composer-foot")
     expect(button).to_be_visible()
-    ends = [place.bounding_box() for place in (button, plain.locator(".composer-foot"))]
-    stop, foot = (box["x"] + box["width"] for box in ends if box)
-    assert foot - stop < 12
+    # The page may come again between the two looks.
+    wait_until(lambda: 0 < end_of(foot) - end_of(button) < 12, seconds=10, what="it stands at the end")
     button.click()
     expect(plain.get_by_text("You stopped this answer.")).to_be_visible(timeout=RELOADS_MILLISECONDS)
 
