@@ -158,7 +158,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 CACHES = {
     "default": {"BACKEND": "accounts.cache.RedisOrMemory", "LOCATION": REDIS_URL}
     if REDIS_URL
-    else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 20_000}}
+    else {"BACKEND": "accounts.cache.Memory", "OPTIONS": {"MAX_ENTRIES": 20_000}}
 }
 WEB_THREADS = env.int("WEB_THREADS", default=4)  # threads that answer ordinary requests
 ENGINE_THREADS = env.int("ENGINE_THREADS", default=1 if IS_SQLITE else 2)  # that read and write rows for async code
