@@ -1,8 +1,7 @@
 // The box one writes in: sends once, keeps the text until the server has it, and never loses a draft.
 
 import { append, goToEnd, say } from "./log.js";
-import { lookForServer } from "./network.js";
-import { ask, backoff, newId } from "./request.js";
+import { ask, backoff, lookForServer, newId } from "./request.js";
 
 const main = document.getElementById("main");
 const form = document.getElementById("composer");

@@ -1,4 +1,7 @@
-// Asks the server for a fragment, and says in a sentence what went wrong.
+// Asks the server for a fragment, and says in a sentence what went wrong. A banner says when the server can't be reached at
+// all; that is in this module because each of them is a request more, and a page may make twenty.
+
+import { say } from "./log.js";
 
 export class Problem extends Error {
   constructor(sentence, status) {
@@ -10,6 +13,8 @@ export class Problem extends Error {
 const UNREACHABLE = "The server can’t be reached. Your text is safe here.";
 const FAILED = "Something broke on our side. Your text is safe here.";
 const OUTDATED = "This page has grown old. Reload it and try again; your text is kept.";
+// A proxy says these for a server that is not there. The server itself says them in a sentence.
+const GATEWAY_FAILURES = [502, 503, 504];
 
 async function sentenceOf(response) {
   if (response.headers.get("Content-Type")?.startsWith("text/plain")) return response.text();
@@ -28,8 +33,7 @@ export async function ask(url, { method = "GET", body, seconds = 20 } = {}) {
   } catch {
     throw new Problem(UNREACHABLE, 0);
   }
-  // A proxy says these for a server that is not there. The server itself says them in a sentence.
-  const isThere = ![502, 503, 504].includes(response.status) || response.headers.get("Content-Type")?.startsWith("text/plain");
+  const isThere = !GATEWAY_FAILURES.includes(response.status) || response.headers.get("Content-Type")?.startsWith("text/plain");
   if (!isThere) throw new Problem(UNREACHABLE, 0);
   if (!response.ok) throw new Problem(await sentenceOf(response), response.status);
   return response;
@@ -55,3 +59,74 @@ export function icon(name) {
   svg.append(use);
   return svg;
 }
+
+// ---- whether the server can be reached
+const OFFLINE = "You are offline. What you write is kept and can be sent when you are back.";
+const SEARCHING = "The server can’t be reached. Trying again …";
+// A server that is replaced by another is back before that, and nobody needs to know.
+const PATIENCE = 5_000;
+const PROBE_SECONDS = 5;
+const banner = document.querySelector("[data-network]");
+const sentence = banner.querySelector("[data-network-sentence]");
+
+let isLooking = false;
+let wake = () => {};
+let patience = null;
+
+function show(text) {
+  if (text === sentence.textContent) return;
+  sentence.textContent = text;
+  banner.hidden = !text;
+  say(text || "You are connected again.");
+}
+
+async function answers() {
+  try {
+    const response = await fetch("/api/v1/health/", { cache: "no-store", signal: AbortSignal.timeout(PROBE_SECONDS * 1000) });
+    return !GATEWAY_FAILURES.includes(response.status);
+  } catch {
+    return false;
+  }
+}
+
+function pause(milliseconds) {
+  return new Promise((resolve) => {
+    wake = resolve;
+    setTimeout(resolve, milliseconds);
+  });
+}
+
+// Ask until it answers; then «parley:reachable» says so. The banner is there as long as it does not.
+export async function lookForServer() {
+  if (isLooking) return;
+  isLooking = true;
+  for (let attempt = 0; !(await answers()); attempt += 1) {
+    show(navigator.onLine ? SEARCHING : OFFLINE);
+    await pause(backoff(attempt));
+  }
+  isLooking = false;
+  show("");
+  document.dispatchEvent(new CustomEvent("parley:reachable"));
+}
+
+function lookNow() {
+  wake();
+  lookForServer();
+}
+
+// A socket alone proves nothing: some networks let none through. But where one was lost it is time to ask.
+document.addEventListener("parley:disconnected", () => {
+  patience ??= setTimeout(() => {
+    patience = null;
+    lookForServer();
+  }, PATIENCE);
+});
+document.addEventListener("parley:reconnected", () => {
+  clearTimeout(patience);
+  patience = null;
+  if (isLooking) wake();
+});
+addEventListener("offline", () => show(OFFLINE));
+addEventListener("online", lookNow);
+document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && wake());
+if (!navigator.onLine) show(OFFLINE);
