@@ -295,8 +295,8 @@ DATA_UPLOAD_MAX_NUMBER_FIELDS = 1_000
 MESSAGE_MAX_BYTES = env.int("MESSAGE_MAX_BYTES", default=100_000)
 SOCKET_MESSAGE_MAX_BYTES = env.int("SOCKET_MESSAGE_MAX_BYTES", default=262_144)
 EVENT_MAX_BYTES = env.int("EVENT_MAX_BYTES", default=65_536)  # of one event to viewers; longer ones are cut, or refer
-SOCKETS_PER_USER = env.int("SOCKETS_PER_USER", default=60)
-SOCKET_RECHECK_SECONDS = env.float("SOCKET_RECHECK_SECONDS", default=3)  # open sockets of revoked credentials end
+SOCKETS_PER_USER = env.int("SOCKETS_PER_USER", default=60)  # with event streams and calls that wait for an answer
+SOCKET_RECHECK_SECONDS = env.float("SOCKET_RECHECK_SECONDS", default=3)  # all of these end with their credential
 SOCKET_MESSAGES_PER_SECOND = env.int("SOCKET_MESSAGES_PER_SECOND", default=20)
 SOCKET_MESSAGES_BURST = env.int("SOCKET_MESSAGES_BURST", default=60)
 API_REQUESTS_PER_MINUTE_PER_USER = env.int("API_REQUESTS_PER_MINUTE_PER_USER", default=600)

@@ -34,7 +34,7 @@ FAILURES = {
     409: "It collides with what is there: a reply that runs, or another body under the same client_id.",
     413: "The body, or a text in it, is larger than allowed.",
     415: "The body is not application/json.",
-    429: "Too many requests; Retry-After says how long to wait.",
+    429: "Too many requests, or connections open at once; Retry-After says how long to wait.",
     503: "The server is too busy; Retry-After says how long to wait.",
 }
 READING = {400, 401, 429, 503}

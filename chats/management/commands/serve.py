@@ -20,7 +20,8 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.utils.module_loading import import_string
 
-# SSE streams that are still open when the server is told to stop are cut after this; clients resume by number.
+# Requests that are still being answered when the server is told to stop are cut after this. Event streams end at once,
+# and calls that wait for an answer are told how it stands.
 CONNECTION_GRACE_SECONDS = 3
 STUCK_PEER_SECONDS = 45
 
@@ -53,7 +54,7 @@ def listen(config: uvicorn.Config) -> socket.socket:
 
 
 class AnnouncingServer(uvicorn.Server):
-    """Says where to look once the sockets are open, and ends event streams when it is told to end."""
+    """Says where to look once the sockets are open, and ends streams when it is told to end."""
 
     def __init__(
         self, config: uvicorn.Config, *, announce: Callable[[], None], end_streams: Callable[[], None]
@@ -94,7 +95,7 @@ class Command(BaseCommand):
         server = AnnouncingServer(
             server_settings,
             announce=lambda: self.stdout.write(f"Parley is ready: http://{shown}:{port}/"),
-            end_streams=import_string("config.handler.end_streams"),
+            end_streams=import_string("chats.api.streams.STREAMS").end,
         )
         listening = listen(server_settings)
         # uvicorn raises the signal that ended it once more when all is done: then this is a success.
