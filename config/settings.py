@@ -353,8 +353,20 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": Path(BASE_DIR / "chats/api/description.md").read_text(),
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
+    "TAGS": [
+        {"name": "chats", "description": "Conversations."},
+        {"name": "messages", "description": "What is said in them: send, edit, have answered again, fork."},
+        {"name": "replies", "description": "Answers of models: ask in one call, follow, stop, retry, continue."},
+        {"name": "models", "description": "Whom one may ask."},
+        {"name": "account", "description": "Who is asking: profile, API keys, what was used."},
+        {"name": "health", "description": "For load balancers."},
+    ],
     "PREPROCESSING_HOOKS": ["chats.api.schema.without_twins"],
-    "POSTPROCESSING_HOOKS": ["chats.api.schema.add_failures", "chats.api.schema.add_summaries"],
+    "POSTPROCESSING_HOOKS": [
+        "chats.api.schema.add_failures",
+        "chats.api.schema.add_summaries",
+        "chats.api.schema.group_operations",
+    ],
 }
 
 # ---------------------------------------------------------------- logs
