@@ -8,14 +8,15 @@ import socket
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import environ
 from csp.constants import NONE, SELF
 
 from config import local_secrets, logs
+from config.environment import NO_DATABASE, Environment
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-env = environ.Env()
+env = Environment()
 env.read_env(env("ENV_FILE", default=str(BASE_DIR / ".env")))
+UNREADABLE = env.unreadable  # what `config.checks` refuses
 
 # ---------------------------------------------------------------- where and how it runs
 ENVIRONMENT = env("ENVIRONMENT", default="local")  # local | production
@@ -95,7 +96,6 @@ TEMPLATES = [
 ]
 
 # ---------------------------------------------------------------- database, cache
-DATABASE_URL = env("DATABASE_URL", default=f"sqlite:///{DATA_DIR / 'parley.sqlite3'}")
 REDIS_URL = env("REDIS_URL", default="")
 # A pool's smallest and greatest number of connections a process, and how long a request waits for one.
 DATABASE_POOL_MIN_SIZE = env.int("DATABASE_POOL_MIN_SIZE", default=5)
@@ -111,7 +111,7 @@ SQLITE_WAIT_SECONDS = env.float("SQLITE_WAIT_SECONDS", default=10)
 # FULL survives a power cut, NORMAL only the death of the process; FULL costs one fsync a commit.
 SQLITE_SYNCHRONOUS = env("SQLITE_SYNCHRONOUS", default="FULL")
 
-_database = env.db_url_config(DATABASE_URL.replace("postgresql+psycopg://", "postgresql://", 1))
+_database = env.database("DATABASE_URL", default=f"sqlite:///{DATA_DIR / 'parley.sqlite3'}")
 IS_SQLITE = _database["ENGINE"].endswith("sqlite3")
 if IS_SQLITE:
     _database["OPTIONS"] = {
@@ -123,7 +123,7 @@ if IS_SQLITE:
     _database["CONN_MAX_AGE"] = None
     # A file, not memory: tests use the same journal, locks and threads as the product.
     _database["TEST"] = {"NAME": str(DATA_DIR / "test.sqlite3")}
-else:
+elif _database != NO_DATABASE:
     _options = _database.setdefault("OPTIONS", {})
     _options.setdefault("connect_timeout", 5)
     # The same for whoever only waits, and for the connections of the queue; the kernel asks.
@@ -193,9 +193,8 @@ RESET_MAILS_PER_DAY_PER_PEER = env.int("RESET_MAILS_PER_DAY_PER_PEER", default=5
 KEY_CHANGES_PER_HOUR = env.int("KEY_CHANGES_PER_HOUR", default=20)
 
 # Mail goes where EMAIL_URL says (smtp+tls://user:password@host:587); without it, to the console of a local server.
-EMAIL_URL = env("EMAIL_URL", default="")
-IS_MAIL_CONFIGURED = bool(EMAIL_URL)
-_mail = env.email_url_config(EMAIL_URL or ("dummymail://" if IS_PRODUCTION else "consolemail://"))
+IS_MAIL_CONFIGURED = bool(env("EMAIL_URL", default=""))
+_mail = env.mail("EMAIL_URL", default="dummymail://" if IS_PRODUCTION else "consolemail://")
 EMAIL_BACKEND, EMAIL_FILE_PATH = _mail["EMAIL_BACKEND"], _mail["EMAIL_FILE_PATH"]
 EMAIL_HOST, EMAIL_PORT = _mail["EMAIL_HOST"] or "localhost", _mail["EMAIL_PORT"] or 25
 EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _mail["EMAIL_HOST_USER"] or "", _mail["EMAIL_HOST_PASSWORD"] or ""
