@@ -67,7 +67,8 @@ class BranchResource(Resource):
     def answer(self, request: Request, message_id: UUID) -> Response | StreamingHttpResponse:
         """Answer this message of yours as it stands: it was stored without an answer, or that was deleted."""
         message = found(Message.objects.editable_by(person(request)), pk=message_id)
-        return started_answer(request, answer_message(person(request), message, **checked(AnswerForm, request)))
+        asked = checked(AnswerForm, request)
+        return started_answer(request, lambda: answer_message(person(request), message, **asked))
 
     @extend_schema(request=AgainForm, responses=STARTED)
     def regenerate(self, request: Request, message_id: UUID) -> Response | StreamingHttpResponse:

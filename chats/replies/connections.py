@@ -69,7 +69,11 @@ class Connections:
                 logger.warning("recheck_retry", error=str(error))
                 continue
             revoked = [connection for connection in asked if connection.principal not in valid]
-            await asyncio.gather(*[connection.shut_out() for connection in revoked])
+            # Whatever one of them does, the others are ended, and the next round comes.
+            ends = [connection.shut_out() for connection in revoked]
+            for failure in await asyncio.gather(*ends, return_exceptions=True):
+                if isinstance(failure, Exception):
+                    logger.error("shut_out_failed", exc_info=failure)
 
 
 CONNECTIONS = Connections()
