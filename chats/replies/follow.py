@@ -8,7 +8,7 @@ from uuid import UUID
 
 import structlog
 
-from chats.replies import rows
+from chats.replies import lease, rows
 from chats.replies.database import AWAY, in_database
 from chats.replies.events import Numbered, encode, snapshot
 from chats.replies.log import LOGS
@@ -103,7 +103,7 @@ def _stored_events(reply_id: UUID, stored: rows.Stored, seen: int) -> Iterator[N
     """What a viewer who has seen `seen` still needs from the row."""
     finished_seq = stored.seq + 1
     # Nobody can have seen what comes after the end, or so much more than is stored: a mistake, which gets all there is.
-    is_mistaken = seen > (finished_seq if stored.finished is not None else stored.seq + rows.LOST_EVENTS_MARGIN)
+    is_mistaken = seen > (finished_seq if stored.finished is not None else stored.seq + lease.LOST_EVENTS_MARGIN)
     if seen < stored.seq or is_mistaken:
         yield from snapshot(str(reply_id), stored.seq, stored.text, stored.reasoning)
     if stored.finished is not None and seen != finished_seq:
