@@ -1,11 +1,13 @@
-"""The cache of a deployment with several nodes: Redis, and while that is away the memory of each process.
+"""The caches: the memory of a process, or for several nodes Redis, and while that is away the memory of each.
 
 What is counted there are limits. Without Redis they hold for each process alone, which is better than to send everybody
 away, or to keep them waiting.
 """
 
 import time
-from typing import Any
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
 
 import redis
 import structlog
@@ -21,6 +23,8 @@ ANSWER_SECONDS = 1.0
 # So long nobody asks again a Redis that did not answer: one request in this time waits for it, not each.
 AWAY_SECONDS = 5.0
 MEMORY_MAX_ENTRIES = 20_000
+Answer = TypeVar("Answer")
+
 LOST = (redis.RedisError, OSError, TimeoutError)
 
 
@@ -28,6 +32,16 @@ class _Present:
     """Django makes a cache for each thread; what one of them finds out holds for all."""
 
     away_until = 0.0
+
+
+class Memory(LocMemCache):
+    def count(self, key: str, amount: int, *, seconds: int) -> int:
+        """Add `amount` to a counter, which begins at 0 and lasts for some `seconds`, and return what it is then."""
+        while not self.add(key, amount, timeout=seconds):
+            with suppress(ValueError):  # it is over since
+                counted: int = self.incr(key, amount)
+                return counted
+        return amount
 
 
 class RedisOrMemory(BaseCache):
@@ -39,7 +53,7 @@ class RedisOrMemory(BaseCache):
             "retry": Retry(NoBackoff(), 0),
         }
         self._redis = RedisCache(location, {**params, "OPTIONS": options})
-        self._memory = LocMemCache("without-redis", {"OPTIONS": {"MAX_ENTRIES": MEMORY_MAX_ENTRIES}})
+        self._memory = Memory("without-redis", {"OPTIONS": {"MAX_ENTRIES": MEMORY_MAX_ENTRIES}})
 
     def add(self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> Any:
         return self._call("add", key, value, timeout, version)
@@ -56,8 +70,17 @@ class RedisOrMemory(BaseCache):
     def delete(self, key: Any, version: int | None = None) -> Any:
         return self._call("delete", key, version)
 
-    def incr(self, key: Any, delta: int = 1, version: int | None = None) -> Any:
-        return self._call("incr", key, delta, version)
+    def count(self, key: str, amount: int, *, seconds: int) -> int:
+        """As `Memory.count`. In one transaction: a counter without an end would stay for ever."""
+        name = self._redis.make_and_validate_key(key)
+
+        def in_redis() -> int:
+            client: Any = self._redis._cache
+            with client.get_client(name, write=True).pipeline() as pipeline:
+                counted: int = pipeline.incrby(name, amount).expire(name, seconds).execute()[0]
+                return counted
+
+        return self._tried(in_redis, lambda: self._memory.count(key, amount, seconds=seconds))
 
     def clear(self) -> None:
         self._memory.clear()
@@ -70,10 +93,15 @@ class RedisOrMemory(BaseCache):
             pool.disconnect()
 
     def _call(self, name: str, *arguments: Any) -> Any:
+        return self._tried(
+            lambda: getattr(self._redis, name)(*arguments), lambda: getattr(self._memory, name)(*arguments)
+        )
+
+    def _tried(self, in_redis: Callable[[], Answer], in_memory: Callable[[], Answer]) -> Answer:
         if time.monotonic() >= _Present.away_until:
             try:
-                return getattr(self._redis, name)(*arguments)
+                return in_redis()
             except LOST as error:
                 _Present.away_until = time.monotonic() + AWAY_SECONDS
                 logger.warning("cache_away", error=type(error).__name__)
-        return getattr(self._memory, name)(*arguments)
+        return in_memory()

@@ -8,6 +8,7 @@ whose expiry was lost can't stay for ever.
 import hashlib
 import math
 import time
+from typing import Any, cast
 
 from django.core.cache import cache
 
@@ -90,10 +91,5 @@ def _read(counter: str) -> int:
 
 
 def _add(counter: str, amount: int, *, seconds: int) -> int:
-    cache.add(counter, 0, timeout=2 * seconds)
-    try:
-        return cache.incr(counter, amount)
-    except ValueError:
-        # It was evicted in between: this event is the first one of a new counter.
-        cache.set(counter, max(amount, 0), timeout=2 * seconds)
-        return max(amount, 0)
+    counted: int = cast(Any, cache).count(counter, amount, seconds=2 * seconds)
+    return counted

@@ -38,9 +38,10 @@ MAY_BE_ZERO = {
     "SQLITE_WAIT_SECONDS",
     "TRUSTED_PROXY_COUNT",
 }
+# With the reason.
 LOWEST = {
-    "CLIENT_ID_MEMORY_SECONDS": 86_400,  # clients may count on a day
-    "EVENT_MAX_BYTES": EVENT_MIN_BYTES,
+    "CLIENT_ID_MEMORY_SECONDS": (86_400, "a day, which clients count on"),
+    "EVENT_MAX_BYTES": (EVENT_MIN_BYTES, "so much an event has beside its text"),
 }
 # An answer may be so many times as long as an event. A piece of it is about a sixth of an event, as the worst
 # characters need six bytes: that makes 7,000 pieces at most, fewer than the numbers that a lost attempt leaves free.
@@ -81,12 +82,44 @@ def check_database_and_redis(**_: Any) -> Iterable[CheckMessage]:
             hint="Set DATABASE_URL to PostgreSQL for several nodes, or remove REDIS_URL.",
             id="parley.E013",
         )
-    elif not settings.IS_SQLITE and not settings.REDIS_URL:
+    elif not settings.IS_SQLITE and not settings.REDIS_URL and "DATABASE_URL" not in settings.UNREADABLE:
         yield Error(
             "DATABASE_URL is PostgreSQL without a REDIS_URL: nodes could not follow or stop each other's replies.",
             hint="Set REDIS_URL, or remove DATABASE_URL to run one process on SQLite.",
             id="parley.E014",
         )
+
+
+@register(Tags.security)
+def check_redis(**_: Any) -> Iterable[CheckMessage]:
+    if not settings.REDIS_URL:
+        return
+    import redis  # noqa: PLC0415 - most installations have none
+
+    try:
+        redis.ConnectionPool.from_url(settings.REDIS_URL)
+    except ValueError:
+        yield Error(
+            "REDIS_URL is not the address of a Redis.",
+            hint="Write redis://HOST:6379/0, or rediss:// with TLS.",
+            id="parley.E018",
+        )
+
+
+@register(Tags.security)
+def check_who_runs_replies(**_: Any) -> Iterable[CheckMessage]:
+    if settings.IS_SQLITE and not settings.RUNS_REPLIES:
+        yield Error(
+            "RUNS_REPLIES is off, but the database is an SQLite file, which one process owns: nobody would answer.",
+            hint="Remove RUNS_REPLIES, or set DATABASE_URL and REDIS_URL and start `manage.py worker` beside this.",
+            id="parley.E017",
+        )
+
+
+@register(Tags.security)
+def check_readable(**_: Any) -> Iterable[CheckMessage]:
+    for name, (fault, hint) in settings.UNREADABLE.items():
+        yield Error(f"{name} is {fault}.", hint=hint, id="parley.E016")
 
 
 @register(Tags.security)
@@ -192,7 +225,7 @@ def check_limits(**_: Any) -> Iterable[CheckMessage]:
         if isinstance(value, int | float) and not is_possible(name, value):
             yield Error(
                 f"{name} is {value:g}, which is impossible.",
-                hint="Remove it from the environment to get the default, see .env.example.",
+                hint=f"{lowest_of(name)}Remove it from the environment to get the default, see .env.example.",
                 id="parley.E010",
             )
     for smaller, greater in ORDERED_LIMITS:
@@ -244,8 +277,12 @@ def check_logging(**_: Any) -> Iterable[CheckMessage]:
 def is_possible(name: str, value: float) -> bool:
     """Whether the limit `name` may be so low."""
     if name in LOWEST:
-        return value >= LOWEST[name]
+        return value >= LOWEST[name][0]
     return value > 0 or (value == 0 and name in MAY_BE_ZERO)
+
+
+def lowest_of(name: str) -> str:
+    return f"It must be at least {LOWEST[name][0]}: {LOWEST[name][1]}. " if name in LOWEST else ""
 
 
 def is_weak(secret: str, *, minimum: int) -> bool:

@@ -94,15 +94,28 @@ class PooledHandler(BaseHandler):
         return response
 
     async def send_response(self, response: HttpResponseBase, receive: Any, send: Any) -> None:
-        head = {"type": "http.response.start", "status": response.status_code, "headers": headers_of(response)}
         if isinstance(response, StreamingHttpResponse):
-            is_endless = response.headers["Content-Type"].startswith("text/event-stream")
-            await send_until_gone(head, self.chunks_of(response), receive, send, is_endless=is_endless)
+            await send_until_gone(self.messages_of(response), receive, send)
             return
         assert isinstance(response, HttpResponse)
-        await send(head)
+        await send(head_of(response))
         for chunk, is_last in ASGIHandler.chunk_bytes(response.content):
             await send({"type": "http.response.body", "body": chunk, "more_body": not is_last})
+
+    async def messages_of(self, response: StreamingHttpResponse) -> AsyncGenerator[dict[str, Any], None]:
+        """What is sent of a stream. Readers of events see at once that theirs has begun; the head of every other waits
+        for the first chunk: until then its body may choose another status, and headers.
+        """
+        is_head_out = response.headers["Content-Type"].startswith("text/event-stream")
+        if is_head_out:
+            yield head_of(response)
+        async with aclosing(self.chunks_of(response)) as chunks:
+            async for chunk in chunks:
+                if not is_head_out:
+                    is_head_out = True
+                    yield head_of(response)
+                yield {"type": "http.response.body", "body": chunk, "more_body": True}
+        yield {"type": "http.response.body", "body": b""}
 
     async def chunks_of(self, response: StreamingHttpResponse) -> AsyncGenerator[bytes, None]:
         if response.is_async:
@@ -140,54 +153,34 @@ async def read_body(receive: Any, *, limit: int) -> tuple[IO[bytes], int]:
     return body, size
 
 
-# Of each event stream, the task that waits for its client to leave.
-OPEN_STREAMS: set[asyncio.Task[None]] = set()
-
-
-def end_streams() -> None:
-    """This process goes away: its event streams end now, and their readers ask on at another one."""
-    for leaving in OPEN_STREAMS:
-        leaving.cancel()
-
-
-async def send_until_gone(
-    head: dict[str, Any], chunks: AsyncGenerator[bytes, None], receive: Any, send: Any, *, is_endless: bool
-) -> None:
-    """Send a stream; end it, and whatever it waits for, the moment the client hangs up.
-
-    An `is_endless` one may be ended at any moment, and its reader knows how to go on.
-    """
+async def send_until_gone(messages: AsyncGenerator[dict[str, Any], None], receive: Any, send: Any) -> None:
+    """Send a stream; end it, and whatever it waits for, the moment the client hangs up."""
 
     async def send_all() -> None:
-        await send(head)
-        async with aclosing(chunks):
-            async for chunk in chunks:
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+        async with aclosing(messages):
+            async for message in messages:
+                await send(message)
 
     async def hang_up() -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
 
     sending, leaving = asyncio.create_task(send_all()), asyncio.create_task(hang_up())
-    if is_endless:
-        OPEN_STREAMS.add(leaving)
     try:
         await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        is_ended_by_us = leaving.cancelled()
     finally:
-        OPEN_STREAMS.discard(leaving)
         for task in (sending, leaving):
             task.cancel()
         results = await asyncio.gather(sending, leaving, return_exceptions=True)
-    if is_ended_by_us:
-        await send({"type": "http.response.body", "body": b""})
-        return
     failure = results[0]
     if isinstance(failure, Exception):
-        # The head is out, so the status can't be changed: a cut connection tells the client, the log tells us.
+        # Where the head is out the status can't be changed: a cut connection tells the client, the log tells us.
         logger.error("A streamed response failed", exc_info=failure)
         raise failure
+
+
+def head_of(response: HttpResponseBase) -> dict[str, Any]:
+    return {"type": "http.response.start", "status": response.status_code, "headers": headers_of(response)}
 
 
 def headers_of(response: HttpResponseBase) -> list[tuple[bytes, bytes]]:

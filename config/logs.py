@@ -70,6 +70,17 @@ def is_news(record: logging.LogRecord) -> bool:
     return "without completing handshake" not in str(record.msg)
 
 
+def calm(record: logging.LogRecord) -> bool:
+    """Django takes a request it refuses, such as a form with too many fields, for a failure of the server.
+
+    It is a line that warns, without a traceback: what went wrong is the client's.
+    """
+    if record.name.startswith("django.security."):
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+        record.exc_info = record.exc_text = None
+    return True
+
+
 # For events of structlog and of the standard library alike.
 _BEFORE: list[Processor] = [
     structlog.contextvars.merge_contextvars,
@@ -102,6 +113,7 @@ def logging_config(*, level: str, log_format: str, file: Path | None) -> dict[st
             "class": "logging.StreamHandler",
             "stream": "ext://sys.stdout",
             "formatter": log_format if log_format in FORMATS else "console",
+            "filters": ["calm"],
         }
     }
     if file:
@@ -113,6 +125,7 @@ def logging_config(*, level: str, log_format: str, file: Path | None) -> dict[st
             "encoding": "utf-8",
             "delay": True,
             "formatter": "json",
+            "filters": ["calm"],
         }
     return {
         "version": 1,
@@ -121,7 +134,7 @@ def logging_config(*, level: str, log_format: str, file: Path | None) -> dict[st
             "console": _formatter(structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())),
             "json": _formatter(structlog.processors.JSONRenderer(ensure_ascii=False)),
         },
-        "filters": {"is_news": {"()": lambda: is_news}},
+        "filters": {"is_news": {"()": lambda: is_news}, "calm": {"()": lambda: calm}},
         "handlers": handlers,
         "root": {"handlers": list(handlers), "level": level if level in LEVELS else "INFO"},
         "loggers": {

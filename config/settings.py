@@ -8,14 +8,15 @@ import socket
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import environ
 from csp.constants import NONE, SELF
 
 from config import local_secrets, logs
+from config.environment import NO_DATABASE, Environment
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-env = environ.Env()
+env = Environment()
 env.read_env(env("ENV_FILE", default=str(BASE_DIR / ".env")))
+UNREADABLE = env.unreadable  # what `config.checks` refuses
 
 # ---------------------------------------------------------------- where and how it runs
 ENVIRONMENT = env("ENVIRONMENT", default="local")  # local | production
@@ -95,7 +96,6 @@ TEMPLATES = [
 ]
 
 # ---------------------------------------------------------------- database, cache
-DATABASE_URL = env("DATABASE_URL", default=f"sqlite:///{DATA_DIR / 'parley.sqlite3'}")
 REDIS_URL = env("REDIS_URL", default="")
 # A pool's smallest and greatest number of connections a process, and how long a request waits for one.
 DATABASE_POOL_MIN_SIZE = env.int("DATABASE_POOL_MIN_SIZE", default=5)
@@ -111,7 +111,7 @@ SQLITE_WAIT_SECONDS = env.float("SQLITE_WAIT_SECONDS", default=10)
 # FULL survives a power cut, NORMAL only the death of the process; FULL costs one fsync a commit.
 SQLITE_SYNCHRONOUS = env("SQLITE_SYNCHRONOUS", default="FULL")
 
-_database = env.db_url_config(DATABASE_URL.replace("postgresql+psycopg://", "postgresql://", 1))
+_database = env.database("DATABASE_URL", default=f"sqlite:///{DATA_DIR / 'parley.sqlite3'}")
 IS_SQLITE = _database["ENGINE"].endswith("sqlite3")
 if IS_SQLITE:
     _database["OPTIONS"] = {
@@ -123,7 +123,7 @@ if IS_SQLITE:
     _database["CONN_MAX_AGE"] = None
     # A file, not memory: tests use the same journal, locks and threads as the product.
     _database["TEST"] = {"NAME": str(DATA_DIR / "test.sqlite3")}
-else:
+elif _database != NO_DATABASE:
     _options = _database.setdefault("OPTIONS", {})
     _options.setdefault("connect_timeout", 5)
     # The same for whoever only waits, and for the connections of the queue; the kernel asks.
@@ -158,7 +158,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 CACHES = {
     "default": {"BACKEND": "accounts.cache.RedisOrMemory", "LOCATION": REDIS_URL}
     if REDIS_URL
-    else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 20_000}}
+    else {"BACKEND": "accounts.cache.Memory", "OPTIONS": {"MAX_ENTRIES": 20_000}}
 }
 WEB_THREADS = env.int("WEB_THREADS", default=4)  # threads that answer ordinary requests
 ENGINE_THREADS = env.int("ENGINE_THREADS", default=1 if IS_SQLITE else 2)  # that read and write rows for async code
@@ -193,9 +193,8 @@ RESET_MAILS_PER_DAY_PER_PEER = env.int("RESET_MAILS_PER_DAY_PER_PEER", default=5
 KEY_CHANGES_PER_HOUR = env.int("KEY_CHANGES_PER_HOUR", default=20)
 
 # Mail goes where EMAIL_URL says (smtp+tls://user:password@host:587); without it, to the console of a local server.
-EMAIL_URL = env("EMAIL_URL", default="")
-IS_MAIL_CONFIGURED = bool(EMAIL_URL)
-_mail = env.email_url_config(EMAIL_URL or ("dummymail://" if IS_PRODUCTION else "consolemail://"))
+IS_MAIL_CONFIGURED = bool(env("EMAIL_URL", default=""))
+_mail = env.mail("EMAIL_URL", default="dummymail://" if IS_PRODUCTION else "consolemail://")
 EMAIL_BACKEND, EMAIL_FILE_PATH = _mail["EMAIL_BACKEND"], _mail["EMAIL_FILE_PATH"]
 EMAIL_HOST, EMAIL_PORT = _mail["EMAIL_HOST"] or "localhost", _mail["EMAIL_PORT"] or 25
 EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _mail["EMAIL_HOST_USER"] or "", _mail["EMAIL_HOST_PASSWORD"] or ""
@@ -295,8 +294,8 @@ DATA_UPLOAD_MAX_NUMBER_FIELDS = 1_000
 MESSAGE_MAX_BYTES = env.int("MESSAGE_MAX_BYTES", default=100_000)
 SOCKET_MESSAGE_MAX_BYTES = env.int("SOCKET_MESSAGE_MAX_BYTES", default=262_144)
 EVENT_MAX_BYTES = env.int("EVENT_MAX_BYTES", default=65_536)  # of one event to viewers; longer ones are cut, or refer
-SOCKETS_PER_USER = env.int("SOCKETS_PER_USER", default=60)
-SOCKET_RECHECK_SECONDS = env.float("SOCKET_RECHECK_SECONDS", default=3)  # open sockets of revoked credentials end
+SOCKETS_PER_USER = env.int("SOCKETS_PER_USER", default=60)  # with event streams and calls that wait for an answer
+SOCKET_RECHECK_SECONDS = env.float("SOCKET_RECHECK_SECONDS", default=3)  # all of these end with their credential
 SOCKET_MESSAGES_PER_SECOND = env.int("SOCKET_MESSAGES_PER_SECOND", default=20)
 SOCKET_MESSAGES_BURST = env.int("SOCKET_MESSAGES_BURST", default=60)
 API_REQUESTS_PER_MINUTE_PER_USER = env.int("API_REQUESTS_PER_MINUTE_PER_USER", default=600)
@@ -353,8 +352,20 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": Path(BASE_DIR / "chats/api/description.md").read_text(),
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
+    "TAGS": [
+        {"name": "chats", "description": "Conversations."},
+        {"name": "messages", "description": "What is said in them: send, edit, have answered again, fork."},
+        {"name": "replies", "description": "Answers of models: ask in one call, follow, stop, retry, continue."},
+        {"name": "models", "description": "Whom one may ask."},
+        {"name": "account", "description": "Who is asking: profile, API keys, what was used."},
+        {"name": "health", "description": "For load balancers."},
+    ],
     "PREPROCESSING_HOOKS": ["chats.api.schema.without_twins"],
-    "POSTPROCESSING_HOOKS": ["chats.api.schema.add_failures", "chats.api.schema.add_summaries"],
+    "POSTPROCESSING_HOOKS": [
+        "chats.api.schema.add_failures",
+        "chats.api.schema.add_summaries",
+        "chats.api.schema.group_operations",
+    ],
 }
 
 # ---------------------------------------------------------------- logs

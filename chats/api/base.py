@@ -36,9 +36,10 @@ def person(request: Request) -> User:
     return request.user
 
 
-def principal(request: Request) -> Principal | None:
-    """The credential that says so, to be asked again later."""
-    return request.auth if isinstance(request.auth, Principal) else None
+def principal(request: Request) -> Principal:
+    """The same with the credential that says so, to be asked again later."""
+    assert isinstance(request.auth, Principal)
+    return request.auth
 
 
 def checked(form: type[Serializer[Any]], request: Request, *, partial: bool = False) -> dict[str, Any]:

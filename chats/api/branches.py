@@ -60,19 +60,22 @@ class BranchResource(Resource):
         To correct a message in place, without a new answer, use PATCH. The answer comes as with a new message.
         """
         message = found(Message.objects.editable_by(person(request)), pk=message_id)
-        return started_answer(request, edit_message(person(request), message, **checked(EditForm, request)))
+        asked = checked(EditForm, request)
+        return started_answer(request, lambda: edit_message(person(request), message, **asked))
 
     @extend_schema(request=AnswerForm, responses=STARTED)
     def answer(self, request: Request, message_id: UUID) -> Response | StreamingHttpResponse:
         """Answer this message of yours as it stands: it was stored without an answer, or that was deleted."""
         message = found(Message.objects.editable_by(person(request)), pk=message_id)
-        return started_answer(request, answer_message(person(request), message, **checked(AnswerForm, request)))
+        asked = checked(AnswerForm, request)
+        return started_answer(request, lambda: answer_message(person(request), message, **asked))
 
     @extend_schema(request=AgainForm, responses=STARTED)
     def regenerate(self, request: Request, message_id: UUID) -> Response | StreamingHttpResponse:
         """Answer again what this answer was for, beside it; also when a program has written it."""
         message = found(Message.objects.editable_by(person(request)), pk=message_id)
-        return started_answer(request, regenerate_message(person(request), message, **checked(AgainForm, request)))
+        asked = checked(AgainForm, request)
+        return started_answer(request, lambda: regenerate_message(person(request), message, **asked))
 
     @extend_schema(request=ForkForm, responses={201: shapes.Chat, 200: shapes.Chat})
     def fork(self, request: Request, message_id: UUID) -> Response:

@@ -1,6 +1,6 @@
 """/api/v1/messages/ and /api/v1/chats/{id}/messages/: what was said. Posting to a chat asks its model, by default."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -19,7 +19,7 @@ from chats.api import shapes
 from chats.api.base import Resource, checked, choice_parameter, flag_parameter, id_parameter, person, with_model
 from chats.api.documentation import CLIENT_ID_HELP, MODEL_HELP, PAGING, STARTED
 from chats.api.pagination import page_of
-from chats.api.streams import event_stream, wants_stream
+from chats.api.streams import check_room, event_stream, wants_stream
 from chats.errors import Invalid
 from chats.models import Chat, Message
 from chats.models.message import MessageQuerySet
@@ -102,14 +102,8 @@ class ChatMessageResource(Resource):
             message = _append(person(request), chat, said)
             return Response({"message": message_json_of(message), "reply": None}, status=201)
         _check_sendable(said)
-        started = start_reply(
-            person(request),
-            chat_id=chat_id,
-            content=said["content"],
-            model=said.get("model"),
-            client_id=said.get("client_id"),
-        )
-        return started_answer(request, started)
+        asked: dict[str, Any] = {name: said.get(name) for name in ("content", "model", "client_id")}
+        return started_answer(request, lambda: start_reply(person(request), chat_id=chat_id, **asked))
 
 
 class MessageResource(Resource):
@@ -160,10 +154,15 @@ class MessageResource(Resource):
         return Response(message_json_of(services.change_message(message, **changes)))
 
 
-def started_answer(request: Request, started: StartedReply) -> Response | StreamingHttpResponse:
-    """What was said and the reply to it: 201, or 200 when this was a repetition. Its events for who accepts them."""
+def started_answer(request: Request, start: Callable[[], StartedReply]) -> Response | StreamingHttpResponse:
+    """What `start` makes, the message and its reply: 201, or 200 when this was a repetition.
+
+    For who accepts them, the events of the reply instead.
+    """
     if wants_stream(request):
-        return event_stream(request, started.reply.pk)
+        check_room(request)
+        return event_stream(request, start().reply.pk)
+    started = start()
     body = {"message": message_json_of(started.message), "reply": reply_json(started.reply)}
     return Response(body, status=201 if started.created else 200)
 

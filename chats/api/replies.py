@@ -18,7 +18,7 @@ from chats.api.branches import AgainForm
 from chats.api.documentation import CLIENT_ID_HELP, EVENTS, MODEL_HELP, STARTED
 from chats.api.messages import started_answer
 from chats.api.pagination import as_number, number_parameter
-from chats.api.streams import answer_when_finished, event_stream, wants_stream
+from chats.api.streams import answer_when_finished, check_room, event_stream, wants_stream
 from chats.models import Reply
 from chats.replies.present import reply_json
 from chats.replies.services import continue_reply, retry_reply, start_reply, stop_reply
@@ -70,6 +70,7 @@ class ReplyResource(Resource):
         if reply.is_finished and after == reply.finished_seq:
             # A browser's EventSource connects again after every end but this one.
             return HttpResponse(status=204)
+        check_room(request)
         return event_stream(request, reply.pk, after=after)
 
     @extend_schema(request=None, responses=shapes.Reply)
@@ -82,7 +83,8 @@ class ReplyResource(Resource):
     def retry(self, request: Request, reply_id: UUID) -> Response | StreamingHttpResponse:
         """Answer the same message again, beside the earlier answer."""
         reply = found(Reply.objects.editable_by(person(request)).select_related("user", "chat"), pk=reply_id)
-        return started_answer(request, retry_reply(reply, **checked(AgainForm, request)))
+        asked = checked(AgainForm, request)
+        return started_answer(request, lambda: retry_reply(reply, **asked))
 
     @extend_schema(request=ContinueForm, responses=STARTED)
     def go_on(self, request: Request, reply_id: UUID) -> Response | StreamingHttpResponse:
@@ -91,22 +93,26 @@ class ReplyResource(Resource):
         The unfinished one stays beside it. 409 when it is whole, still being written, or has no text.
         """
         reply = found(Reply.objects.editable_by(person(request)).select_related("user", "chat"), pk=reply_id)
-        return started_answer(request, continue_reply(reply, **checked(ContinueForm, request)))
+        asked = checked(ContinueForm, request)
+        return started_answer(request, lambda: continue_reply(reply, **asked))
 
 
 class AskResource(Resource):
     @extend_schema(
         operation_id="chat_ask",
         request=AskForm,
-        responses={200: shapes.Answered, **EVENTS},
+        responses={200: shapes.Answered, 202: shapes.Answered, **EVENTS},
         examples=[OpenApiExample("A question", value={"message": "What is GraphRAG?"}, request_only=True)],
     )
     def create(self, request: Request) -> StreamingHttpResponse:
         """Ask in one call: makes a chat if none is named, waits for the answer and gives both.
 
-        The answer of a reply that failed or was stopped is also 200: look at `reply.status` and `reply.error`.
+        The answer of a reply that failed or was stopped is also 200: look at `reply.status` and `reply.error`. 202 says
+        how it stands when the server has to restart before it is over: `queued` or `running`, and it goes on. Send the
+        same again with the same `client_id` to wait on, or follow the reply, which the header Location names.
         """
         asked = checked(AskForm, request)
+        check_room(request)
         chat_id = asked.get("chat")
         started = start_reply(
             person(request),

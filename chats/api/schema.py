@@ -34,9 +34,11 @@ FAILURES = {
     409: "It collides with what is there: a reply that runs, or another body under the same client_id.",
     413: "The body, or a text in it, is larger than allowed.",
     415: "The body is not application/json.",
-    429: "Too many requests; Retry-After says how long to wait.",
+    429: "Too many requests, or connections open at once; Retry-After says how long to wait.",
     503: "The server is too busy; Retry-After says how long to wait.",
 }
+# By the first word of an address, where it is not its own section.
+SECTIONS = {"chat": "replies", "me": "account", "keys": "account", "usage": "account"}
 READING = {400, 401, 429, 503}
 WRITING = READING | {403, 409, 413, 415}
 
@@ -63,6 +65,20 @@ def add_summaries(result: dict[str, Any], **_: Any) -> dict[str, Any]:
         for operation in operations.values():
             operation["summary"] = re.split(r"[.:;](?=\s|$)", operation["description"], maxsplit=1)[0]
     return result
+
+
+def group_operations(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """Postprocessing hook: each operation stands in the section of what it is about, whatever its address."""
+    for path, operations in result["paths"].items():
+        for operation in operations.values():
+            operation["tags"] = [_section_of(path, operation["tags"][0])]
+    return result
+
+
+def _section_of(path: str, tag: str) -> str:
+    if path.endswith("}/messages/"):
+        return "messages"
+    return SECTIONS.get(tag, tag)
 
 
 def _failures_of(method: str, operation: dict[str, Any]) -> set[int]:

@@ -1,9 +1,8 @@
 """Answers that take as long as a reply: its events, or one body at its end. They are written on the event loop."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
-from functools import partial
-from time import monotonic
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -14,80 +13,131 @@ from django.urls import reverse
 from rest_framework.request import Request
 
 from accounts.authentication import Principal, is_still_valid
-from accounts.errors import NotFound, Unauthenticated
-from accounts.models import User
-from accounts.queries import one_or_none
+from accounts.errors import DomainError, NotFound, Unauthenticated
+from accounts.queries import found
 from chats.api import errors
 from chats.api.base import person, principal
 from chats.models import Reply
+from chats.replies.connections import CONNECTIONS
 from chats.replies.database import AWAY, in_database
-from chats.replies.events import Numbered
 from chats.replies.follow import follow, sse
 from chats.replies.present import message_json_of, reply_json
-
-logger = structlog.get_logger(__name__)
 
 EVENT_STREAM = "text/event-stream"
 # Proxies must pass every event on at once.
 STREAM_HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
-RECHECK_SECONDS = 4.0
 
-Events = AsyncGenerator[Numbered, None]
+
+class OpenStream:
+    """One answer that somebody reads or waits for. It ends early once `over` has a result."""
+
+    def __init__(self, principal: Principal) -> None:
+        self.principal = principal
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def end(self) -> None:
+        if not self.over.done():
+            self.over.set_result(None)
+
+    async def shut_out(self) -> None:
+        self.end()
+
+
+class Streams:
+    """Those of this process."""
+
+    def __init__(self) -> None:
+        self._open: set[OpenStream] = set()
+        self._are_ending = False
+
+    @contextmanager
+    def open(self, principal: Principal) -> Iterator[OpenStream]:
+        stream = OpenStream(principal)
+        if self._are_ending:
+            stream.end()
+        CONNECTIONS.add(stream)
+        self._open.add(stream)
+        try:
+            yield stream
+        finally:
+            self._open.remove(stream)
+            CONNECTIONS.discard(stream)
+
+    def end(self) -> None:
+        """This process goes away: they end now, and so do those that begin later. Their readers go on elsewhere."""
+        self._are_ending = True
+        for stream in self._open:
+            stream.end()
+
+
+STREAMS = Streams()
 
 
 def wants_stream(request: Request) -> bool:
     return EVENT_STREAM in request.headers.get("Accept", "")
 
 
+def check_room(request: Request) -> None:
+    """Whether this person may have one more stream; before anything is done for it. Raises TooMany."""
+    CONNECTIONS.check_room(person(request).pk)
+
+
 def event_stream(request: Request, reply_id: UUID, *, after: int = 0) -> StreamingHttpResponse:
     """The events of a reply as Server-Sent Events, as long as the credential they were asked with holds."""
-    events = _read_while_valid(principal(request), reply_id, after=after)
-    headers = STREAM_HEADERS | {"Location": reverse("api:replies-detail", args=[reply_id])}
+    events = _events(principal(request), reply_id, after)
+    headers = STREAM_HEADERS | {"Location": _address_of(reply_id)}
     return StreamingHttpResponse(events, content_type=EVENT_STREAM, headers=headers)
 
 
 def answer_when_finished(request: Request, reply_id: UUID) -> StreamingHttpResponse:
-    """One JSON body with the chat, the reply and its message, once the reply is over."""
-    body = _body_when_finished(person(request), principal(request), reply_id)
-    return StreamingHttpResponse(body, content_type="application/json")
+    """One JSON body with the chat, the reply and its message, once the reply is over.
+
+    When this process ends before, 202 with the same as it stands.
+    """
+    response = StreamingHttpResponse(content_type="application/json", headers={"Location": _address_of(reply_id)})
+    response.streaming_content = _body_when_finished(response, principal(request), reply_id)
+    return response
 
 
-def _read_while_valid(credential: Principal | None, reply_id: UUID, *, after: int = 0) -> AsyncIterator[bytes]:
-    is_welcome = partial(_is_welcome, credential) if credential else None
-    return sse(_while_valid(credential, follow(reply_id, after)), is_welcome=is_welcome)
+def _address_of(reply_id: UUID) -> str:
+    return reverse("api:replies-detail", args=[reply_id])
 
 
-async def _while_valid(credential: Principal | None, events: Events) -> Events:
-    checked_at = monotonic()
-    async with aclosing(events):
-        async for event in events:
-            if credential and monotonic() - checked_at > RECHECK_SECONDS:
-                if not await _is_welcome(credential):
-                    return
-                checked_at = monotonic()
-            yield event
+async def _events(principal: Principal, reply_id: UUID, after: int) -> AsyncIterator[bytes]:
+    with STREAMS.open(principal) as stream:
+        async with aclosing(sse(follow(reply_id, after), over=stream.over)) as parts:
+            async for part in parts:
+                yield part
 
 
-async def _is_welcome(credential: Principal) -> bool:
+async def _body_when_finished(
+    response: StreamingHttpResponse, principal: Principal, reply_id: UUID
+) -> AsyncIterator[bytes]:
+    with STREAMS.open(principal) as stream:
+        # Nothing of the events is sent, so that the status, which goes out with the body, can still be chosen.
+        async with aclosing(sse(follow(reply_id), over=stream.over)) as parts:
+            async for _ in parts:
+                pass
     try:
-        return await in_database(is_still_valid, credential)
-    except AWAY as error:
-        # Nobody can have been shut out meanwhile; it is asked again in a few seconds.
-        logger.warning("recheck_retry", error=str(error))
-        return True
+        body, is_finished = await in_database(_answered, principal, reply_id)
+        response.status_code = 200 if is_finished else 202
+    except (DomainError, *AWAY) as error:
+        problem = errors.problem_of(error)
+        assert problem is not None
+        with structlog.contextvars.bound_contextvars(request_id=response.headers["X-Request-ID"]):
+            body = problem.body
+        response.status_code = problem.status
+        for name, value in problem.headers.items():
+            response.headers[name] = value
+    yield orjson.dumps(body)
 
 
-async def _body_when_finished(user: User, credential: Principal | None, reply_id: UUID) -> AsyncIterator[bytes]:
-    # Nothing of it is sent, but whoever waits is asked for his credential as a reader of the stream is.
-    async for _ in _read_while_valid(credential, reply_id):
-        pass
-    yield orjson.dumps(await in_database(_answered, user, credential, reply_id))
-
-
-def _answered(user: User, credential: Principal | None, reply_id: UUID) -> dict[str, Any]:
-    if credential and not is_still_valid(credential):
-        return errors.problem_of_domain(Unauthenticated()).body
-    reply = one_or_none(Reply.objects.visible_to(user).select_related("message"), pk=reply_id)
-    if reply is None or reply.message is None:
-        return errors.problem_of_domain(NotFound("The chat or this answer was deleted.")).body
-    return {"chat": str(reply.chat_id), "reply": reply_json(reply), "message": message_json_of(reply.message)}
+def _answered(principal: Principal, reply_id: UUID) -> tuple[dict[str, Any], bool]:
+    """How a reply stands, and whether it is over. Raises Unauthenticated and NotFound."""
+    if not is_still_valid(principal):
+        raise Unauthenticated
+    reply = found(Reply.objects.visible_to(principal.user).select_related("message"), pk=reply_id)
+    if reply.message is None:
+        raise NotFound("This answer was deleted.")
+    body = {"chat": str(reply.chat_id), "reply": reply_json(reply), "message": message_json_of(reply.message)}
+    return body, reply.is_finished

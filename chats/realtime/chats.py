@@ -19,7 +19,8 @@ from accounts.errors import DomainError
 from chats.errors import Invalid, Unavailable
 from chats.realtime.doors import SUBPROTOCOL, check_host, check_origin, headers_of, principal_of, refuse
 from chats.realtime.news import NEWS, Reader
-from chats.realtime.sockets import SOCKETS, OpenSocket
+from chats.realtime.sockets import OpenSocket
+from chats.replies.connections import CONNECTIONS
 from chats.replies.database import AWAY, in_database
 from chats.replies.events import encode
 from chats.replies.notices import answering_chats
@@ -66,7 +67,8 @@ class ChatsConsumer(AsyncConsumer):
         check_origin(headers)
         self.principal = await in_database(self.check_in, headers)
         socket = OpenSocket(principal=self.principal, close=self.close)
-        SOCKETS.add(socket)
+        CONNECTIONS.check_room(self.principal.user.pk)
+        CONNECTIONS.add(socket)
         self.socket = socket
         self.reader = Reader(self.principal.user.pk, self.chat_id)
         NEWS.add(self.reader)
@@ -89,7 +91,7 @@ class ChatsConsumer(AsyncConsumer):
         """Give back what the socket takes up. It may be called again."""
         if self.socket is None:
             return
-        SOCKETS.discard(self.socket)
+        CONNECTIONS.discard(self.socket)
         self.socket = None
         NEWS.discard(self.reader)
         if self.telling is not None:

@@ -1,13 +1,14 @@
 """The only way to read a reply while it is written: snapshot, then log, then wait, on any protocol."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, suppress
+from typing import Any
 from uuid import UUID
 
 import structlog
 
-from chats.replies import rows
+from chats.replies import lease, rows
 from chats.replies.database import AWAY, in_database
 from chats.replies.events import Numbered, encode, snapshot
 from chats.replies.log import LOGS
@@ -102,7 +103,7 @@ def _stored_events(reply_id: UUID, stored: rows.Stored, seen: int) -> Iterator[N
     """What a viewer who has seen `seen` still needs from the row."""
     finished_seq = stored.seq + 1
     # Nobody can have seen what comes after the end, or so much more than is stored: a mistake, which gets all there is.
-    is_mistaken = seen > (finished_seq if stored.finished is not None else stored.seq + rows.LOST_EVENTS_MARGIN)
+    is_mistaken = seen > (finished_seq if stored.finished is not None else stored.seq + lease.LOST_EVENTS_MARGIN)
     if seen < stored.seq or is_mistaken:
         yield from snapshot(str(reply_id), stored.seq, stored.text, stored.reasoning)
     if stored.finished is not None and seen != finished_seq:
@@ -110,23 +111,22 @@ def _stored_events(reply_id: UUID, stored: rows.Stored, seen: int) -> Iterator[N
         yield finished_seq, encode({**head, **stored.finished})
 
 
-async def sse(
-    events: AsyncGenerator[Numbered, None], *, is_welcome: Callable[[], Awaitable[bool]] | None = None
-) -> AsyncIterator[bytes]:
+async def sse(events: AsyncGenerator[Numbered, None], *, over: asyncio.Future[None]) -> AsyncGenerator[bytes, None]:
     """`events` as Server-Sent Events: `id:` is the seq. In silence a comment now and then keeps proxies from closing.
 
     A part that is not the last has no `id:`: a browser that is cut off there names the event before when it comes back.
-    It ends when a viewer who waits in silence `is_welcome` no longer.
+    It ends with the events, or at once when it is `over`; whoever reads it may go on from the last number.
     """
     async with aclosing(events):
         step: asyncio.Task[Numbered] | None = None
         try:
             while True:
                 step = step or asyncio.ensure_future(anext(events))
-                done, _ = await asyncio.wait({step}, timeout=PING_SECONDS)
+                ends: set[asyncio.Future[Any]] = {step, over}
+                done, _ = await asyncio.wait(ends, timeout=PING_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                if over in done:
+                    return
                 if not done:
-                    if is_welcome is not None and not await is_welcome():
-                        return
                     yield b": ping\n\n"
                     continue
                 try:

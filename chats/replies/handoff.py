@@ -11,7 +11,7 @@ from django.db import transaction
 from chats import doorbell
 
 if TYPE_CHECKING:
-    from chats.replies.rows import Job
+    from chats.replies.lease import Job
 
 
 @dataclass(frozen=True)

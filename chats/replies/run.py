@@ -17,7 +17,7 @@ from chats.llm.errors import ProviderError, ProviderTimeout, StreamCut
 from chats.llm.registry import open_stream
 from chats.llm.values import Usage
 from chats.models import Reply
-from chats.replies import rows
+from chats.replies import claims, endings, lease
 from chats.replies.database import AWAY, in_database
 from chats.replies.draft import Draft
 from chats.replies.log import ReplyLog
@@ -62,13 +62,13 @@ NO_FINISH: Cause = (
     "stream_cut",
     "The provider ended without saying that it was done. The text so far is kept; try again.",
 )
-OUR_FAULT: Cause = (Reply.Status.FAILED, *rows.INTERNAL)
+OUR_FAULT: Cause = (Reply.Status.FAILED, *endings.INTERNAL)
 
 
 class Run:
     """One attempt at a reply, from its claim to its end."""
 
-    def __init__(self, job: rows.Job, log: ReplyLog) -> None:
+    def __init__(self, job: lease.Job, log: ReplyLog) -> None:
         self.job = job
         self.log = log
         self.draft = Draft(log, kept_text=job.kept_text)
@@ -77,7 +77,7 @@ class Run:
         self.is_left = False  # for whoever takes it next, once its row says so
         self._first_job = job
         self._asked: set[UUID] = set()  # models
-        self._failed_calls: list[rows.FailedCall] = []
+        self._failed_calls: list[lease.FailedCall] = []
         self._is_stopped = False
         self._reading: asyncio.Task[Cause] | None = None
 
@@ -115,8 +115,8 @@ class Run:
         self._is_handed_over = True
         self._cancel()
 
-    def snapshot(self) -> rows.Snapshot:
-        return rows.Snapshot(job=self.job, seq=self.log.seq, text=self.log.text, reasoning=self.log.reasoning)
+    def snapshot(self) -> lease.Snapshot:
+        return lease.Snapshot(job=self.job, seq=self.log.seq, text=self.log.text, reasoning=self.log.reasoning)
 
     @property
     def _is_answered(self) -> bool:
@@ -140,7 +140,7 @@ class Run:
         When none does, what was wrong with the first is what people are told.
         """
         if self.job.message.notice:  # of an attempt that was lost
-            await self._save(rows.name_writer, self.job)
+            await self._save(claims.name_writer, self.job)
         first_cause = cause = await self._ask()
         while not self._is_answered:
             self._set_usage_aside()
@@ -153,7 +153,7 @@ class Run:
         """Pass on to the next model, if there is one, and tell the viewers why."""
         if self.job.model is not None:
             self._asked.add(self.job.model.pk)
-        job = await self._save(rows.fall_back, self.job, asked=self._asked)
+        job = await self._save(claims.fall_back, self.job, asked=self._asked)
         if job is None:
             return False
         self.job = job
@@ -193,7 +193,7 @@ class Run:
     def _set_usage_aside(self) -> None:
         """What a call used that brought no answer is billed too, and must not be taken for that of the next."""
         if self.draft.usage is not None:
-            self._failed_calls.append(rows.FailedCall(self.job, self.draft.usage))
+            self._failed_calls.append(lease.FailedCall(self.job, self.draft.usage))
             self.draft.usage = None
 
     async def _read_stream(self) -> Cause:
@@ -234,7 +234,7 @@ class Run:
     async def _finish(self, cause: Cause) -> None:
         status, code, message = cause
         usage, is_estimated = self._usage()
-        ending = rows.Ending(
+        ending = lease.Ending(
             status=status,
             seq=self.log.seq,
             text=self.log.text,
@@ -249,7 +249,7 @@ class Run:
             names_writer=bool(self._asked or self.job.message.notice or self.job.is_cut),
         )
         # Where nobody came to answer, it stays with the model that was asked for.
-        body = await self._save(rows.finish, self.job if self._is_answered else self._first_job, ending)
+        body = await self._save(endings.finish, self.job if self._is_answered else self._first_job, ending)
         if body is not None:
             self.log.finish(**body)
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
+from django.db.models import Max
 from django.utils import timezone
 
 from accounts import limits
@@ -20,7 +22,7 @@ from chats.catalog.services import usable_model
 from chats.errors import Conflict, Invalid, NotFound, ReplyRunning, TooMany
 from chats.models import Chat, Message, Reply
 from chats.once import digest_of
-from chats.replies import handoff, rows
+from chats.replies import claims, endings, handoff
 from chats.services import (
     check_text,
     insert_chat,
@@ -195,7 +197,7 @@ def stop_reply(reply: Reply) -> Reply:
             current.stop_requested_at = timezone.now()
             current.save(update_fields=["stop_requested_at"])
         if current.status == Reply.Status.QUEUED:
-            rows.end(current, Reply.Status.STOPPED)
+            endings.end(current, Reply.Status.STOPPED)
         transaction.on_commit(partial(doorbell.ring, "reply", current.pk))
     return current
 
@@ -244,6 +246,7 @@ def _insert_reply(
     answer = Message(chat=chat, parent=prompt, role=Message.Role.ASSISTANT, model=model, content=kept)
     price = model.price_at(timezone.now())
     answer.reply = Reply(
+        created_at=_moment_after(chat) if is_busy else timezone.now(),
         chat=chat,
         user=request.user,
         prompt=prompt,
@@ -260,8 +263,8 @@ def _insert_reply(
     )
     engine = handoff.engine()
     if engine is not None and not is_busy:
-        path = [*rows.path_for(model, prompt.parent_id), prompt]
-        job = rows.hold_new(answer.reply, answer, worker=engine.worker, path=path)
+        path = [*claims.path_for(model, prompt.parent_id), prompt]
+        job = claims.hold_new(answer.reply, answer, worker=engine.worker, path=path)
         transaction.on_commit(partial(engine.take, job))
     else:
         handoff.enqueue(answer.reply.pk)
@@ -320,6 +323,12 @@ def _is_being_answered(chat: Chat, *, user: User) -> bool:
         message = f"{most} of your answers are being written. Wait for one, or stop one."
         raise TooMany(message, retry_after_seconds=2)
     return stored(Reply, "chat", chat.pk) in chats
+
+
+def _moment_after(chat: Chat) -> datetime:
+    """Now, or just after the last reply that is under way: they run in this order, and clocks of nodes may differ."""
+    newest = Reply.objects.unfinished().filter(chat=chat).aggregate(newest=Max("created_at"))["newest"]
+    return max(timezone.now(), newest + timedelta(microseconds=1)) if newest else timezone.now()
 
 
 def _check_said(content: str) -> str:

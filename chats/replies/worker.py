@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from chats import doorbell
 from chats.once import forget_client_ids
-from chats.replies import handoff, rows
+from chats.replies import claims, handoff, lease, rows
 from chats.replies.background import lasting
 from chats.replies.database import AWAY, in_database, in_database_aside
 from chats.replies.log import LOGS
@@ -96,7 +96,7 @@ class Worker:
         except (TimeoutError, *AWAY) as error:
             logger.warning("handover_cut", count=len(runs), error=str(error))
 
-    def take(self, job: rows.Job) -> None:
+    def take(self, job: lease.Job) -> None:
         """Run a reply that was just started in this process. Any thread may call it."""
         # A closed loop means that the process is ending: the reply is in its row, and the next start finds it.
         with suppress(RuntimeError):
@@ -110,7 +110,7 @@ class Worker:
         if claim := self._claims.get(reply_id):
             claim.was_called = True
         else:
-            await self._claim(reply_id, stale_before=rows.stale_moment())
+            await self._claim(reply_id, stale_before=claims.stale_moment())
 
     def _heed_ring(self, reply: str) -> None:
         """Someone asked something of this reply, most likely to stop."""
@@ -129,16 +129,16 @@ class Worker:
     async def _claim_once(self, reply_id: UUID, stale_before: datetime) -> None:
         claim = self._claims[reply_id] = _Claim()
         try:
-            job = await in_database(rows.claim, reply_id, self.name, stale_before=stale_before)
+            job = await in_database(claims.claim, reply_id, self.name, stale_before=stale_before)
             if job is None and claim.was_called:
                 # The reply before it in its chat ended in between.
-                job = await in_database(rows.claim, reply_id, self.name, stale_before=stale_before)
+                job = await in_database(claims.claim, reply_id, self.name, stale_before=stale_before)
         except Error:
             raise
         except Exception:
             # What can't be read would be tried for ever, by every worker.
             logger.exception("claim_failed", reply=str(reply_id))
-            await in_database(rows.give_up, reply_id, stale_before=stale_before)
+            await in_database(claims.give_up, reply_id, stale_before=stale_before)
             return
         finally:
             del self._claims[reply_id]
@@ -147,7 +147,7 @@ class Worker:
             if claim.was_rung:
                 await self._heed_stops([run])
 
-    def _begin(self, job: rows.Job) -> Run:
+    def _begin(self, job: lease.Job) -> Run:
         reply_id, tell = job.reply_id, None
         if self._writer is not None:
             tell = partial(self._writer.put, reply_id)
@@ -215,8 +215,8 @@ class Worker:
         is_alone = settings.IS_SQLITE
         while True:
             try:
-                stale_before = max(started_at, rows.stale_moment()) if is_alone else rows.stale_moment()
-                for reply_id in await in_database(rows.unfinished_ids, stale_before=stale_before):
+                stale_before = max(started_at, claims.stale_moment()) if is_alone else claims.stale_moment()
+                for reply_id in await in_database(claims.unfinished_ids, stale_before=stale_before):
                     await self._claim(reply_id, stale_before=stale_before)
             except Error as error:
                 logger.warning("sweep_retry", error=str(error))

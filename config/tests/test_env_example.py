@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-READERS = {"env", "env.bool", "env.int", "env.float", "env.list"}
+READERS = {"env", "env.bool", "env.int", "env.float", "env.list", "env.database", "env.mail"}
 
 
 def settings_read_from_the_environment() -> dict[str, object]:

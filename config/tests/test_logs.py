@@ -6,6 +6,7 @@ import logging.config
 
 import pytest
 import structlog
+from django.test import Client
 
 from config import logs
 
@@ -99,6 +100,19 @@ def test_the_console_format_is_for_people(capsys):
     line = made.format(logging.makeLogRecord({"name": "chats", "levelname": "INFO", "msg": "hello"}))
     assert "hello" in line
     assert not line.startswith("{")
+
+
+@pytest.mark.parametrize(
+    ("body", "status"), [("&".join(["a=1"] * 2_000), 400), ("x=" + "a" * 2_000_000, 413)], ids=["fields", "bytes"]
+)
+def test_a_form_that_is_refused_is_a_warning_of_one_line(log_lines, db, body, status):
+    client = Client(enforce_csrf_checks=True, raise_request_exception=False)
+    client.get("/accounts/login/")  # with the cookie that makes the body be looked into for a token
+    answer = client.generic("POST", "/accounts/login/", body, content_type="application/x-www-form-urlencoded")
+    assert answer.status_code == status
+    lines = [line for line in log_lines() if line["level"] not in ("info", "debug")]
+    assert [line["level"] for line in lines] == ["warning"]
+    assert not any("exception" in line or "Traceback" in str(line) for line in lines)
 
 
 def test_a_refused_socket_is_no_error_of_the_server(log_lines):

@@ -114,3 +114,11 @@ def test_the_viewers_run_only_scripts_of_this_server(client, db, path):
     assert "default-src 'none'" in response["Content-Security-Policy"]
     assert b"<script>" not in response.content
     assert b"<style" not in response.content
+
+
+def test_every_operation_is_in_a_section_that_is_described(client, db):
+    schema = client.get("/api/v1/openapi.json").json()
+    sections = {tag["name"] for tag in schema["tags"]}
+    used = [tag for operations in schema["paths"].values() for one in operations.values() for tag in one["tags"]]
+    assert set(used) == sections
+    assert schema["paths"]["/api/v1/chat/"]["post"]["tags"] == ["replies"]

@@ -10,10 +10,10 @@ import pytest
 from accounts.models import ApiKey
 from accounts.services import create_api_key
 from chats import services
-from chats.api import streams
 from chats.branches import delete_branch
 from chats.llm.tests.fake_provider import Script
 from chats.models import Chat, Message, Reply
+from config.tests.live import wait_until
 from config.tests.sockets import text_of
 
 
@@ -32,8 +32,8 @@ class Program:
             with connection.getresponse() as response:
                 yield response
 
-    def status(self, verb, path, **headers):
-        with self.open(verb, path, **headers) as response:
+    def status(self, verb, path, body=None, **headers):
+        with self.open(verb, path, body, **headers) as response:
             return response.status
 
     def json(self, verb, path, body=None):
@@ -71,6 +71,11 @@ def says(fake_provider):
         fake_provider.script("fake-1", Script(**how))
 
     return script
+
+
+@pytest.fixture
+def quick_recheck(settings):
+    settings.SOCKET_RECHECK_SECONDS = 0.1
 
 
 @pytest.fixture
@@ -192,11 +197,34 @@ def test_a_failed_answer_says_why(program, says):
     assert answer["reply"]["error"]["code"] == "provider_refused"
 
 
-def test_a_chat_that_is_deleted_while_one_waits_is_missing_in_the_answer(program, chat, says):
+@pytest.fixture
+def waiting(program, chat):
+    """`with waiting() as (answer, reply)`: one call that waits for that reply; `answer()` is status, headers, body."""
+
+    @contextmanager
+    def begin():
+        known = set(Reply.objects.values_list("pk", flat=True))
+        ours = Reply.objects.exclude(pk__in=known)
+        with closing(HTTPConnection(program.address, timeout=20)) as connection:
+            body = json.dumps({"message": "Hi", "chat": str(chat.pk)})
+            connection.request("POST", "/api/v1/chat/", body, program.headers)
+            wait_until(ours.exists, seconds=5, what="it waits")
+
+            def answer():
+                with connection.getresponse() as response:
+                    return response.status, response.headers, json.loads(response.read())
+
+            yield answer, ours.get()
+
+    return begin
+
+
+def test_a_chat_that_is_deleted_while_one_waits_is_missing_in_the_answer(program, chat, says, waiting):
     says(hang=True)
-    with program.open("POST", "chat/", {"message": "Hi", "chat": str(chat.pk)}) as response:
+    with waiting() as (answer, _):
         assert program.status("DELETE", f"chats/{chat.pk}/") == 204
-        assert json.loads(response.read())["error"]["code"] == "not_found"
+        status, _, body = answer()
+    assert (status, body["error"]["code"]) == (404, "not_found")
 
 
 def test_stopping_twice_ends_the_reply_once(program, chat, says):
@@ -226,8 +254,8 @@ def test_a_retry_answers_the_same_message_beside_the_first_answer(program, chat)
     assert Message.objects.filter(parent=first["message"]["id"]).count() == 2
 
 
-def test_a_stream_ends_when_its_key_is_revoked(program, chat, says, monkeypatch):
-    monkeypatch.setattr(streams, "RECHECK_SECONDS", 0)
+@pytest.mark.usefixtures("quick_recheck")
+def test_a_stream_ends_when_its_key_is_revoked(program, chat, says):
     says(text="word " * 500, tokens_per_second=20)
     headers = {"Accept": "text/event-stream"}
     with program.open("POST", f"chats/{chat.pk}/messages/", {"content": "Hi"}, **headers) as response:
@@ -238,8 +266,8 @@ def test_a_stream_ends_when_its_key_is_revoked(program, chat, says, monkeypatch)
     assert Reply.objects.get().status == Reply.Status.RUNNING
 
 
-def test_a_silent_stream_ends_too_when_its_key_is_revoked(program, chat, says, monkeypatch):
-    monkeypatch.setattr("chats.replies.follow.PING_SECONDS", 0.1)
+@pytest.mark.usefixtures("quick_recheck")
+def test_a_silent_stream_ends_too_when_its_key_is_revoked(program, chat, says):
     says(hang=True)
     headers = {"Accept": "text/event-stream"}
     with program.open("POST", f"chats/{chat.pk}/messages/", {"content": "Hi"}, **headers) as response:
@@ -250,10 +278,48 @@ def test_a_silent_stream_ends_too_when_its_key_is_revoked(program, chat, says, m
     assert Reply.objects.get().status == Reply.Status.RUNNING
 
 
-def test_who_waits_for_an_answer_is_refused_when_the_key_is_revoked(program, chat, says, monkeypatch):
-    monkeypatch.setattr("chats.replies.follow.PING_SECONDS", 0.1)
+@pytest.mark.usefixtures("quick_recheck")
+def test_who_waits_for_an_answer_is_refused_when_the_key_is_revoked(program, waiting, says):
     says(hang=True)
-    with program.open("POST", "chat/", {"message": "Hi", "chat": str(chat.pk)}) as response:
+    with waiting() as (answer, reply):
         ApiKey.objects.update(revoked_at="2020-01-01T00:00:00Z")
-        assert json.loads(response.read())["error"]["code"] == "unauthenticated"
-    assert Reply.objects.get().status == Reply.Status.RUNNING
+        status, headers, body = answer()
+    assert (status, headers["WWW-Authenticate"], body["error"]["code"]) == (401, "Bearer", "unauthenticated")
+    assert body["error"]["request_id"] == headers["X-Request-ID"]
+    reply.refresh_from_db()
+    assert reply.status == Reply.Status.RUNNING
+
+
+def test_streams_and_waiting_calls_of_a_person_are_limited_together(program, chat, says, waiting, settings):
+    settings.SOCKETS_PER_USER = 2
+    says(hang=True)
+    sse, path = {"Accept": "text/event-stream"}, f"chats/{chat.pk}/messages/"
+    with program.open("POST", path, {"content": "Hi"}, **sse) as first, waiting() as (_, reply):
+        assert first.status == 200
+        stored = Message.objects.count()
+        for verb, place, body in [
+            ("GET", f"replies/{reply.pk}/events/", None),
+            ("POST", path, {"content": "Hi"}),
+            ("POST", "chat/", {"message": "Hi"}),
+            ("POST", f"messages/{reply.prompt_id}/edit/", {"content": "Hi"}),
+        ]:
+            with program.open(verb, place, body, **sse) as refused:
+                assert (refused.status, refused.headers["Retry-After"]) == (429, "30")
+                assert "too many connections" in json.loads(refused.read())["error"]["message"]
+        assert Message.objects.count() == stored, "what is refused is not done"
+        assert program.status("GET", f"replies/{reply.pk}/") == 200
+    wait_until(lambda: program.status("GET", f"replies/{reply.pk}/events/") == 200, seconds=5, what="there is room")
+
+
+def test_what_has_ended_makes_room(program, chat, says, settings):
+    settings.SOCKETS_PER_USER = 1
+    says(text="one")
+
+    def has_room(verb, path, body=None, **headers):
+        # The client has its last byte a moment before the server has let go.
+        wait_until(lambda: program.status(verb, path, body, **headers) == 200, seconds=5, what="there is room")
+
+    for _ in range(3):
+        has_room("POST", "chat/", {"message": "Hi", "chat": str(chat.pk)})
+        reply = Reply.objects.latest("created_at")
+        has_room("GET", f"replies/{reply.pk}/events/", Accept="text/event-stream")

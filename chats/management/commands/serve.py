@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import signal
 import socket
+from argparse import ArgumentTypeError
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,10 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.utils.module_loading import import_string
 
-# SSE streams that are still open when the server is told to stop are cut after this; clients resume by number.
+from chats.management.servers import check_servers
+
+# Requests that are still being answered when the server is told to stop are cut after this. Event streams end at once,
+# and calls that wait for an answer are told how it stands.
 CONNECTION_GRACE_SECONDS = 3
 STUCK_PEER_SECONDS = 45
 
@@ -43,17 +48,41 @@ def server_config(application: Any, **where: Any) -> uvicorn.Config:
     )
 
 
-def listen(config: uvicorn.Config) -> socket.socket:
-    """A socket on the configured address. Exits with the reason when it is taken."""
-    listening = config.bind_socket()
+def port_number(text: str) -> int:
+    """A port as an argument; 0 stands for any that is free."""
+    if not text.isdecimal() or int(text) >= 2**16:
+        raise ArgumentTypeError(f"{text} is no port. Choose one from 1 to 65535.")
+    return int(text)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket on this address. Raises CommandError with the reason when it can't be had."""
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise CommandError(_why_not(error, host, port)) from error
     # A peer that takes no data for so long is gone; without this the kernel would keep its connection for a quarter
     # of an hour, whatever a ping finds out.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STUCK_PEER_SECONDS * 1000)
+    listening.set_inheritable(True)
     return listening
 
 
+def _why_not(error: OSError, host: str, port: int) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return f"Port {port} of {host} is in use. Choose another: manage.py serve --port {port + 1}"
+        case errno.EACCES:
+            return f"Port {port} is for root. Choose one above 1023, with --port 8000."
+        case _:
+            return f"{host} is no address of this machine. Choose another with --host: {error}"
+
+
 class AnnouncingServer(uvicorn.Server):
-    """Says where to look once the sockets are open, and ends event streams when it is told to end."""
+    """Says where to look once the sockets are open, and ends streams when it is told to end."""
 
     def __init__(
         self, config: uvicorn.Config, *, announce: Callable[[], None], end_streams: Callable[[], None]
@@ -77,13 +106,15 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--host", default="127.0.0.1")
-        parser.add_argument("--port", type=int, default=8000)
+        parser.add_argument("--port", type=port_number, default=8000)
         parser.add_argument("--no-migrate", action="store_true", help="Leave the database's schema as it is.")
 
     def handle(self, *_: Any, host: str, port: int, no_migrate: bool, **__: Any) -> None:
         # What is written from here on, the database above all, is nobody else's to read.
         os.umask(0o077)
         lock = self._only_server() if settings.IS_SQLITE else None
+        listening = listen(host, port)
+        check_servers()
         if not no_migrate:
             self._migrate()
         self._collect_static()
@@ -94,9 +125,8 @@ class Command(BaseCommand):
         server = AnnouncingServer(
             server_settings,
             announce=lambda: self.stdout.write(f"Parley is ready: http://{shown}:{port}/"),
-            end_streams=import_string("config.handler.end_streams"),
+            end_streams=import_string("chats.api.streams.STREAMS").end,
         )
-        listening = listen(server_settings)
         # uvicorn raises the signal that ended it once more when all is done: then this is a success.
         signal.signal(signal.SIGTERM, lambda *_: None)
         with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.management import BaseCommand, CommandError
 from django.db import connection
 
+from chats.management.servers import check_servers
 from chats.replies.node import node
 
 
@@ -23,6 +24,7 @@ class Command(BaseCommand):
                 "A worker shares PostgreSQL and Redis with the processes that serve. Set DATABASE_URL and REDIS_URL, "
                 "or run `manage.py serve` alone: it runs its replies itself."
             )
+        check_servers()
         connection.close()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(self._work())

@@ -1,6 +1,7 @@
 """Who may open a socket, and when it is closed again."""
 
 import asyncio
+import urllib.request
 from urllib.parse import urlsplit
 
 import pytest
@@ -120,6 +121,16 @@ async def test_open_sockets_are_limited_for_each_person(owner, chat, open_socket
         assert (refusal.status_code, refusal.headers["Retry-After"]) == (429, "30")
     async with await open_socket(owner, chat):
         pass
+
+
+async def test_event_streams_count_as_sockets(live, owner, chat, open_socket, settings):
+    settings.SOCKETS_PER_USER = 1
+    _, secret = await in_thread(create_api_key, owner, name="t")
+    started = await in_thread(start_reply, owner, chat_id=chat.pk, content="long answer")
+    path = f"/api/v1/replies/{started.reply.pk}/events/"
+    request = urllib.request.Request(live.base_url + path, headers={"Authorization": f"Bearer {secret}"})
+    with await in_thread(urllib.request.urlopen, request, timeout=10):
+        assert await _refused_with(await open_socket(owner, chat)) == 429
 
 
 async def test_clients_that_go_before_they_are_let_in_take_up_no_place(live, owner, chat, open_socket, settings):

@@ -16,7 +16,7 @@ from chats.catalog.models import AIModel, Provider
 from chats.catalog.services import set_fallback, set_price
 from chats.llm.tests.fake_provider import FakeProvider, Script
 from chats.models import Message, Reply
-from chats.replies import rows
+from chats.replies import claims, lease, rows
 from chats.replies.services import retry_reply, stop_reply
 from chats.usage.models import UsageRecord
 from config.tests.live import wait_until
@@ -278,7 +278,7 @@ def test_a_takeover_books_the_lost_part_to_its_writer_and_starts_again_with_the_
     assert reply.message.notice == NOTICE, "a page opened now says who writes"
 
     # As another worker would, once this one was not heard of for long enough.
-    job = rows.claim(started.reply.pk, "another-worker", stale_before=timezone.now())
+    job = claims.claim(started.reply.pk, "another-worker", stale_before=timezone.now())
     assert job is not None
     assert (job.model, job.target.model_id, job.price.model) == (openai_model, "fake-1", openai_model)
     reply.refresh_from_db()
@@ -288,7 +288,7 @@ def test_a_takeover_books_the_lost_part_to_its_writer_and_starts_again_with_the_
 
     assert fake_provider.wait_closed(1), "the worker that lost it lets go"
     fake_provider.script("fake-1", Script())
-    rows.release([rows.Snapshot(job, seq=job.reply.snapshot_seq, text="", reasoning="")])
+    rows.release([lease.Snapshot(job, seq=job.reply.snapshot_seq, text="", reasoning="")])
     reply = ended(started)
     assert (reply.status, reply.model, reply.message.content) == ("completed", openai_model, "Echo: Hello")
     assert (reply.message.model, reply.message.notice) == (openai_model, "")

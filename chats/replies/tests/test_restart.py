@@ -9,7 +9,9 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from email.message import Message
 from pathlib import Path
 
 import pytest
@@ -59,12 +61,18 @@ class Server:
         return self.process.wait(START_SECONDS)
 
     def call(self, method: str, path: str, body: dict | None = None) -> dict:
+        return self.answer(method, path, body)[2]
+
+    def ask(self, question: dict) -> tuple[int, Message, dict]:
+        return self.answer("POST", "/api/v1/chat/", question)
+
+    def answer(self, method: str, path: str, body: dict | None = None) -> tuple[int, Message, dict]:
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", method=method)
         request.add_header("Authorization", f"Bearer {self.key}")
         request.add_header("Content-Type", "application/json")
         data = json.dumps(body).encode() if body is not None else None
         with urllib.request.urlopen(request, data, timeout=10) as answer:
-            return json.load(answer)
+            return answer.status, answer.headers, json.load(answer)
 
     def reply(self, reply_id: str) -> dict:
         return self.call("GET", f"/api/v1/replies/{reply_id}/")
@@ -155,6 +163,37 @@ def test_a_server_told_to_stop_lets_its_reply_finish(server, fake_provider):
     assert server.reply(reply_id)["status"] == "completed"
     assert server.text(reply_id) == "".join(WORDS)
     assert len([request for request in fake_provider.requests if request.method == "POST"]) == 1
+
+
+@pytest.mark.timeout(120)
+def test_who_waits_for_an_answer_when_the_server_is_told_to_stop_hears_that_it_goes_on(server, fake_provider):
+    gate = threading.Event()
+    fake_provider.script("fake-1", Script(chunks=WORDS, gate=gate, gate_after=10))
+    question = {"message": "Count for me", "model": "Fake", "client_id": "once"}
+    with ThreadPoolExecutor() as threads:
+        waiting = threads.submit(server.ask, question)
+        wait_until(lambda: _newest_text(server) == "".join(WORDS[:10]), seconds=10, what="ten words are stored")
+        server.process.send_signal(signal.SIGTERM)
+        status, headers, body = waiting.result(10)
+    assert (status, body["reply"]["status"], body["message"]["content"]) == (202, "running", "".join(WORDS[:10]))
+    assert headers["Location"] == f"/api/v1/replies/{body['reply']['id']}/"
+    gate.set()
+    assert server.process.wait(START_SECONDS) == 0
+    assert "Exception" not in server.log.read_text()
+
+    server.start()
+    status, _, again = server.ask(question)
+    assert (status, again["reply"]["id"], again["reply"]["status"]) == (200, body["reply"]["id"], "completed")
+    assert again["message"]["content"] == "".join(WORDS)
+    assert len([request for request in fake_provider.requests if request.method == "POST"]) == 1
+
+
+def _newest_text(server: Server) -> str:
+    chats = server.call("GET", "/api/v1/chats/")["results"]
+    messages = (
+        server.call("GET", f"/api/v1/chats/{chats[0]['id']}/messages/")["results"] if chats else [{"content": ""}]
+    )
+    return messages[-1]["content"]
 
 
 @pytest.mark.timeout(120)

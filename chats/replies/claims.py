@@ -1,0 +1,188 @@
+"""How a reply comes to a worker, and passes to another model: every row that is read or written for it.
+
+Sync functions; async code awaits them through `in_database`.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from accounts.queries import Prepared
+from chats.catalog.models import AIModel
+from chats.catalog.services import limits_of, target_of, usable_fallback
+from chats.llm.values import ChatRequest, Limits
+from chats.models import Chat, Message, Reply
+from chats.replies.database import relaxed_durability
+from chats.replies.endings import INTERNAL, end, skip_lost_events
+from chats.replies.lease import Job
+from chats.replies.prompt import continued, is_cut, prompt_of
+from chats.usage.costs import estimated_usage
+from chats.usage.services import record_usage
+
+INTERRUPTED_MESSAGE = "The server was interrupted while answering. The text so far is kept; try again."
+# At most: a model that counts more tokens in its language says so itself.
+CHARACTERS_PER_TOKEN = 4
+
+
+def claim(reply_id: UUID, worker: str, *, stale_before: datetime) -> Job | None:
+    """Take a waiting or abandoned reply, unless someone else was faster or an earlier one of its chat still runs."""
+    # A claim lost in a power cut leaves the reply waiting, which is right: no need to wait for the disk.
+    with relaxed_durability(), transaction.atomic():
+        reply = _FREE.first(reply_id, stale_before)
+        if reply is None:
+            return None
+        path = path_for(reply.model, reply.prompt_id)
+        request = _request_of(reply, reply.message, path)
+        if reply.attempt:
+            _book_lost_attempt(reply, request)
+        if reply.stop_requested_at or reply.message is None or not reply.user.is_active:
+            end(reply, Reply.Status.STOPPED)
+            return None
+        # However often servers are replaced, it is nothing against the reply: only those that died count.
+        if reply.attempt - reply.handovers >= settings.REPLY_MAX_ATTEMPTS:
+            end(reply, Reply.Status.INTERRUPTED, "interrupted", INTERRUPTED_MESSAGE)
+            return None
+        if reply.fallback_from:
+            _return_to_first_model(reply)
+            request = _with_settings_of(reply.model, request)
+        _hold(reply, worker)
+        changed = ["model", "price", "fallback_from", "status", "worker", "attempt"]
+        reply.save(update_fields=[*changed, "heartbeat_at", "started_at", "snapshot_seq", "held_seq"])
+    return _job_of(reply, reply.message, request, is_cut=is_cut(path))
+
+
+def _free(reply_id: UUID, stale_before: datetime) -> QuerySet[Reply]:
+    """The reply, locked and with all it needs to run, if it may be taken."""
+    free = Reply.objects.claimable(stale_before).first_of_chat().filter(pk=reply_id)
+    related = ("chat", "user", "price", "message", "model__provider", "fallback_from__provider")
+    return free.select_for_update(of=("self",)).select_related(*related)
+
+
+_FREE = Prepared(_free)
+
+
+def give_up(reply_id: UUID, *, stale_before: datetime) -> None:
+    """End a reply that can't be run, and that nobody runs, as failed."""
+    with transaction.atomic():
+        reply = Reply.objects.claimable(stale_before).filter(pk=reply_id).select_for_update().first()
+        if reply is not None:
+            end(reply, Reply.Status.FAILED, *INTERNAL)
+
+
+def hold_new(reply: Reply, answer: Message, *, worker: str, path: Sequence[Message]) -> Job:
+    """Make a reply that is not saved yet this worker's own from the start."""
+    _hold(reply, worker)
+    return _job_of(reply, answer, _request_of(reply, answer, path), is_cut=is_cut(path))
+
+
+def path_for(model: AIModel | None, leaf: UUID | None) -> list[Message]:
+    """The messages down to `leaf`, or the last of them that `model` can read at once."""
+    characters = settings.PROMPT_MAX_CHARACTERS
+    if model is not None and model.context_window:
+        characters = min(characters, model.context_window * CHARACTERS_PER_TOKEN)
+    return Message.objects.end_of_path(leaf, characters=characters)
+
+
+def fall_back(job: Job, *, asked: Collection[UUID]) -> Job | None:
+    """Pass the reply on to the next model that may answer instead, at its price of now.
+
+    None when there is none, or when the reply is no longer ours.
+    """
+    first = job.reply.model
+    model = usable_fallback(job.reply.user, first, asked=asked) if first else None
+    if model is None:
+        return None
+    job = replace(
+        job,
+        model=model,
+        price=model.price_at(timezone.now()),
+        target=target_of(model),
+        request=_with_settings_of(model, job.request),
+        limits=limits_of(model, window_seconds=settings.REPLY_WINDOW_SECONDS),
+    )
+    return job if name_writer(job) else None
+
+
+def name_writer(job: Job) -> bool:
+    """Write down who answers, for takeovers and for pages opened meanwhile. False: the reply is no longer ours."""
+    with transaction.atomic():
+        # The chat first, as every verb does: see `finish`.
+        Chat.objects.select_for_update(no_key=True).filter(pk=job.reply.chat_id).first()
+        is_held = bool(job.held.update(**job.writer))
+        if is_held:
+            Message.objects.filter(pk=job.message.pk).update(model=job.model, notice=job.notice)
+    return is_held
+
+
+def _return_to_first_model(reply: Reply) -> None:
+    """Whoever answered in its place the last time: a reply that is run again asks the model it was started with."""
+    assert reply.fallback_from is not None
+    reply.model, reply.fallback_from = reply.fallback_from, None
+    reply.price = reply.model.price_at(reply.created_at)
+
+
+def _job_of(reply: Reply, message: Message, request: ChatRequest, *, is_cut: bool) -> Job:
+    model = reply.model
+    is_usable = model is not None and model.enabled and model.provider.enabled
+    return Job(
+        reply=reply,
+        message=message,
+        model=model,
+        price=reply.price,
+        target=target_of(model) if model and is_usable else None,
+        request=request,
+        limits=limits_of(model, window_seconds=settings.REPLY_WINDOW_SECONDS) if model else Limits(),
+        is_cut=is_cut,
+    )
+
+
+def _request_of(reply: Reply, message: Message | None, path: Sequence[Message]) -> ChatRequest:
+    messages = prompt_of(path, system_prompt=reply.chat.system_prompt)
+    if message is not None and reply.kept_characters:
+        messages = continued(messages, message.content[: reply.kept_characters])
+    return _with_settings_of(reply.model, ChatRequest(messages=messages))
+
+
+def _with_settings_of(model: AIModel | None, request: ChatRequest) -> ChatRequest:
+    return replace(
+        request,
+        settings=model.default_settings if model else {},
+        max_output_tokens=model.max_output_tokens if model else None,
+    )
+
+
+def _hold(reply: Reply, worker: str) -> None:
+    skip_lost_events(reply)
+    reply.held_seq = reply.snapshot_seq
+    reply.status, reply.worker, reply.attempt = Reply.Status.RUNNING, worker, reply.attempt + 1
+    reply.heartbeat_at = timezone.now()
+    reply.started_at = reply.started_at or reply.heartbeat_at
+
+
+def _book_lost_attempt(reply: Reply, request: ChatRequest) -> None:
+    """The provider worked for the attempt whose worker died, and bills it; what was stored of it is the estimate."""
+    if reply.snapshot_seq <= reply.held_seq:
+        return  # it died before its first snapshot: the text is of an earlier one, and booked
+    message = reply.message
+    text = message.content[reply.kept_characters :] if message else ""
+    if message is None or not (text or message.reasoning):
+        return
+    usage = estimated_usage(request, text=text, reasoning=message.reasoning)
+    record_usage(reply, model=reply.model, price=reply.price, message=message, usage=usage, is_estimated=True)
+
+
+def unfinished_ids(*, stale_before: datetime) -> list[UUID]:
+    """Replies that could be claimed now, oldest first."""
+    claimable = Reply.objects.claimable(stale_before).first_of_chat()
+    return list(claimable.order_by("created_at").values_list("pk", flat=True)[:500])
+
+
+def stale_moment() -> datetime:
+    """Running replies not heard of since this moment have lost their worker."""
+    return timezone.now() - timedelta(seconds=settings.REPLY_STALE_SECONDS)

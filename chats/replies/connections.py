@@ -1,0 +1,79 @@
+"""All connections of this process that last: how many one person has open, and whether their credentials still hold.
+
+Sockets, event streams, and calls that wait for a whole answer count together: each holds a descriptor, and one
+question to the database every few seconds is about all of them.
+"""
+
+import asyncio
+from collections import Counter
+from typing import Protocol
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.db import Error
+
+from accounts.authentication import Principal, still_valid
+from chats.errors import TooMany
+from chats.replies.database import in_database
+
+logger = structlog.get_logger(__name__)
+
+RETRY_AFTER_SECONDS = 30
+
+
+class Connection(Protocol):
+    @property
+    def principal(self) -> Principal: ...
+
+    async def shut_out(self) -> None:
+        """End it: its credential holds no longer."""
+
+
+class Connections:
+    def __init__(self) -> None:
+        self._open: set[Connection] = set()
+        self._per_user: Counter[UUID] = Counter()
+        self._watch: asyncio.Task[None] | None = None
+
+    def check_room(self, user_id: UUID) -> None:
+        """Raises TooMany when this person has SOCKETS_PER_USER connections open. May be called from any thread."""
+        if self._per_user[user_id] >= settings.SOCKETS_PER_USER:
+            message = "You have too many connections open. Close some tabs, or wait for answers to end."
+            raise TooMany(message, retry_after_seconds=RETRY_AFTER_SECONDS)
+
+    def add(self, connection: Connection) -> None:
+        self._per_user[connection.principal.user.pk] += 1
+        self._open.add(connection)
+        if self._watch is None or self._watch.done():
+            self._watch = asyncio.create_task(self._shut_out_revoked())
+
+    def discard(self, connection: Connection) -> None:
+        if connection not in self._open:
+            return
+        self._open.remove(connection)
+        user_id = connection.principal.user.pk
+        self._per_user[user_id] -= 1
+        if not self._per_user[user_id]:
+            del self._per_user[user_id]
+
+    async def _shut_out_revoked(self) -> None:
+        """Ends with the last connection; the next one starts it again."""
+        while self._open:
+            await asyncio.sleep(settings.SOCKET_RECHECK_SECONDS)
+            # Only these are judged: one that opens while the question is asked is not in its answer.
+            asked = list(self._open)
+            try:
+                valid = await in_database(still_valid, {connection.principal for connection in asked})
+            except Error as error:
+                logger.warning("recheck_retry", error=str(error))
+                continue
+            revoked = [connection for connection in asked if connection.principal not in valid]
+            # Whatever one of them does, the others are ended, and the next round comes.
+            ends = [connection.shut_out() for connection in revoked]
+            for failure in await asyncio.gather(*ends, return_exceptions=True):
+                if isinstance(failure, Exception):
+                    logger.error("shut_out_failed", exc_info=failure)
+
+
+CONNECTIONS = Connections()

@@ -1,0 +1,106 @@
+"""What a worker holds of a reply, and what it says of it in the end.
+
+Its writes name itself and its attempt: after a takeover they change nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db.models import QuerySet
+
+from chats.catalog.models import AIModel, Price
+from chats.llm.values import ChatRequest, Limits, Target, Usage
+from chats.models import Message, Reply
+
+# A lost attempt may have numbered events beyond its last snapshot: at most about 40 a second, for at most a second, and
+# as many more as the longest answer has pieces (at most 7,000, see config.checks). The next attempt starts this far on,
+# so that no number is ever used twice.
+LOST_EVENTS_MARGIN = 10_000
+
+
+@dataclass(frozen=True)
+class Job:
+    """A reply this worker now holds, with all it needs to run it. `reply` is as it was when it was claimed.
+
+    `model` is the one to ask: the reply's own, or one that answers in its place. `target` is None when it is off.
+    """
+
+    reply: Reply
+    message: Message
+    model: AIModel | None
+    price: Price | None
+    target: Target | None
+    request: ChatRequest
+    limits: Limits
+    is_cut: bool = False  # the oldest messages of the chat are not in the request
+
+    @property
+    def reply_id(self) -> UUID:
+        return self.reply.pk
+
+    @property
+    def writer(self) -> dict[str, Any]:
+        """Who writes the answer, as the columns of the reply have it."""
+        first = self.reply.model
+        return {"model": self.model, "price": self.price, "fallback_from": None if self.model == first else first}
+
+    @property
+    def notice(self) -> str:
+        """What people are told when it is not the model that was asked for, or when it was not told all."""
+        notices = []
+        if self.model != self.reply.model:
+            notices.append(f"{self.reply.model} did not answer; {self.model} answered instead.")
+        if self.is_cut:
+            notices.append("This chat is too long to be read at once; its oldest messages were left out.")
+        return " ".join(notices)
+
+    @property
+    def lease(self) -> tuple[str, int]:
+        return self.reply.worker, self.reply.attempt
+
+    @property
+    def kept_text(self) -> str:
+        """What its message begins with: the text of the answer this one continues."""
+        return self.message.content[: self.reply.kept_characters]
+
+    @property
+    def held(self) -> QuerySet[Reply]:
+        """The row, as long as it is still ours."""
+        return Reply.objects.held_by(*self.lease).filter(pk=self.reply.pk)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    job: Job
+    seq: int
+    text: str
+    reasoning: str
+
+
+@dataclass(frozen=True)
+class FailedCall:
+    """A call that brought no answer, and yet the provider said what it used."""
+
+    job: Job
+    usage: Usage
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run ended, and what is to be stored and booked for it."""
+
+    status: Reply.Status
+    seq: int
+    text: str
+    reasoning: str
+    tool_calls: Sequence[dict[str, Any]] = ()
+    error_code: str = ""
+    error_message: str = ""
+    usage: Usage | None = None
+    is_estimated: bool = False
+    first_token_at: datetime | None = None
+    failed_calls: Sequence[FailedCall] = ()
+    names_writer: bool = False  # the rows may name another model, which was asked in between
