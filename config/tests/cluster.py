@@ -8,16 +8,21 @@ PostgreSQL and Redis come from the development requirements and keep their data 
 import argparse
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import psycopg
+import redis
 
 from config.tests import servers
 from config.tests.live import wait_until
@@ -25,6 +30,8 @@ from config.tests.live import wait_until
 START_SECONDS = 60
 # As the promise is: after SIGTERM a node has this long to finish or to hand over.
 END_SECONDS = 35
+WATCH_SECONDS = 1
+ANSWER_SECONDS = 5
 KINDS = {"web": ("serve", {"RUNS_REPLIES": "false"}), "both": ("serve", {}), "worker": ("worker", {})}
 
 
@@ -65,6 +72,12 @@ class Process:
         assert self.process is not None
         self.process.terminate()
         return self.process.wait(END_SECONDS)
+
+    def fault(self) -> str:
+        """Why it does not run; "" when it does."""
+        assert self.process is not None
+        code = self.process.poll()
+        return "" if code is None else f"exit code {code}, see {self.log}"
 
     def _is_ready(self) -> bool:
         assert self.process is not None
@@ -140,6 +153,26 @@ def cluster(
         yield made
 
 
+def fault_of_postgresql(url: str) -> str:
+    return _fault_of(lambda: psycopg.connect(url, connect_timeout=ANSWER_SECONDS).close())
+
+
+def fault_of_redis(url: str) -> str:
+    return _fault_of(redis.Redis.from_url(url, socket_timeout=ANSWER_SECONDS).ping)
+
+
+def _fault_of(ask: Callable[[], object]) -> str:
+    try:
+        ask()
+    except (psycopg.Error, redis.RedisError) as error:
+        return str(error).strip()
+    return ""
+
+
+def say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 - a command
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=8001, help="of the first node; the second has the next")
@@ -157,9 +190,19 @@ def main() -> None:
                 made.add("worker", "worker")
                 for node in made.nodes.values():
                     node.wait_ready()
-                    print(f"{node.name:<8} {node.url if node.port else 'runs replies'}   log: {node.log}", flush=True)  # noqa: T201 - a command
-                print("Sign up at either node; Ctrl-C ends everything and throws it away.", flush=True)  # noqa: T201
-                is_over.wait()
+                    say(f"{node.name:<8} {node.url if node.port else 'runs replies'}   log: {node.log}")
+                say("Sign up at either node; Ctrl-C ends everything and throws it away.")
+                say("For commands such as manage.py add_model, or for one more worker, say in another terminal:")
+                for name in ("DATABASE_URL", "REDIS_URL", "DATA_DIR"):
+                    say(f"  export {name}={shlex.quote(made.environment[name])}")
+                faults = {
+                    "PostgreSQL": partial(fault_of_postgresql, database_url),
+                    "Redis": partial(fault_of_redis, redis_url),
+                    **{node.name: node.fault for node in made.nodes.values()},
+                }
+                while not is_over.wait(WATCH_SECONDS):
+                    for name in [name for name, fault in faults.items() if fault()]:
+                        say(f"{name} has died: {faults.pop(name)()}")
         finally:
             servers.stop_all()
 
