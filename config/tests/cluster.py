@@ -6,6 +6,7 @@ PostgreSQL and Redis come from the development requirements and keep their data 
 """
 
 import argparse
+import http.client
 import json
 import os
 import shlex
@@ -31,6 +32,7 @@ START_SECONDS = 60
 # As the promise is: after SIGTERM a node has this long to finish or to hand over.
 END_SECONDS = 35
 WATCH_SECONDS = 1
+EMAIL, PASSWORD = "person@example.org", "correct horse battery"
 ANSWER_SECONDS = 5
 KINDS = {"web": ("serve", {"RUNS_REPLIES": "false"}), "both": ("serve", {}), "worker": ("worker", {})}
 
@@ -69,8 +71,15 @@ class Process:
 
     def end(self) -> int:
         """As a deploy ends it. Returns its exit code."""
+        self.ask_to_end()
+        return self.wait_ended()
+
+    def ask_to_end(self) -> None:
         assert self.process is not None
         self.process.terminate()
+
+    def wait_ended(self) -> int:
+        assert self.process is not None
         return self.process.wait(END_SECONDS)
 
     def fault(self) -> str:
@@ -100,13 +109,18 @@ class Cluster:
         return node
 
     def call(self, node: str, method: str, path: str, body: Any = None, *, key: str) -> Any:
-        """What the API of this node answers. Raises urllib.error.HTTPError."""
+        """The JSON that the API of this node answers, None for an empty body. Raises urllib.error.HTTPError."""
+        with self.open(node, method, path, body, key=key) as answer:
+            return json.loads(answer.read() or "null")
+
+    def open(self, node: str, method: str, path: str, body: Any = None, *, key: str) -> http.client.HTTPResponse:
+        """Its whole answer, to be read as it comes."""
         request = urllib.request.Request(f"{self.nodes[node].url}/api/v1{path}", method=method)
         request.add_header("Authorization", f"Bearer {key}")
         request.add_header("Content-Type", "application/json")
         data = json.dumps(body).encode() if body is not None else None
-        with urllib.request.urlopen(request, data, timeout=20) as answer:
-            return json.loads(answer.read() or "null")
+        answer: http.client.HTTPResponse = urllib.request.urlopen(request, data, timeout=20)
+        return answer
 
     def manage(self, *words: str) -> Any:
         done = subprocess.run(
@@ -127,11 +141,24 @@ class Cluster:
                 process.kill()
 
 
+def person_and_model(manage: Callable[..., Any], *, base_url: str, model_id: str, name: str) -> tuple[str, str]:
+    """The key of a new person, and the id of a new model of the provider at `base_url`. `manage` runs a command."""
+    person = manage("create_user", EMAIL, "--password", PASSWORD, "--api-key", "program")
+    model = manage(
+        *("add_model", name, "--provider", "Fake", "--kind", "openai", "--base-url", base_url),
+        *("--model-id", model_id, "--input-price", "1.25", "--output-price", "10"),
+    )
+    return person["api_key"], model["id"]
+
+
 @contextmanager
 def cluster(
-    folder: Path, *, database_url: str, redis_url: str, kinds: Mapping[str, str], **environment: str
+    folder: Path, *, kinds: Mapping[str, str], database_url: str = "", redis_url: str = "", **environment: str
 ) -> Iterator[Cluster]:
-    """Nodes of these kinds over one database and one Redis, all ready; `folder` gets their logs."""
+    """Nodes of these kinds over one database and one Redis, all ready; `folder` gets their logs.
+
+    Without these addresses, and with one node, it is the embedded default: SQLite in `folder`.
+    """
     base = {
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,
