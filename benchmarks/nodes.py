@@ -23,10 +23,10 @@ from benchmarks.processes import (
     tree_of,
     wait_for_port,
 )
-from benchmarks.product import EMAIL, PASSWORD, WIDER_LIMITS, product
+from benchmarks.product import WIDER_LIMITS, product
 from benchmarks.streams import Load, answer_over_socket, delta_of
 from config.tests import servers
-from config.tests.cluster import cluster
+from config.tests.cluster import cluster, person_and_model
 
 COST = Load()
 # So many are under way at any moment; a new one begins as often as one ends.
@@ -105,12 +105,8 @@ def several(folder: Path, provider_port: int) -> Iterator[Place]:
             pids = {node.name: node.process.pid for node in made.nodes.values() if node.process}
             for pid in pids.values():
                 pin(pid, SERVER_CORE)
-            key = made.manage("create_user", EMAIL, "--password", PASSWORD, "--api-key", "bench")["api_key"]
-            model = made.manage(
-                *("add_model", "Paced", "--provider", "Mock", "--kind", "openai"),
-                *("--base-url", f"http://127.0.0.1:{provider_port}/v1", "--model-id", COST.model_id),
-                *("--input-price", "1.25", "--output-price", "10"),
-            )["id"]
+            base_url = f"http://127.0.0.1:{provider_port}/v1"
+            key, model = person_and_model(made.manage, base_url=base_url, model_id=COST.model_id, name="Paced")
 
             def cpu() -> dict[str, float]:
                 spent = {name: cpu_seconds(pid) for name, pid in pids.items()}

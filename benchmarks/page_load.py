@@ -9,7 +9,8 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from benchmarks.product import EMAIL, FIRST_PAGE, PASSWORD, Product, create_chat
+from benchmarks.product import FIRST_PAGE, Product, create_chat
+from config.tests.cluster import EMAIL, PASSWORD
 
 ROUNDS = 5
 LAST = "This is the last message of a long chat."

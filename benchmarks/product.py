@@ -6,15 +6,16 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
 from benchmarks.processes import ROOT, SERVER_CORE, Running, clean_environment, running, wait_for_page
+from config.tests.cluster import person_and_model
 from config.tests.servers import free_port
 
-EMAIL, PASSWORD = "bench@example.org", "correct horse battery"
 MANAGE = [sys.executable, "manage.py"]
 FIRST_PAGE = "/accounts/login/"
 # One person plays many here; everything else is as shipped.
@@ -52,15 +53,10 @@ def serving(data_dir: Path) -> Iterator[Running]:
 def product(data_dir: Path, *, provider_port: int, model_id: str) -> Iterator[Product]:
     with serving(data_dir) as server:
         wait_for_page(server, "/api/v1/health/")
-        environment = {"DATA_DIR": str(data_dir)}
-        person = command("create_user", EMAIL, "--password", PASSWORD, "--api-key", "bench", environment=environment)
+        manage = partial(command, environment={"DATA_DIR": str(data_dir)})
         base_url = f"http://127.0.0.1:{provider_port}/v1"
-        model = command(
-            *("add_model", "Paced", "--provider", "Mock", "--kind", "openai", "--base-url", base_url),
-            *("--model-id", model_id, "--input-price", "1.25", "--output-price", "10"),
-            environment=environment,
-        )
-        yield Product(server, key=person["api_key"], model=model["id"])
+        key, model = person_and_model(manage, base_url=base_url, model_id=model_id, name="Paced")
+        yield Product(server, key=key, model=model)
 
 
 def command(*words: str, environment: Mapping[str, str]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class EditForm(serializers.Serializer[Any]):
 
 class AnswerForm(serializers.Serializer[Any]):
     model = f.Text(required=False, allow_null=True, help_text=MODEL_HELP)
-    client_id = f.Text(required=False, allow_null=True, help_text=CLIENT_ID_HELP)
+    client_id = f.ClientId(help_text=CLIENT_ID_HELP)
 
 
 class AgainForm(serializers.Serializer[Any]):

@@ -6,18 +6,24 @@ PostgreSQL and Redis come from the development requirements and keep their data 
 """
 
 import argparse
+import http.client
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import psycopg
+import redis
 
 from config.tests import servers
 from config.tests.live import wait_until
@@ -25,6 +31,9 @@ from config.tests.live import wait_until
 START_SECONDS = 60
 # As the promise is: after SIGTERM a node has this long to finish or to hand over.
 END_SECONDS = 35
+WATCH_SECONDS = 1
+EMAIL, PASSWORD = "person@example.org", "correct horse battery"
+ANSWER_SECONDS = 5
 KINDS = {"web": ("serve", {"RUNS_REPLIES": "false"}), "both": ("serve", {}), "worker": ("worker", {})}
 
 
@@ -62,9 +71,22 @@ class Process:
 
     def end(self) -> int:
         """As a deploy ends it. Returns its exit code."""
+        self.ask_to_end()
+        return self.wait_ended()
+
+    def ask_to_end(self) -> None:
         assert self.process is not None
         self.process.terminate()
+
+    def wait_ended(self) -> int:
+        assert self.process is not None
         return self.process.wait(END_SECONDS)
+
+    def fault(self) -> str:
+        """Why it does not run; "" when it does."""
+        assert self.process is not None
+        code = self.process.poll()
+        return "" if code is None else f"exit code {code}, see {self.log}"
 
     def _is_ready(self) -> bool:
         assert self.process is not None
@@ -87,13 +109,18 @@ class Cluster:
         return node
 
     def call(self, node: str, method: str, path: str, body: Any = None, *, key: str) -> Any:
-        """What the API of this node answers. Raises urllib.error.HTTPError."""
+        """The JSON that the API of this node answers, None for an empty body. Raises urllib.error.HTTPError."""
+        with self.open(node, method, path, body, key=key) as answer:
+            return json.loads(answer.read() or "null")
+
+    def open(self, node: str, method: str, path: str, body: Any = None, *, key: str) -> http.client.HTTPResponse:
+        """Its whole answer, to be read as it comes."""
         request = urllib.request.Request(f"{self.nodes[node].url}/api/v1{path}", method=method)
         request.add_header("Authorization", f"Bearer {key}")
         request.add_header("Content-Type", "application/json")
         data = json.dumps(body).encode() if body is not None else None
-        with urllib.request.urlopen(request, data, timeout=20) as answer:
-            return json.loads(answer.read() or "null")
+        answer: http.client.HTTPResponse = urllib.request.urlopen(request, data, timeout=20)
+        return answer
 
     def manage(self, *words: str) -> Any:
         done = subprocess.run(
@@ -114,11 +141,24 @@ class Cluster:
                 process.kill()
 
 
+def person_and_model(manage: Callable[..., Any], *, base_url: str, model_id: str, name: str) -> tuple[str, str]:
+    """The key of a new person, and the id of a new model of the provider at `base_url`. `manage` runs a command."""
+    person = manage("create_user", EMAIL, "--password", PASSWORD, "--api-key", "program")
+    model = manage(
+        *("add_model", name, "--provider", "Fake", "--kind", "openai", "--base-url", base_url),
+        *("--model-id", model_id, "--input-price", "1.25", "--output-price", "10"),
+    )
+    return person["api_key"], model["id"]
+
+
 @contextmanager
 def cluster(
-    folder: Path, *, database_url: str, redis_url: str, kinds: Mapping[str, str], **environment: str
+    folder: Path, *, kinds: Mapping[str, str], database_url: str = "", redis_url: str = "", **environment: str
 ) -> Iterator[Cluster]:
-    """Nodes of these kinds over one database and one Redis, all ready; `folder` gets their logs."""
+    """Nodes of these kinds over one database and one Redis, all ready; `folder` gets their logs.
+
+    Without these addresses, and with one node, it is the embedded default: SQLite in `folder`.
+    """
     base = {
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,
@@ -140,6 +180,26 @@ def cluster(
         yield made
 
 
+def fault_of_postgresql(url: str) -> str:
+    return _fault_of(lambda: psycopg.connect(url, connect_timeout=ANSWER_SECONDS).close())
+
+
+def fault_of_redis(url: str) -> str:
+    return _fault_of(redis.Redis.from_url(url, socket_timeout=ANSWER_SECONDS).ping)
+
+
+def _fault_of(ask: Callable[[], object]) -> str:
+    try:
+        ask()
+    except (psycopg.Error, redis.RedisError) as error:
+        return str(error).strip()
+    return ""
+
+
+def say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 - a command
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=8001, help="of the first node; the second has the next")
@@ -157,9 +217,19 @@ def main() -> None:
                 made.add("worker", "worker")
                 for node in made.nodes.values():
                     node.wait_ready()
-                    print(f"{node.name:<8} {node.url if node.port else 'runs replies'}   log: {node.log}", flush=True)  # noqa: T201 - a command
-                print("Sign up at either node; Ctrl-C ends everything and throws it away.", flush=True)  # noqa: T201
-                is_over.wait()
+                    say(f"{node.name:<8} {node.url if node.port else 'runs replies'}   log: {node.log}")
+                say("Sign up at either node; Ctrl-C ends everything and throws it away.")
+                say("For commands such as manage.py add_model, or for one more worker, say in another terminal:")
+                for name in ("DATABASE_URL", "REDIS_URL", "DATA_DIR"):
+                    say(f"  export {name}={shlex.quote(made.environment[name])}")
+                faults = {
+                    "PostgreSQL": partial(fault_of_postgresql, database_url),
+                    "Redis": partial(fault_of_redis, redis_url),
+                    **{node.name: node.fault for node in made.nodes.values()},
+                }
+                while not is_over.wait(WATCH_SECONDS):
+                    for name in [name for name, fault in faults.items() if fault()]:
+                        say(f"{name} has died: {faults.pop(name)()}")
         finally:
             servers.stop_all()
 

@@ -264,6 +264,7 @@ def test_an_id_that_would_have_to_be_changed_is_refused_on_every_route_that_take
         f"{CHATS}{chat.pk}/messages/": {"content": "Hi"},
         ASK: {"message": "Hi"},
         f"{message}edit/": {"content": "Hi"},
+        f"{message}answer/": {},
         f"{message}fork/": {},
         f"/api/v1/messages/{started.answer.pk}/regenerate/": {},
         f"{reply}retry/": {},

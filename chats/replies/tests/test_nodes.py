@@ -14,7 +14,7 @@ from django.conf import settings
 
 from chats.llm.tests.fake_provider import FakeProvider, Script
 from config.tests import servers
-from config.tests.cluster import Cluster, cluster
+from config.tests.cluster import Cluster, cluster, person_and_model
 from config.tests.live import wait_until
 from config.tests.sockets import ChatSocket, Viewer, open_socket, text_of
 
@@ -35,13 +35,8 @@ class Nodes:
 
     def __init__(self, made: Cluster, provider: FakeProvider) -> None:
         self.cluster, self.provider = made, provider
-        self.key = made.manage("create_user", "cluster@example.org", "--password", "correct horse", "--api-key", "t")[
-            "api_key"
-        ]
-        self.model = made.manage(
-            *("add_model", "Scripted", "--provider", "Fake", "--kind", "openai", "--base-url", provider.base_url),
-            *("--model-id", "scripted", "--input-price", "1", "--output-price", "2"),
-        )["id"]
+        base_url = provider.base_url
+        self.key, self.model = person_and_model(made.manage, base_url=base_url, model_id="scripted", name="Scripted")
 
     def call(self, node: str, method: str, path: str, body: Any = None) -> Any:
         return self.cluster.call(node, method, path, body, key=self.key)

@@ -1,13 +1,10 @@
 """A server that is killed in mid-answer: the next one goes on, and says so to whoever watches."""
 
 import json
-import os
-import signal
 import sqlite3
 import subprocess
 import sys
 import threading
-import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -18,94 +15,59 @@ import pytest
 from django.conf import settings
 
 from chats.llm.tests.fake_provider import FakeProvider, Script
+from config.tests.cluster import Cluster, Process, cluster, person_and_model
 from config.tests.live import wait_until
-from config.tests.servers import free_port
 
 pytestmark = pytest.mark.skipif(not settings.IS_SQLITE, reason="it starts the embedded default, which is SQLite")
 
-START_SECONDS = 30
 WORDS = [f" word{i}" for i in range(40)]
 
 
 class Server:
-    """`manage.py serve` as an operator starts it, on a data folder of its own."""
+    """The embedded default with one person and a model. `node` is its process, to be killed and started again."""
 
-    def __init__(self, data_dir: Path) -> None:
-        unset = ("DATABASE_URL", "DJANGO_SETTINGS_MODULE")
-        environment = {name: value for name, value in os.environ.items() if name not in unset}
-        self.environment = environment | {"DATA_DIR": str(data_dir), "STATIC_ROOT": str(settings.DATA_DIR / "static")}
-        self.port = free_port()
-        self.log = data_dir / "serve.log"
-        self.database = data_dir / "parley.sqlite3"
-        self.process: subprocess.Popen[bytes] | None = None
-        self.key = ""
+    def __init__(self, made: Cluster, provider: FakeProvider) -> None:
+        self.cluster = made
+        self.database = Path(made.environment["DATA_DIR"]) / "parley.sqlite3"
+        self.key, _ = person_and_model(made.manage, base_url=provider.base_url, model_id="fake-1", name="Fake")
 
-    def manage(self, *args: str) -> dict:
-        command = [sys.executable, "manage.py", *args]
-        return json.loads(
-            subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True).stdout
-        )
+    @property
+    def node(self) -> Process:
+        return self.cluster.nodes["server"]
 
     def start(self) -> None:
-        with self.log.open("w") as log:
-            command = [sys.executable, "manage.py", "serve", "--port", str(self.port)]
-            self.process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)
-        wait_until(self._has_started, seconds=START_SECONDS, what="the server is ready")
-
-    def _has_started(self) -> bool:
-        assert self.process.poll() is None, self.log.read_text()
-        return "Parley is ready" in self.log.read_text()
-
-    def end(self, how: signal.Signals) -> int:
-        self.process.send_signal(how)
-        return self.process.wait(START_SECONDS)
+        self.node.start()
+        self.node.wait_ready()
 
     def call(self, method: str, path: str, body: dict | None = None) -> dict:
-        return self.answer(method, path, body)[2]
+        return self.cluster.call("server", method, path, body, key=self.key)
 
     def ask(self, question: dict) -> tuple[int, Message, dict]:
-        return self.answer("POST", "/api/v1/chat/", question)
-
-    def answer(self, method: str, path: str, body: dict | None = None) -> tuple[int, Message, dict]:
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", method=method)
-        request.add_header("Authorization", f"Bearer {self.key}")
-        request.add_header("Content-Type", "application/json")
-        data = json.dumps(body).encode() if body is not None else None
-        with urllib.request.urlopen(request, data, timeout=10) as answer:
+        with self.cluster.open("server", "POST", "/chat/", question, key=self.key) as answer:
             return answer.status, answer.headers, json.load(answer)
 
     def reply(self, reply_id: str) -> dict:
-        return self.call("GET", f"/api/v1/replies/{reply_id}/")
+        return self.call("GET", f"/replies/{reply_id}/")
 
     def events(self, reply_id: str) -> list[dict]:
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/api/v1/replies/{reply_id}/events/")
-        request.add_header("Authorization", f"Bearer {self.key}")
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with self.cluster.open("server", "GET", f"/replies/{reply_id}/events/", key=self.key) as answer:
             lines = answer.read().decode().splitlines()
         return [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
 
     def text(self, reply_id: str) -> str:
-        return self.call("GET", f"/api/v1/messages/{self.reply(reply_id)['message']}/")["content"]
+        return self.call("GET", f"/messages/{self.reply(reply_id)['message']}/")["content"]
 
 
 @pytest.fixture
 def server(tmp_path: Path, fake_provider: FakeProvider) -> Iterator[Server]:
-    server = Server(tmp_path)
-    server.start()
-    server.key = server.manage("create_user", "owner@example.org", "--password", "x8!kwQ-long", "--api-key", "t")[
-        "api_key"
-    ]
-    server.manage(
-        "add_model", "Fake", "--provider", "Fake", "--base-url", fake_provider.base_url, "--model-id", "fake-1"
-    )
-    yield server
-    if server.process.poll() is None:
-        server.end(signal.SIGKILL)
+    # What is collected is the same for all.
+    with cluster(tmp_path, kinds={"server": "both"}, STATIC_ROOT=str(settings.DATA_DIR / "static")) as made:
+        yield Server(made, fake_provider)
 
 
 def _send_and_wait_for_ten_words(server: Server) -> str:
-    chat = server.call("POST", "/api/v1/chats/", {})
-    path = f"/api/v1/chats/{chat['id']}/messages/"
+    chat = server.call("POST", "/chats/", {})
+    path = f"/chats/{chat['id']}/messages/"
     reply_id = server.call("POST", path, {"content": "Count for me", "model": "Fake"})["reply"]["id"]
     wait_until(lambda: server.text(reply_id) == "".join(WORDS[:10]), seconds=5, what="ten words are stored")
     return reply_id
@@ -125,7 +87,7 @@ def test_a_reply_whose_server_is_killed_is_finished_by_the_next_and_given_up_aft
     held = Script(chunks=WORDS, gate=threading.Event(), gate_after=10)
     fake_provider.script("fake-1", held)
     finished_id = _send_and_wait_for_ten_words(server)
-    server.end(signal.SIGKILL)
+    server.node.kill()
 
     fake_provider.script("fake-1", Script(chunks=WORDS))
     server.start()
@@ -139,10 +101,10 @@ def test_a_reply_whose_server_is_killed_is_finished_by_the_next_and_given_up_aft
     fake_provider.script("fake-1", held)
     lost_id = _send_and_wait_for_ten_words(server)
     asked = len(fake_provider.requests)
-    server.end(signal.SIGKILL)
+    server.node.kill()
     server.start()
     wait_until(lambda: len(fake_provider.requests) > asked, seconds=10, what="it is asked for again")
-    server.end(signal.SIGKILL)
+    server.node.kill()
     server.start()
     reply = _wait_for_end(server, lost_id)
     assert reply["status"] == "interrupted"
@@ -156,9 +118,9 @@ def test_a_server_told_to_stop_lets_its_reply_finish(server, fake_provider):
     fake_provider.script("fake-1", Script(chunks=WORDS, gate=gate, gate_after=10))
     reply_id = _send_and_wait_for_ten_words(server)
 
-    server.process.send_signal(signal.SIGTERM)
+    server.node.ask_to_end()
     gate.set()
-    assert server.process.wait(START_SECONDS) == 0
+    assert server.node.wait_ended() == 0
     server.start()
     assert server.reply(reply_id)["status"] == "completed"
     assert server.text(reply_id) == "".join(WORDS)
@@ -173,13 +135,13 @@ def test_who_waits_for_an_answer_when_the_server_is_told_to_stop_hears_that_it_g
     with ThreadPoolExecutor() as threads:
         waiting = threads.submit(server.ask, question)
         wait_until(lambda: _newest_text(server) == "".join(WORDS[:10]), seconds=10, what="ten words are stored")
-        server.process.send_signal(signal.SIGTERM)
+        server.node.ask_to_end()
         status, headers, body = waiting.result(10)
     assert (status, body["reply"]["status"], body["message"]["content"]) == (202, "running", "".join(WORDS[:10]))
     assert headers["Location"] == f"/api/v1/replies/{body['reply']['id']}/"
     gate.set()
-    assert server.process.wait(START_SECONDS) == 0
-    assert "Exception" not in server.log.read_text()
+    assert server.node.wait_ended() == 0
+    assert "Exception" not in server.node.log.read_text()
 
     server.start()
     status, _, again = server.ask(question)
@@ -189,21 +151,19 @@ def test_who_waits_for_an_answer_when_the_server_is_told_to_stop_hears_that_it_g
 
 
 def _newest_text(server: Server) -> str:
-    chats = server.call("GET", "/api/v1/chats/")["results"]
-    messages = (
-        server.call("GET", f"/api/v1/chats/{chats[0]['id']}/messages/")["results"] if chats else [{"content": ""}]
-    )
+    chats = server.call("GET", "/chats/")["results"]
+    messages = server.call("GET", f"/chats/{chats[0]['id']}/messages/")["results"] if chats else [{"content": ""}]
     return messages[-1]["content"]
 
 
 @pytest.mark.timeout(120)
 def test_a_running_server_forgets_client_ids_of_the_day_before_yesterday(server):
-    path = f"/api/v1/chats/{server.call('POST', '/api/v1/chats/', {})['id']}/messages/"
+    path = f"/chats/{server.call('POST', '/chats/', {})['id']}/messages/"
     body = {"content": "Hello", "model": "Fake", "client_id": "once"}
     first = server.call("POST", path, body)["reply"]["id"]
     _wait_for_end(server, first)
     assert server.call("POST", path, body)["reply"]["id"] == first
-    server.end(signal.SIGTERM)
+    server.node.end()
     with closing(sqlite3.connect(server.database)) as database, database:
         database.execute("UPDATE chats_reply SET created_at = datetime('now', '-49 hours')")
     server.start()
@@ -220,17 +180,17 @@ def _remembered(server: Server) -> int:
 
 @pytest.mark.timeout(120)
 def test_however_often_servers_are_told_to_stop_a_reply_is_not_given_up(server, fake_provider):
-    server.environment |= {"SHUTDOWN_GRACE_SECONDS": "0", "REPLY_MAX_ATTEMPTS": "1"}
-    server.end(signal.SIGTERM)
-    server.start()
+    server.node.end()
+    node = server.cluster.add("server", "both", SHUTDOWN_GRACE_SECONDS="0", REPLY_MAX_ATTEMPTS="1")
+    node.wait_ready()
     fake_provider.script("fake-1", Script(chunks=WORDS, gate=threading.Event(), gate_after=10))
     reply_id = _send_and_wait_for_ten_words(server)
     for asked in (2, 3):
-        assert server.end(signal.SIGTERM) == 0
+        assert server.node.end() == 0
         server.start()
         assert fake_provider.wait_requests(asked)
     fake_provider.script("fake-1", Script(chunks=WORDS))
-    assert server.end(signal.SIGTERM) == 0
+    assert server.node.end() == 0
     server.start()
     assert _wait_for_end(server, reply_id)["status"] == "completed"
     assert server.text(reply_id) == "".join(WORDS)
@@ -238,6 +198,8 @@ def test_however_often_servers_are_told_to_stop_a_reply_is_not_given_up(server, 
 
 def test_a_second_server_on_the_same_data_is_refused(server):
     command = [sys.executable, "manage.py", "serve", "--port", "0"]
-    second = subprocess.run(command, env=server.environment, capture_output=True, text=True, check=False, timeout=30)
+    second = subprocess.run(
+        command, env=server.cluster.environment, capture_output=True, text=True, check=False, timeout=30
+    )
     assert second.returncode != 0
     assert "already serves" in second.stderr

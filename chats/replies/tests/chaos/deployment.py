@@ -14,7 +14,7 @@ import redis
 from chats.llm.tests.fake_provider import FakeProvider
 from chats.replies.tests.chaos import voices
 from config.tests import servers
-from config.tests.cluster import Cluster, Process, cluster
+from config.tests.cluster import Cluster, Process, cluster, person_and_model
 
 KINDS = {"one": "both", "two": "web", "worker": "worker"}
 POOL_MAX_SIZE = 10
@@ -52,12 +52,8 @@ class Deployment:
     def __init__(self, made: Cluster, provider: FakeProvider, redis_server: servers.RedisServer) -> None:
         self.cluster, self.provider, self.redis_server = made, provider, redis_server
         self.web = [node for node in made.nodes.values() if node.port]
-        person = made.manage("create_user", "chaos@example.org", "--password", "correct horse", "--api-key", "chaos")
-        self.headers = {"Authorization": f"Bearer {person['api_key']}"}
-        made.manage(
-            *("add_model", "Voices", "--provider", "Fake", "--kind", "openai", "--base-url", provider.base_url),
-            *("--model-id", "voices", "--input-price", "1", "--output-price", "2"),
-        )
+        key, _ = person_and_model(made.manage, base_url=provider.base_url, model_id="voices", name="Voices")
+        self.headers = {"Authorization": f"Bearer {key}"}
 
     @property
     def nodes(self) -> list[Process]:
