@@ -14,6 +14,7 @@ class Proxy:
         """`connect` reaches what is behind it, such as a partial of `asyncio.open_connection`."""
         self._connect = connect
         self._generation = 0
+        self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self.port = 0
 
@@ -30,25 +31,42 @@ class Proxy:
         try:
             yield self
         finally:
+            asyncio.run_coroutine_threadsafe(self._close(server), self._loop).result(10)
             self._loop.call_soon_threadsafe(self._loop.stop)
             thread.join()
-            server.close()
-            for task in asyncio.all_tasks(self._loop):
-                task.cancel()
-            self._loop.run_until_complete(asyncio.sleep(0.01))
             self._loop.close()
 
+    async def _close(self, server: asyncio.Server) -> None:
+        server.close()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # aborted transports are closed in the next turn of the loop
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        generation = self._generation
-        from_there, to_there = await self._connect()
-        ways = ((reader, to_there), (from_there, writer))
+        generation, streams = self._generation, [writer]
+        # Held here: nothing else holds on to what only waits for a connection that says nothing.
+        this = asyncio.current_task()
+        assert this is not None
+        self._tasks.add(this)
         try:
-            await asyncio.gather(*(self._pass_on(source, sink, generation) for source, sink in ways))
-        except asyncio.CancelledError:
-            return  # at the end, which asyncio's own callback would take for a failure
+            from_there, to_there = await self._connect()
+            streams.append(to_there)
+            ways = ((reader, to_there), (from_there, writer))
+            passing = [asyncio.create_task(self._pass_on(*way, generation)) for way in ways]
+            try:
+                await asyncio.wait(passing, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for one in passing:
+                    one.cancel()
+                await asyncio.gather(*passing, return_exceptions=True)
+        except (asyncio.CancelledError, OSError):
+            return  # at the end, or when there is nobody: asyncio's own callback would take it for a failure
         finally:
-            writer.transport.abort()
-            to_there.transport.abort()
+            self._tasks.discard(this)
+            for stream in streams:
+                stream.transport.abort()
 
     async def _pass_on(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, generation: int) -> None:
         with contextlib.suppress(OSError):
@@ -56,5 +74,3 @@ class Proxy:
                 if generation == self._generation:
                     sink.write(data)
                     await sink.drain()
-            if generation == self._generation:
-                sink.write_eof()
