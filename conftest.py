@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextlib import AbstractAsyncContextManager
+from io import StringIO
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,10 @@ from uuid import UUID
 import pytest
 from django.apps import apps
 from django.core.cache import cache
+from django.core.management import call_command
+from django.db import connection
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.state import StateApps
 from django.test import Client
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from pytest_django import DjangoDbBlocker
@@ -216,6 +221,19 @@ def run_elsewhere(live: LiveServer, owner: User) -> Iterator[Callable[[Chat], Re
 
     yield make
     Reply.objects.filter(pk__in=[reply.pk for reply in made]).update(status=Reply.Status.STOPPED)
+
+
+@pytest.fixture
+def migrate(transactional_db: None) -> Iterator[Callable[[str, str], StateApps]]:
+    """`migrate(app, name)`: all models as they are at that migration of the app. Afterwards all is as it was."""
+
+    def run(app: str, name: str) -> StateApps:
+        call_command("migrate", app, name, stdout=StringIO())
+        loader = MigrationLoader(connection)
+        return loader.project_state([key for key in loader.applied_migrations if key in loader.graph.nodes]).apps
+
+    yield run
+    call_command("migrate", stdout=StringIO())
 
 
 # ---------------------------------------------------------------- the browser

@@ -30,9 +30,7 @@ async def node(*, runs_replies: bool, has_sockets: bool) -> Any:
                 stack.push_async_callback(bus.waiting.flush)
             stack.push_async_callback(worker.leave, grace_seconds=settings.SHUTDOWN_GRACE_SECONDS)
             if bus is not None:
-                from chats.replies import jobs  # noqa: PLC0415 - there are jobs on PostgreSQL only
-
-                await stack.enter_async_context(background(bus.waiting.receive, partial(jobs.fetch, worker)))
+                await stack.enter_async_context(background(bus.waiting.receive, partial(bus.fetch_jobs, worker)))
         yield
 
 
@@ -40,6 +38,7 @@ async def node(*, runs_replies: bool, has_sockets: bool) -> Any:
 class _Bus:
     waiting: Waiting
     writer: Writer
+    fetch_jobs: Callable[[Worker], Awaitable[None]]
 
 
 async def _join(stack: AsyncExitStack, *, hears_of_chats: bool) -> _Bus:
@@ -60,7 +59,7 @@ async def _join(stack: AsyncExitStack, *, hears_of_chats: bool) -> _Bus:
     stack.callback(doorbell.carry_by, {})
     TAILS.read_from(reader)
     stack.callback(TAILS.read_from, None)
-    return _Bus(waiting, writer)
+    return _Bus(waiting, writer, jobs.fetch)
 
 
 def lifespan(*, runs_replies: bool) -> Callable[[Any, Any, Any], Awaitable[None]]:

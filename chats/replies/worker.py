@@ -72,8 +72,8 @@ class Worker:
         handoff.set_engine(None)
         for end in self._ends:
             end()
-        if claims := self._tasks_named("claim:"):
-            await asyncio.wait(claims, timeout=HANDOVER_SECONDS)
+        if claiming := self._tasks_named("claim:"):
+            await asyncio.wait(claiming, timeout=HANDOVER_SECONDS)
         if running := self._tasks_named("reply:"):
             await asyncio.wait(running, timeout=grace_seconds)
         # Asked anew: requests that were under way may have brought more.

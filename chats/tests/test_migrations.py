@@ -1,27 +1,9 @@
 """Migrations that move what is there, back and forth."""
 
-from io import StringIO
-from typing import Any
-
 import pytest
-from django.core.management import call_command
-from django.db import IntegrityError, connection
-from django.db.migrations.loader import MigrationLoader
+from django.db import IntegrityError
 
 from chats.models import Chat, Reply
-
-
-@pytest.fixture
-def migrate(transactional_db: None):
-    """`migrate(name)`: chats as of that migration, and their models of then. Afterwards all is as it was."""
-
-    def run(name: str) -> Any:
-        call_command("migrate", "chats", name, stdout=StringIO())
-        loader = MigrationLoader(connection)
-        return loader.project_state([key for key in loader.applied_migrations if key in loader.graph.nodes]).apps
-
-    yield run
-    call_command("migrate", stdout=StringIO())
 
 
 def test_client_ids_get_the_verb_they_were_sent_for_and_going_back_one_row_keeps_each(migrate, owner) -> None:
@@ -29,7 +11,7 @@ def test_client_ids_get_the_verb_they_were_sent_for_and_going_back_one_row_keeps
     Chat.objects.create(user=owner, client_id="x", request_verb=Chat.Verb.FORK)
     for verb in Reply.Verb:
         Reply.objects.create(user=owner, chat=chat, client_id="x", request_verb=verb, status=Reply.Status.STOPPED)
-    then = migrate("0007")
+    then = migrate("chats", "0007")
     for name in ("Chat", "Reply"):
         assert list(then.get_model("chats", name).objects.order_by("pk").values_list("client_id")[:2]) == [
             ("x",),
@@ -37,6 +19,6 @@ def test_client_ids_get_the_verb_they_were_sent_for_and_going_back_one_row_keeps
         ]
     with pytest.raises(IntegrityError):
         then.get_model("chats", "Chat").objects.create(user_id=owner.pk, client_id="x")
-    migrate("0008")
+    migrate("chats", "0008")
     assert Chat.objects.get(client_id="x").request_verb == Chat.Verb.FORK, "nothing else had one"
     assert Reply.objects.get(client_id="x").request_verb == Reply.Verb.SEND

@@ -1,29 +1,10 @@
 """The migration that installs the demo."""
 
 from decimal import Decimal
-from io import StringIO
-from typing import Any
 
-import pytest
-from django.core.management import call_command
-from django.db import connection
-from django.db.migrations.loader import MigrationLoader
 from django.utils import timezone
 
 from chats.catalog.models import AIModel
-
-
-@pytest.fixture
-def migrate(transactional_db: None):
-    """`migrate(name)`: the catalog as of that migration, and its models of then. Afterwards all is as it was."""
-
-    def run(name: str) -> Any:
-        call_command("migrate", "catalog", name, stdout=StringIO())
-        loader = MigrationLoader(connection)
-        return loader.project_state([key for key in loader.applied_migrations if key in loader.graph.nodes]).apps
-
-    yield run
-    call_command("migrate", stdout=StringIO())
 
 
 def test_a_fresh_database_has_an_enabled_free_demo(demo_model: AIModel) -> None:
@@ -36,22 +17,22 @@ def test_a_fresh_database_has_an_enabled_free_demo(demo_model: AIModel) -> None:
 
 
 def test_it_goes_back_and_forth(migrate) -> None:
-    then = migrate("0001")
+    then = migrate("catalog", "0001")
     assert not then.get_model("catalog", "AIModel").objects.filter(model_id="parley-demo").exists()
     assert not then.get_model("catalog", "Provider").objects.filter(kind="demo").exists()
-    then = migrate("0002")
+    then = migrate("catalog", "0002")
     assert then.get_model("catalog", "AIModel").objects.filter(model_id="parley-demo").count() == 1
 
 
 def test_what_staff_have_made_of_it_stays(migrate) -> None:
-    then = migrate("0001")
+    then = migrate("catalog", "0001")
     models = then.get_model("catalog", "AIModel").objects
     provider = then.get_model("catalog", "Provider").objects.create(name="Demo", kind="demo")
     models.create(provider=provider, name="Ours", model_id="parley-demo", order=5)
     models.create(provider=provider, name="Another", model_id="another")
-    migrate("0002")
+    migrate("catalog", "0002")
     assert models.get(model_id="parley-demo").name == "Ours"
-    migrate("0001")
+    migrate("catalog", "0001")
     assert list(provider.models.values_list("name", flat=True)) == ["Another"]
     provider.models.all().delete()
     provider.delete()

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
@@ -120,17 +121,24 @@ def test_send_again_does_not_wait(box_page: Page, chat: Chat) -> None:
     assert said(chat) == ["quote by hand"]
 
 
+@contextmanager
+def server_away(page: Page) -> Iterator[None]:
+    """Until the end of the block nothing that is sent or asked arrives."""
+    for address in (SENDING, PROBING):
+        page.route(address, lambda route: route.abort())
+    yield
+    for address in (SENDING, PROBING):
+        page.unroute(address)
+
+
 def test_what_a_server_that_is_away_was_to_get_is_sent_when_it_is_back(box_page: Page, chat: Chat) -> None:
     without_news(box_page)
     visit(box_page, box_page.url)
-    for address in (SENDING, PROBING):
-        box_page.route(address, lambda route: route.abort())
-    send(box_page, "quote patient")
-    expect(box_page.get_by_text(UNREACHABLE)).to_be_visible()
-    expect(banner(box_page)).to_be_visible()
-    assert said(chat) == []
-    box_page.unroute(SENDING)
-    box_page.unroute(PROBING)
+    with server_away(box_page):
+        send(box_page, "quote patient")
+        expect(box_page.get_by_text(UNREACHABLE)).to_be_visible()
+        expect(banner(box_page)).to_be_visible()
+        assert said(chat) == []
     expect(box_page.locator(FINISHED)).to_contain_text("patient")
     expect(banner(box_page)).to_be_hidden()
     assert said(chat) == ["quote patient"]
@@ -139,14 +147,11 @@ def test_what_a_server_that_is_away_was_to_get_is_sent_when_it_is_back(box_page:
 def test_other_words_are_not_sent_by_themselves(box_page: Page, chat: Chat) -> None:
     without_news(box_page)
     visit(box_page, box_page.url)
-    for address in (SENDING, PROBING):
-        box_page.route(address, lambda route: route.abort())
-    send(box_page, "quote half")
-    expect(banner(box_page)).to_be_visible()
-    box_page.get_by_label("Message", exact=True).press_sequentially(" a thought")
-    expect(box_page.get_by_text(UNREACHABLE)).to_be_hidden()
-    box_page.unroute(SENDING)
-    box_page.unroute(PROBING)
+    with server_away(box_page):
+        send(box_page, "quote half")
+        expect(banner(box_page)).to_be_visible()
+        box_page.get_by_label("Message", exact=True).press_sequentially(" a thought")
+        expect(box_page.get_by_text(UNREACHABLE)).to_be_hidden()
     expect(banner(box_page)).to_be_hidden()
     expect(box_page.get_by_label("Message", exact=True)).to_have_value("quote half a thought")
     assert said(chat) == []
