@@ -123,11 +123,13 @@ class Worker:
     async def _claim(self, reply_id: UUID, *, stale_before: datetime) -> None:
         """Run this reply if it can be had."""
         if reply_id not in self.runs and reply_id not in self._claims and not self._is_leaving:
+            # Before the task begins: a call and the sweep may come for it in the same turn of the loop.
+            claim = self._claims[reply_id] = _Claim()
             # A task of its own: a process that is told to end waits for those that are on their way.
-            await asyncio.wait({self._spawn(self._claim_once(reply_id, stale_before), name=f"claim:{reply_id}")})
+            task = self._spawn(self._claim_once(reply_id, claim, stale_before), name=f"claim:{reply_id}")
+            await asyncio.wait({task})
 
-    async def _claim_once(self, reply_id: UUID, stale_before: datetime) -> None:
-        claim = self._claims[reply_id] = _Claim()
+    async def _claim_once(self, reply_id: UUID, claim: _Claim, stale_before: datetime) -> None:
         try:
             job = await in_database(claims.claim, reply_id, self.name, stale_before=stale_before)
             if job is None and claim.was_called:

@@ -3,12 +3,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.db import connection
 
+from chats import doorbell
 from chats.branches import fork_chat
 from chats.errors import Conflict, Invalid, ModelUnavailable, NotFound, TooLarge, TooMany
 from chats.llm.tests.fake_provider import Script
 from chats.models import Chat, Message, Reply
 from chats.replies.services import continue_reply, edit_message, regenerate_message, retry_reply, start_reply
-from chats.services import create_chat, create_chat_once, delete_chat, restore_chat
+from chats.services import append_message, create_chat, create_chat_once, delete_chat, restore_chat
+from config.tests.live import wait_until
 
 
 def test_the_same_client_id_gives_the_same_answer_and_one_request(say, ended, fake_provider):
@@ -39,6 +41,20 @@ def test_sends_with_one_client_id_at_the_same_instant_make_one_message(say, ende
     ended(say("Hello", chat_id=chat.pk, client_id="once"))
     assert Message.objects.count() == 2
     assert len(fake_provider.requests) == 1
+
+
+def test_a_reply_that_is_called_out_many_times_at_once_is_taken_up_once(say, ended, fake_provider, caplog):
+    started = say("Hello")
+    first = ended(started)
+    empty = append_message(started.chat, role="assistant", content="", parent=started.message)
+    waiting = Reply.objects.create(
+        chat=started.chat, user=first.user, prompt=started.message, message=empty, model=first.model
+    )
+    for _ in range(50):
+        doorbell.deliver("waiting", str(waiting.pk))
+    wait_until(lambda: not Reply.objects.unfinished().exists(), seconds=10, what="the reply is over")
+    assert len(fake_provider.requests) == 2
+    assert "background_task_failed" not in caplog.text
 
 
 def test_another_body_under_the_same_client_id_is_a_conflict(say, ended):
