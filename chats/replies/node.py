@@ -26,7 +26,7 @@ async def node(*, runs_replies: bool, has_sockets: bool) -> Any:
             worker = Worker(writer=bus.writer if bus else None)
             await worker.start()
             if bus is not None:
-                stack.push_async_callback(bus.writer.flush)
+                stack.push_async_callback(bus.writer.close)
                 stack.push_async_callback(bus.waiting.flush)
             stack.push_async_callback(worker.leave, grace_seconds=settings.SHUTDOWN_GRACE_SECONDS)
             if bus is not None:
@@ -49,7 +49,7 @@ async def _join(stack: AsyncExitStack, *, hears_of_chats: bool) -> _Bus:
     client = await stack.enter_async_context(connect(url))
     of_replies, of_chats = Rings("reply", client, url), Rings("chat", client, url)
     waiting = Waiting(client, url, otherwise=jobs.queue)
-    reader, writer = Reader(client, url), Writer(client, replay_seconds=settings.REPLY_REPLAY_SECONDS)
+    reader, writer = Reader(client, url), Writer(url, replay_seconds=settings.REPLY_REPLAY_SECONDS)
     stack.push_async_callback(reader.close)
     work = [of_replies.send, of_replies.receive, of_chats.send, waiting.send, reader.read, writer.write]
     if hears_of_chats:

@@ -9,17 +9,17 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 import redis.asyncio as redis
 import structlog
 
 from chats import doorbell
-from chats.replies.bus import LOST, RETRY_SECONDS, answer, connect
+from chats.replies.bus import ANSWER_SECONDS, LOST, RETRY_SECONDS, answer
 from chats.replies.log import REPLAY_MAX_EVENTS
+from chats.replies.wire import Command, Wire
 
 logger = structlog.get_logger(__name__)
 
@@ -33,6 +33,7 @@ GATHER_SECONDS = 0.04
 FETCH_SECONDS = 0.03
 FIRST_TOKEN_SEQ = 2
 BLOCK_SECONDS = 1.0
+UNBLOCK_SECONDS = 0.02
 
 
 def key_of(reply_id: UUID) -> str:
@@ -52,8 +53,8 @@ class Entry:
 class Writer:
     """Writes the events of this node's replies, those that come close together in one go."""
 
-    def __init__(self, client: redis.Redis, *, replay_seconds: float) -> None:
-        self._client = client
+    def __init__(self, url: str, *, replay_seconds: float) -> None:
+        self._wire = Wire(url)
         self._replay_seconds = max(1, round(replay_seconds))
         self._outgoing: list[tuple[UUID, Entry]] = []
         self._has_some, self._is_urgent = asyncio.Event(), asyncio.Event()
@@ -84,30 +85,28 @@ class Writer:
                 await asyncio.sleep(RETRY_SECONDS)
             await _pause(GATHER_SECONDS, unless=self._is_urgent)
 
-    async def flush(self) -> None:
+    async def close(self) -> None:
         """Write what waits, if Redis answers; for the end of the process."""
         entries, self._outgoing = self._outgoing, []
         with suppress(*LOST):
             await answer(self._written(entries))
+        await self._wire.aclose()
 
     async def _written(self, entries: list[tuple[UUID, Entry]]) -> None:
         if not entries:
             return
+        commands: list[Command] = []
         is_over: dict[UUID, bool] = {}
-        async with self._client.pipeline(transaction=False) as pipeline:
-            for reply_id, entry in entries:
-                mark = (IS_LAST, b"1") if entry.is_last else ()
-                # By name, as each token comes this way: the client's own method costs twice as much.
-                pipeline.execute_command(
-                    *("XADD", key_of(reply_id), "MAXLEN", "~", REPLAY_MAX_EVENTS, f"{entry.seq}-0"),
-                    *(EVENT, entry.event, *mark),
-                )
-                is_over[reply_id] = is_over.get(reply_id, False) or entry.is_last
-            for reply_id, is_last in is_over.items():
-                if seconds := self._renewal(reply_id, is_last=is_last):
-                    pipeline.expire(key_of(reply_id), seconds)
+        for reply_id, entry in entries:
+            mark = (IS_LAST, b"1") if entry.is_last else ()
+            where = (key_of(reply_id), "MAXLEN", "~", REPLAY_MAX_EVENTS, f"{entry.seq}-0")
             # A number not greater than the last comes from an attempt that has lost its reply: refused, rightly.
-            await pipeline.execute(raise_on_error=False)
+            commands.append(("XADD", *where, EVENT, entry.event, *mark))
+            is_over[reply_id] = is_over.get(reply_id, False) or entry.is_last
+        for reply_id, is_last in is_over.items():
+            if seconds := self._renewal(reply_id, is_last=is_last):
+                commands.append(("EXPIRE", key_of(reply_id), seconds))
+        await self._wire.tell(commands)
 
     def _renewal(self, reply_id: UUID, *, is_last: bool) -> int:
         """How long this stream is to be kept from now on; 0 when that was said a moment ago."""
@@ -233,77 +232,91 @@ class Reader:
         self.is_live = False
         self._client, self._url = client, url
         self._tails: dict[str, Tail] = {}
-        self._has_some = asyncio.Event()
+        self._new: dict[str, Tail] = {}  # those that were not asked for yet
+        self._has_new = asyncio.Event()
         self._blocked: int | None = None  # the id of the connection that waits for events
         self._tasks: set[asyncio.Task[None]] = set()
 
     def add(self, reply_id: UUID, tail: Tail) -> None:
-        self._tails[key_of(reply_id)] = tail
-        self._has_some.set()
-        task = asyncio.create_task(self._prime(key_of(reply_id), tail))
+        key = key_of(reply_id)
+        self._tails[key] = self._new[key] = tail
+        self._has_new.set()
+        task = asyncio.create_task(self._have_fetched(tail))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def drop(self, reply_id: UUID) -> None:
-        self._tails.pop(key_of(reply_id), None)
+        key = key_of(reply_id)
+        self._tails.pop(key, None)
+        self._new.pop(key, None)
 
     async def read(self) -> None:
         """Runs for as long as the process does."""
-        while True:
-            try:
-                async with connect(self._url, waits=True) as client, client.client() as connection:
-                    self._blocked = await answer(connection.client_id())
+        async with aclosing(Wire(self._url)) as wire:
+            while True:
+                try:
+                    self._blocked = await answer(wire.ask("CLIENT", "ID"))
                     while True:
-                        await self._read_once(connection)
-            except LOST as error:
-                logger.warning("events_unreadable", error=type(error).__name__)
-            self.is_live, self._blocked = False, None
-            await asyncio.sleep(RETRY_SECONDS)
+                        await self._read_once(wire)
+                except LOST as error:
+                    logger.warning("events_unreadable", error=type(error).__name__)
+                self.is_live, self._blocked = False, None
+                await asyncio.sleep(RETRY_SECONDS)
 
     async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _read_once(self, connection: redis.Redis) -> None:
+    async def _read_once(self, wire: Wire) -> None:
         if not self._tails:
-            self._has_some.clear()
-            await answer(connection.ping())
+            self._has_new.clear()
+            await answer(wire.ask("PING"))
             self.is_live = True
-            await self._has_some.wait()
-        self._has_some.clear()
-        await self._fetch(connection, self._tails, wait_seconds=BLOCK_SECONDS)
+            await self._has_new.wait()
+        self._has_new.clear()
+        await self._fetch_new(wire)
+        await self._fetch(wire, self._tails, wait_seconds=BLOCK_SECONDS)
         self.is_live = True
         if fresh := {key: tail for key, tail in self._tails.items() if tail.is_fresh}:
-            await self._fetch(connection, fresh, wait_seconds=FETCH_SECONDS)
+            await self._fetch(wire, fresh, wait_seconds=FETCH_SECONDS)
         else:
-            await _pause(FETCH_SECONDS, unless=self._has_some)
+            await _pause(FETCH_SECONDS, unless=self._has_new)
 
-    async def _fetch(self, connection: redis.Redis, tails: Mapping[str, Tail], *, wait_seconds: float) -> None:
+    async def _fetch_new(self, wire: Wire) -> None:
+        """Feed those that have just come with what is there already."""
+        new, self._new = self._new, {}
+        try:
+            await self._fetch(wire, new)
+        finally:
+            for tail in new.values():
+                tail.is_primed.set()
+
+    async def _fetch(self, wire: Wire, tails: Mapping[str, Tail], *, wait_seconds: float = 0) -> None:
         """Feed these with what has come for them, or else with what comes first in so many seconds."""
-        wanted: Any = {key: f"{tail.seq}-0" for key, tail in tails.items()}
-        if not wanted:
+        if not tails:
             return
-        async with asyncio.timeout(wait_seconds + 1):
-            found: Any = await connection.xread(wanted, block=round(wait_seconds * 1000))
+        block = ("BLOCK", round(wait_seconds * 1000)) if wait_seconds else ()
+        after = [f"{tail.seq}-0" for tail in tails.values()]
+        async with asyncio.timeout(wait_seconds + ANSWER_SECONDS):
+            found = await wire.ask("XREAD", *block, "STREAMS", *tails, *after)
         for key, entries in found or ():
             if tail := self._tails.get(key.decode()):
                 tail.feed(map(_entry, entries))
-                tail.is_primed.set()
 
-    async def _prime(self, key: str, tail: Tail) -> None:
-        """Fetch what is there already, and have the waiting connection wait for this one too."""
+    async def _have_fetched(self, tail: Tail) -> None:
+        """Have the connection that waits for the others wait for this one too."""
         with suppress(*LOST):
-            tail.feed(map(_entry, await answer(self._client.xrange(key))))
-        tail.is_primed.set()
-        if self._blocked is not None:
-            with suppress(*LOST):
+            # Again and again: what ends its wait may come there before the request that begins it.
+            while self._blocked is not None and not tail.is_primed.is_set():
                 await answer(self._client.client_unblock(self._blocked))
+                await _pause(UNBLOCK_SECONDS, unless=tail.is_primed)
 
 
-def _entry(raw: tuple[bytes, dict[bytes, Any]]) -> Entry:
+def _entry(raw: tuple[bytes, list[bytes]]) -> Entry:
+    """An entry as Redis sends it: its id, then its fields, each by name and value."""
     name, fields = raw
-    return Entry(seq=int(name.partition(b"-")[0]), event=fields[EVENT], is_last=IS_LAST in fields)
+    return Entry(seq=int(name.partition(b"-")[0]), event=fields[1], is_last=IS_LAST in fields[2::2])
 
 
 TAILS = Tails()
