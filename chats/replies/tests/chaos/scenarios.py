@@ -212,7 +212,7 @@ SCENARIOS = {
         Scenario(kills, Size(1300, 40, blows=200, words=240), Size(8, 8, blows=3, words=60), MANY_ATTEMPTS),
         Scenario(reconnects, Size(1000, 60, words=300), Size(8, 8, words=60)),
         Scenario(double_sends, Size(500, 50), Size(20, 20)),
-        Scenario(redis, Size(300, 40, blows=30), Size(6, 6, blows=2, words=90, hostile=0)),
+        Scenario(redis, Size(600, 40, blows=30), Size(6, 6, blows=2, words=90, hostile=0)),
         Scenario(postgres, Size(300, 40, blows=60), Size(6, 6, blows=4, words=60, hostile=0)),
         Scenario(abandoned, Size(1000, 20, words=60), Size(12, 6, words=60, hostile=0)),
         # A grace so short that most replies are handed over, more often than a reply may be lost.
