@@ -45,10 +45,9 @@ def encode(event: dict[str, Any]) -> bytes:
 
 def pieces(text: str) -> list[str]:
     """`text` in pieces that fit an event each, whatever is in them; an empty one is one piece."""
-    if len(text) <= _characters_in(EVENT_MIN_BYTES):
+    if len(text) <= (EVENT_MIN_BYTES - FRAME_MAX_BYTES) // CHARACTER_MAX_BYTES:
         return [text]
-    size = _characters_in(settings.EVENT_MAX_BYTES)
-    return [text[start : start + size] for start in range(0, len(text), size)]
+    return [text[span] for span in _spans(text)]
 
 
 def snapshot(reply: str, seq: int, text: str, reasoning: str) -> Iterator[Numbered]:
@@ -57,23 +56,33 @@ def snapshot(reply: str, seq: int, text: str, reasoning: str) -> Iterator[Number
     They are made one by one, as the viewer takes them.
     """
     head = {"seq": seq, "reply": reply, "type": "reply.snapshot"}
-    length = len(text) + len(reasoning)
-    if length <= settings.EVENT_MAX_BYTES:
+    if len(text) + len(reasoning) <= settings.EVENT_MAX_BYTES:
         whole = orjson.dumps({**head, "text": text, "reasoning": reasoning})
         if len(whole) <= settings.EVENT_MAX_BYTES:
             yield seq, whole
             return
-    size = _characters_in(settings.EVENT_MAX_BYTES)
-    parts = -(-length // size)
-    for part in range(1, parts + 1):
-        start, end = (part - 1) * size, part * size
-        shown = {"text": text[start:end], "reasoning": reasoning[max(0, start - len(text)) : max(0, end - len(text))]}
-        yield seq if part == parts else None, encode({**head, "part": part, "parts": parts, **shown})
+    said = {"text": text, "reasoning": reasoning}
+    spans = [(name, span) for name in said for span in _spans(said[name])]
+    for part, (name, span) in enumerate(spans, 1):
+        shown = {"text": "", "reasoning": "", name: said[name][span]}
+        event = encode({**head, "part": part, "parts": len(spans), **shown})
+        yield seq if part == len(spans) else None, event
 
 
-def _characters_in(size: int) -> int:
-    """How many characters fit an event of `size` bytes, whichever they are."""
-    return (size - FRAME_MAX_BYTES) // CHARACTER_MAX_BYTES
+def _spans(text: str) -> list[slice]:
+    """Where to cut `text` so that each piece fits an event: as rarely as its characters allow."""
+    room, spans, start = settings.EVENT_MAX_BYTES - FRAME_MAX_BYTES, [], 0
+    while start < len(text):
+        size = room
+        while size > room // CHARACTER_MAX_BYTES and _size_of(text[start : start + size]) > room:
+            size = max(size // 2, room // CHARACTER_MAX_BYTES)
+        spans.append(slice(start, start + size))
+        start += size
+    return spans
+
+
+def _size_of(text: str) -> int:
+    return len(orjson.dumps(text)) - len('""')
 
 
 def _by_reference(event: dict[str, Any]) -> dict[str, Any]:

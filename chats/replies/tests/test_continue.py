@@ -110,7 +110,7 @@ async def test_a_takeover_begins_with_the_text_that_stood_at_its_start(
     assert fake_provider.requests[-1].body["messages"][-2]["content"] == BEGINNING
 
 
-LONG = "".join(f"{n:05} " for n in range(2_000))
+LONG = "".join(f"{n:05} " for n in range(12_000))
 
 
 @pytest.fixture

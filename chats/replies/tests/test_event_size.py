@@ -200,7 +200,15 @@ def test_a_snapshot_that_fits_is_one_event(limit):
     assert "part" not in json.loads(event)
 
 
-THOUGHT, BEGINNING, REST = "Hm. " * 700, MIXED[:4_000], " and the rest"
+@pytest.mark.parametrize(("text", "most"), [("x" * 900_000, 14), ("Füchse\n" * 30_000, 7), (WORST * 50_000, 10)])
+def test_a_long_text_is_cut_as_rarely_as_its_characters_allow(text, most):
+    parts = [json.loads(event) for _, event in outgoing.snapshot(str(uuid4()), 7, text, "")]
+    assert len(parts) <= most
+    assert "".join(part["text"] for part in parts) == text
+    assert outgoing.pieces(text) == [part["text"] for part in parts]
+
+
+THOUGHT, BEGINNING, REST = "Hm. " * 3_000, MIXED[:12_000], " and the rest"
 
 
 @pytest.fixture
