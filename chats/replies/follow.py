@@ -12,7 +12,7 @@ from chats.replies import lease, rows
 from chats.replies.database import AWAY, in_database
 from chats.replies.events import Numbered, encode, snapshot
 from chats.replies.log import LOGS
-from chats.replies.streams import TAILS, Tail
+from chats.replies.tails import TAILS, Tail
 
 logger = structlog.get_logger(__name__)
 

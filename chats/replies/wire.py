@@ -1,13 +1,14 @@
 """Redis for the token path: every token comes this way twice, as it is written and as it is read.
 
-The client's own pipeline and XREAD take five to ten times as long for each command, most of it for answers that nobody
-reads and for records of how long they took. Connecting, logging in and TLS are the client's.
+The client's own pipeline and XREAD take several times as long for each command, most of it for records of how long it
+took. Connecting, logging in and TLS are the client's.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import hiredis
+from redis.exceptions import ResponseError
 
 from chats.replies.bus import connect
 
@@ -26,23 +27,27 @@ class Wire:
 
     async def ask(self, *command: str | int | bytes) -> Any:
         """What Redis answers, as it comes: bytes, numbers and lists."""
-        return await self._answer_to(_packed(command))
+        await self._connection.send_packed_command(_packed(command), check_health=False)
+        return await self._connection.read_response(disable_decoding=True)
 
-    async def tell(self, commands: Iterable[Command]) -> None:
-        """Have all of these done, in their order. Returns once they are; what became of each stays unsaid."""
-        await self._answer_to(b"".join([_SILENCE, *map(_packed, commands), _SPEECH]))
+    async def ask_all(self, commands: Sequence[Command]) -> list[Any]:
+        """The answers to these, in their order; one that is refused stands there as the error it is."""
+        if self._connection.is_connected and await self._connection.can_read():
+            # It was closed from the other side while nothing was said.
+            await self.aclose()
+        await self._connection.send_packed_command(b"".join(map(_packed, commands)), check_health=False)
+        return [await self._answer() for _ in commands]
 
     async def aclose(self) -> None:
-        await self._connection.disconnect()
+        await self._connection.disconnect(nowait=True)
 
-    async def _answer_to(self, packed: bytes) -> Any:
-        await self._connection.send_packed_command(packed, check_health=False)
-        return await self._connection.read_response(disable_decoding=True)
+    async def _answer(self) -> Any:
+        try:
+            return await self._connection.read_response(disable_decoding=True)
+        except ResponseError as refusal:
+            return refusal
 
 
 def _packed(command: Command) -> bytes:
     packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub knows of one word only
     return packed
-
-
-_SILENCE, _SPEECH = _packed(("CLIENT", "REPLY", "OFF")), _packed(("CLIENT", "REPLY", "ON"))

@@ -24,7 +24,8 @@ from chats.replies.background import lasting
 from chats.replies.database import AWAY, in_database, in_database_aside
 from chats.replies.log import LOGS
 from chats.replies.run import Run
-from chats.replies.streams import TAILS, Writer
+from chats.replies.streams import Writer
+from chats.replies.tails import TAILS
 from chats.replies.titles import improve_title
 
 logger = structlog.get_logger(__name__)
@@ -132,8 +133,9 @@ class Worker:
     async def _claim_once(self, reply_id: UUID, claim: _Claim, stale_before: datetime) -> None:
         try:
             job = await in_database(claims.claim, reply_id, self.name, stale_before=stale_before)
-            if job is None and claim.was_called:
+            while job is None and claim.was_called:
                 # The reply before it in its chat ended in between.
+                claim.was_called = False
                 job = await in_database(claims.claim, reply_id, self.name, stale_before=stale_before)
         except Error:
             raise
