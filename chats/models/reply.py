@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import models
+from django.db.models.expressions import Combinable
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
@@ -27,7 +28,7 @@ class ReplyQuerySet(models.QuerySet["Reply"]):
     def unfinished(self) -> Self:
         return self.filter(status__in=Reply.UNFINISHED)
 
-    def claimable(self, stale_before: datetime) -> Self:
+    def claimable(self, stale_before: datetime | Combinable) -> Self:
         """Replies that wait for a worker, and running ones whose worker has not been heard of since `stale_before`."""
         abandoned = models.Q(status=Reply.Status.RUNNING, heartbeat_at__lt=stale_before)
         return self.filter(models.Q(status=Reply.Status.QUEUED) | abandoned)

@@ -5,12 +5,15 @@ Sync functions; async code awaits them through `in_database`.
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from accounts.queries import Prepared
@@ -30,12 +33,12 @@ INTERRUPTED_MESSAGE = "The server was interrupted while answering. The text so f
 CHARACTERS_PER_TOKEN = 4
 
 
-def claim(reply_id: UUID, worker: str, *, stale_before: datetime) -> Job | None:
+def claim(reply_id: UUID, worker: str) -> Job | None:
     """Take a waiting or abandoned reply, unless someone else was faster or an earlier one of its chat still runs."""
     # A claim lost in a power cut leaves the reply waiting, which is right: no need to wait for the disk.
     with relaxed_durability(), transaction.atomic():
-        reply = _FREE.first(reply_id, stale_before)
-        if reply is None:
+        reply = _FIRST.first(reply_id)
+        if reply is None or not _is_free(reply):
             return None
         path = path_for(reply.model, reply.prompt_id)
         request = _request_of(reply, reply.message, path)
@@ -57,20 +60,44 @@ def claim(reply_id: UUID, worker: str, *, stale_before: datetime) -> Job | None:
     return _job_of(reply, reply.message, request, is_cut=is_cut(path))
 
 
-def _free(reply_id: UUID, stale_before: datetime) -> QuerySet[Reply]:
-    """The reply, locked and with all it needs to run, if it may be taken."""
-    free = Reply.objects.claimable(stale_before).first_of_chat().filter(pk=reply_id)
+def _first(reply_id: UUID) -> QuerySet[Reply]:
+    """The reply if it is its chat's turn, locked and with all it needs to run; `asked_at` is the database's now."""
+    first = Reply.objects.unfinished().first_of_chat().filter(pk=reply_id).annotate(asked_at=Now())
     related = ("chat", "user", "price", "message", "model__provider", "fallback_from__provider")
-    return free.select_for_update(of=("self",)).select_related(*related)
+    return first.select_for_update(of=("self",)).select_related(*related)
 
 
-_FREE = Prepared(_free)
+_FIRST = Prepared(_first)
 
 
-def give_up(reply_id: UUID, *, stale_before: datetime) -> None:
+def _is_free(reply: Any) -> bool:
+    """As `claimable`, of a row that is there."""
+    if reply.status == Reply.Status.RUNNING:
+        return bool(reply.heartbeat_at < reply.asked_at - _stale())
+    return bool(reply.status == Reply.Status.QUEUED)
+
+
+def stale_moment() -> Combinable:
+    """Running replies not heard of since this moment have lost their worker.
+
+    By the database's clock, as their heartbeats: those of nodes may differ.
+    """
+    return Now() - _stale()
+
+
+def abandon_running() -> None:
+    """Nobody will be heard of any more, as at the start of the one process that has an SQLite file."""
+    Reply.objects.filter(status=Reply.Status.RUNNING).update(heartbeat_at=datetime.min.replace(tzinfo=UTC))
+
+
+def _stale() -> timedelta:
+    return timedelta(seconds=settings.REPLY_STALE_SECONDS)
+
+
+def give_up(reply_id: UUID) -> None:
     """End a reply that can't be run, and that nobody runs, as failed."""
     with transaction.atomic():
-        reply = Reply.objects.claimable(stale_before).filter(pk=reply_id).select_for_update().first()
+        reply = Reply.objects.claimable(stale_moment()).filter(pk=reply_id).select_for_update().first()
         if reply is not None:
             end(reply, Reply.Status.FAILED, *INTERNAL)
 
@@ -161,8 +188,8 @@ def _hold(reply: Reply, worker: str) -> None:
     skip_lost_events(reply)
     reply.held_seq = reply.snapshot_seq
     reply.status, reply.worker, reply.attempt = Reply.Status.RUNNING, worker, reply.attempt + 1
-    reply.heartbeat_at = timezone.now()
-    reply.started_at = reply.started_at or reply.heartbeat_at
+    reply.heartbeat_at = Now()
+    reply.started_at = reply.started_at or timezone.now()
 
 
 def _book_lost_attempt(reply: Reply, request: ChatRequest) -> None:
@@ -177,12 +204,7 @@ def _book_lost_attempt(reply: Reply, request: ChatRequest) -> None:
     record_usage(reply, model=reply.model, price=reply.price, message=message, usage=usage, is_estimated=True)
 
 
-def unfinished_ids(*, stale_before: datetime) -> list[UUID]:
+def unfinished_ids() -> list[UUID]:
     """Replies that could be claimed now, oldest first."""
-    claimable = Reply.objects.claimable(stale_before).first_of_chat()
+    claimable = Reply.objects.claimable(stale_moment()).first_of_chat()
     return list(claimable.order_by("created_at").values_list("pk", flat=True)[:500])
-
-
-def stale_moment() -> datetime:
-    """Running replies not heard of since this moment have lost their worker."""
-    return timezone.now() - timedelta(seconds=settings.REPLY_STALE_SECONDS)

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 from django.db.models import F
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from accounts.queries import Prepared, stored
 from chats.models import Message, Reply
@@ -46,9 +46,7 @@ class Stored:
 
 
 def beat(worker: str, reply_ids: Sequence[UUID]) -> None:
-    Reply.objects.filter(pk__in=reply_ids, worker=worker, status=Reply.Status.RUNNING).update(
-        heartbeat_at=timezone.now()
-    )
+    Reply.objects.filter(pk__in=reply_ids, worker=worker, status=Reply.Status.RUNNING).update(heartbeat_at=Now())
 
 
 def to_be_stopped(jobs: Sequence[Job]) -> set[UUID]:

@@ -7,7 +7,6 @@ import socket
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -15,7 +14,6 @@ from uuid import UUID
 import structlog
 from django.conf import settings
 from django.db import Error
-from django.utils import timezone
 
 from chats import doorbell
 from chats.once import forget_client_ids
@@ -56,6 +54,9 @@ class Worker:
         self._ends: list[Callable[[], None]] = []
 
     async def start(self) -> None:
+        if settings.IS_SQLITE:
+            # One process has the file, so whatever ran there before belongs to one that is dead.
+            await in_database(claims.abandon_running)
         self._ends = [
             doorbell.listen("reply", self._heed_ring),
             doorbell.listen("waiting", self._heed_call),
@@ -64,7 +65,7 @@ class Worker:
         handoff.set_engine(handoff.Engine(worker=self.name, take=self.take))
         self._spawn(lasting(self._keep_durable))
         self._spawn(lasting(self._keep_alive))
-        self._spawn(lasting(partial(self._keep_sweeping, started_at=timezone.now())))
+        self._spawn(lasting(self._keep_sweeping))
         self._spawn(lasting(self._keep_forgetting))
 
     async def leave(self, *, grace_seconds: float) -> None:
@@ -111,7 +112,7 @@ class Worker:
         if claim := self._claims.get(reply_id):
             claim.was_called = True
         else:
-            await self._claim(reply_id, stale_before=claims.stale_moment())
+            await self._claim(reply_id)
 
     def _heed_ring(self, reply: str) -> None:
         """Someone asked something of this reply, most likely to stop."""
@@ -121,28 +122,28 @@ class Worker:
         elif claim := self._claims.get(reply_id):
             claim.was_rung = True
 
-    async def _claim(self, reply_id: UUID, *, stale_before: datetime) -> None:
+    async def _claim(self, reply_id: UUID) -> None:
         """Run this reply if it can be had."""
         if reply_id not in self.runs and reply_id not in self._claims and not self._is_leaving:
             # Before the task begins: a call and the sweep may come for it in the same turn of the loop.
             claim = self._claims[reply_id] = _Claim()
             # A task of its own: a process that is told to end waits for those that are on their way.
-            task = self._spawn(self._claim_once(reply_id, claim, stale_before), name=f"claim:{reply_id}")
+            task = self._spawn(self._claim_once(reply_id, claim), name=f"claim:{reply_id}")
             await asyncio.wait({task})
 
-    async def _claim_once(self, reply_id: UUID, claim: _Claim, stale_before: datetime) -> None:
+    async def _claim_once(self, reply_id: UUID, claim: _Claim) -> None:
         try:
-            job = await in_database(claims.claim, reply_id, self.name, stale_before=stale_before)
+            job = await in_database(claims.claim, reply_id, self.name)
             while job is None and claim.was_called:
                 # The reply before it in its chat ended in between.
                 claim.was_called = False
-                job = await in_database(claims.claim, reply_id, self.name, stale_before=stale_before)
+                job = await in_database(claims.claim, reply_id, self.name)
         except Error:
             raise
         except Exception:
             # What can't be read would be tried for ever, by every worker.
             logger.exception("claim_failed", reply=str(reply_id))
-            await in_database(claims.give_up, reply_id, stale_before=stale_before)
+            await in_database(claims.give_up, reply_id)
             return
         finally:
             del self._claims[reply_id]
@@ -213,15 +214,12 @@ class Worker:
                 logger.warning("forget_retry", error=str(error))
             await asyncio.sleep(FORGET_SECONDS)
 
-    async def _keep_sweeping(self, *, started_at: datetime) -> None:
+    async def _keep_sweeping(self) -> None:
         """Take up what no ring told of: replies left queued, and those whose worker is gone."""
-        # One process owns an SQLite file, so whatever ran there before belongs to a process that is dead.
-        is_alone = settings.IS_SQLITE
         while True:
             try:
-                stale_before = max(started_at, claims.stale_moment()) if is_alone else claims.stale_moment()
-                for reply_id in await in_database(claims.unfinished_ids, stale_before=stale_before):
-                    await self._claim(reply_id, stale_before=stale_before)
+                for reply_id in await in_database(claims.unfinished_ids):
+                    await self._claim(reply_id)
             except Error as error:
                 logger.warning("sweep_retry", error=str(error))
             await asyncio.sleep(settings.REPLY_HEARTBEAT_SECONDS)

@@ -4,6 +4,7 @@ import json
 import threading
 import urllib.request
 from collections.abc import Callable
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -278,7 +279,8 @@ def test_a_takeover_books_the_lost_part_to_its_writer_and_starts_again_with_the_
     assert reply.message.notice == NOTICE, "a page opened now says who writes"
 
     # As another worker would, once this one was not heard of for long enough.
-    job = claims.claim(started.reply.pk, "another-worker", stale_before=timezone.now())
+    Reply.objects.filter(pk=reply.pk).update(heartbeat_at=reply.created_at - timedelta(hours=1))
+    job = claims.claim(started.reply.pk, "another-worker")
     assert job is not None
     assert (job.model, job.target.model_id, job.price.model) == (openai_model, "fake-1", openai_model)
     reply.refresh_from_db()
