@@ -47,9 +47,9 @@ class ChatConsumer(ChatsConsumer):
     async def handle(self, body: dict[str, Any]) -> None:
         match body:
             case {"type": "message.send"}:
-                accepted = await in_database(_start, self.principal, self.chat_id, body)
+                accepted, is_new = await in_database(_start, self.principal, self.chat_id, body)
                 await self.say(accepted)
-                self._follow(UUID(accepted["reply"]["id"]), after=0)
+                self._follow(UUID(accepted["reply"]["id"]), after=0, is_new=is_new)
             case {"type": "reply.follow" | "reply.stop"} if "reply" not in body:
                 raise Invalid(fields={"reply": ["This is required."]})
             case {"type": "reply.follow", "reply": reply_id}:
@@ -65,7 +65,7 @@ class ChatConsumer(ChatsConsumer):
             case _:
                 raise Invalid("Unknown message. Send message.send, reply.follow, reply.stop or chats.watch.")
 
-    def _follow(self, reply_id: UUID, *, after: int) -> None:
+    def _follow(self, reply_id: UUID, *, after: int, is_new: bool = False) -> None:
         if self.socket is None:
             return  # closed meanwhile: nobody would end it
         earlier = self.followed.pop(reply_id, None)
@@ -73,7 +73,7 @@ class ChatConsumer(ChatsConsumer):
             earlier.cancel()
         if len(self.followed) >= FOLLOWED_MAX:
             raise Invalid(f"At most {FOLLOWED_MAX} replies can be followed on one socket.")
-        task = self.followed[reply_id] = asyncio.create_task(self._pass_on(reply_id, after))
+        task = self.followed[reply_id] = asyncio.create_task(self._pass_on(reply_id, after, is_new=is_new))
         task.add_done_callback(lambda done: self._forget(reply_id, done))
 
     def _forget(self, reply_id: UUID, done: asyncio.Task[None]) -> None:
@@ -84,8 +84,8 @@ class ChatConsumer(ChatsConsumer):
         if failure is not None and not isinstance(failure, OSError):
             logger.error("follow_failed", reply=str(reply_id), exc_info=failure)
 
-    async def _pass_on(self, reply_id: UUID, after: int) -> None:
-        async with aclosing(follow(reply_id, after)) as events:
+    async def _pass_on(self, reply_id: UUID, after: int, *, is_new: bool) -> None:
+        async with aclosing(follow(reply_id, after, is_new=is_new)) as events:
             async for _, event in events:
                 # Awaits the client: one that does not read fills its own buffer, and nothing else.
                 await self.base_send({"type": "websocket.send", "text": event.decode()})
@@ -99,17 +99,19 @@ def _reply(principal: Principal, chat_id: UUID, reply_id: Any) -> Reply:
     return found(Reply.objects.visible_to(principal.user), pk=pk, chat_id=chat_id)
 
 
-def _start(principal: Principal, chat_id: UUID, body: dict[str, Any]) -> dict[str, Any]:
+def _start(principal: Principal, chat_id: UUID, body: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    """`message.accepted`, and whether it was for the first time."""
     content, model, client_id = (_text(body, name) for name in ("content", "model", "client_id"))
     if content is None:
         raise Invalid(fields={"content": ["This is required."]})
     started = start_reply(principal.user, chat_id=chat_id, content=content, model=model, client_id=client_id)
-    return {
+    accepted = {
         "type": "message.accepted",
         "client_id": client_id,
         "message": message_json_of(started.message),
         "reply": reply_json(started.reply, [] if started.created else None),
     }
+    return accepted, started.created
 
 
 def _text(body: dict[str, Any], name: str) -> str | None:

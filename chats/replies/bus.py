@@ -8,23 +8,20 @@ waits for it longer than ANSWER_SECONDS.
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import Any
 
 import orjson
 import redis.asyncio as redis
 import structlog
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from chats import doorbell
+from chats.replies.wire import ANSWER_SECONDS, LOST, RETRY_SECONDS, Command, Wire, answer, connect
 
 logger = structlog.get_logger(__name__)
 
 RINGS = "parley:rings:"  # and the topic
 WAITING = "parley:waiting"
-ANSWER_SECONDS = 2.0
-RETRY_SECONDS = 0.5
-CONNECTIONS_MAX = 4
 # Rings that come close together leave together.
 GATHER_SECONDS = 0.025
 WAITING_MAX = 10_000
@@ -32,28 +29,6 @@ WAITING_MAX = 10_000
 WAITING_KEPT_SECONDS = 60
 # How long one listens without a word before asking whether the other end is still there.
 QUIET_SECONDS = 3.0
-
-# Whatever goes wrong with a connection; redis-py lets some of the system's own errors through.
-LOST = (redis.RedisError, OSError, TimeoutError)
-
-
-def connect(url: str, *, waits: bool = False) -> redis.Redis:
-    """A client that gives up soon instead of trying again; one that `waits` is for reads that block.
-
-    A crowd that comes at once shares CONNECTIONS_MAX connections, instead of opening one each.
-    """
-    pool: redis.BlockingConnectionPool = redis.BlockingConnectionPool.from_url(
-        url,
-        max_connections=CONNECTIONS_MAX,
-        timeout=ANSWER_SECONDS,
-        socket_connect_timeout=ANSWER_SECONDS,
-        socket_timeout=None if waits else ANSWER_SECONDS,
-        retry=Retry(NoBackoff(), 0),
-        health_check_interval=0,
-        # The client reads what RESP 3 answers to XREAD twice, to make of it what RESP 2 says at once.
-        protocol=2,
-    )
-    return redis.Redis.from_pool(pool)
 
 
 class Outbox:
@@ -128,20 +103,25 @@ class Rings:
 class Waiting:
     """Brings replies that wait from whoever accepted them to workers, each to one."""
 
-    def __init__(self, client: redis.Redis, url: str, *, otherwise: Callable[[list[str]], Awaitable[None]]) -> None:
+    def __init__(self, url: str, *, otherwise: Callable[[list[str]], Awaitable[None]]) -> None:
         """`otherwise` gets those that Redis did not take."""
         self.outbox = Outbox()
-        self._client, self._url, self._otherwise = client, url, otherwise
+        self._url, self._otherwise = url, otherwise
+        self._wire = Wire(url)
+        self._under_way: list[str] = []
 
     async def send(self) -> None:
         """Runs for as long as the process does."""
         while True:
-            await self._push(await self.outbox.take())
+            self._under_way = await self.outbox.take()
+            await self._push(self._under_way)
+            self._under_way = []
 
-    async def flush(self) -> None:
-        """Send what is still there; for the end of the process, which has just handed its replies over."""
-        if reply_ids := self.outbox.empty():
+    async def close(self) -> None:
+        """Send what is still there, once `send` has ended: a process that ends has just handed its replies over."""
+        if reply_ids := self._under_way + self.outbox.empty():
             await self._push(reply_ids)
+        await self._wire.aclose()
 
     async def _push(self, reply_ids: list[str]) -> None:
         try:
@@ -151,25 +131,28 @@ class Waiting:
             await self._otherwise(reply_ids)
 
     async def _pushed(self, reply_ids: list[str]) -> None:
-        async with self._client.pipeline(transaction=False) as pipeline:
-            pipeline.rpush(WAITING, *reply_ids)
-            pipeline.ltrim(WAITING, -WAITING_MAX, -1)
-            pipeline.expire(WAITING, WAITING_KEPT_SECONDS)
-            await pipeline.execute()
+        commands: list[Command] = [
+            ("RPUSH", WAITING, *reply_ids),
+            ("LTRIM", WAITING, -WAITING_MAX, -1),
+            ("EXPIRE", WAITING, WAITING_KEPT_SECONDS),
+        ]
+        for answered in await self._wire.ask_all(commands):
+            if isinstance(answered, redis.ResponseError):
+                raise answered
 
     async def receive(self) -> None:
         """Hand the next to the worker of this process, for as long as it takes any."""
-        while True:
-            try:
-                async with connect(self._url, waits=True) as client:
+        async with aclosing(Wire(self._url)) as wire:
+            while True:
+                try:
                     while True:
                         async with asyncio.timeout(QUIET_SECONDS + ANSWER_SECONDS):
-                            taken: Any = await client.blpop([WAITING], timeout=QUIET_SECONDS)
+                            taken = await wire.ask("BLPOP", WAITING, round(QUIET_SECONDS))
                         if taken is not None:
                             doorbell.deliver("waiting", taken[1].decode())
-            except LOST as error:
-                logger.warning("waiting_unreadable", error=type(error).__name__)
-            await asyncio.sleep(RETRY_SECONDS)
+                except LOST as error:
+                    logger.warning("waiting_unreadable", error=type(error).__name__)
+                await asyncio.sleep(RETRY_SECONDS)
 
 
 async def _next_of(channel: Any) -> dict[str, Any]:
@@ -184,9 +167,3 @@ async def _next_of(channel: Any) -> dict[str, Any]:
     if message is None:
         raise TimeoutError
     return message
-
-
-async def answer(request: Awaitable[Any]) -> Any:
-    """What Redis answers. Raises one of LOST after ANSWER_SECONDS: a paused server keeps its connections open."""
-    async with asyncio.timeout(ANSWER_SECONDS):
-        return await request

@@ -26,11 +26,12 @@ GAP_SECONDS = 0.3
 PRIME_SECONDS = 0.25
 
 
-async def follow(reply_id: UUID, after: int = 0) -> AsyncGenerator[Numbered, None]:
+async def follow(reply_id: UUID, after: int = 0, *, is_new: bool = False) -> AsyncGenerator[Numbered, None]:
     """Numbered JSON events of a reply beyond `after`, live, up to and with `reply.finished`, whichever node runs it.
 
     The text of the reply is the last snapshot or restart plus the deltas after it. When the reply itself is deleted the
     last event is `reply.gone`, which comes with the number seen before and is not one of the reply's own.
+    The row of one that `is_new`, stored a moment ago without a text, has nothing to tell before something happens.
     """
     seen, is_finished = after, False
     async with TAILS.watch(reply_id) as tail:
@@ -41,6 +42,10 @@ async def follow(reply_id: UUID, after: int = 0) -> AsyncGenerator[Numbered, Non
                     seen, is_finished = seen if seq is None else seq, is_last
                     yield seq, event
             if seen != before:
+                continue
+            if is_new:
+                is_new = False
+                await tail.change(seconds=LOOK_SECONDS)
                 continue
             stored = await _stored(reply_id, seen)
             if stored is None:

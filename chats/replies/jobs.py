@@ -21,8 +21,8 @@ from procrastinate.jobs import Status
 from psycopg.conninfo import make_conninfo
 
 from chats.replies.background import background, is_cancelled
-from chats.replies.bus import RETRY_SECONDS
 from chats.replies.database import AWAY, in_database
+from chats.replies.wire import RETRY_SECONDS
 from chats.replies.worker import Worker
 
 logger = structlog.get_logger(__name__)

@@ -11,9 +11,10 @@ from django.conf import settings
 from chats import doorbell
 from chats.llm.registry import close_sessions
 from chats.replies.background import background
-from chats.replies.bus import Rings, Waiting, connect
+from chats.replies.bus import Rings, Waiting
 from chats.replies.streams import Writer
 from chats.replies.tails import TAILS, Reader
+from chats.replies.wire import connect
 from chats.replies.worker import Worker
 
 
@@ -26,8 +27,6 @@ async def node(*, runs_replies: bool, has_sockets: bool) -> Any:
         if runs_replies:
             worker = Worker(writer=bus.writer if bus else None)
             await worker.start()
-            if bus is not None:
-                stack.push_async_callback(bus.waiting.flush)
             stack.push_async_callback(worker.leave, grace_seconds=settings.SHUTDOWN_GRACE_SECONDS)
             if bus is not None:
                 await stack.enter_async_context(background(bus.waiting.receive, partial(bus.fetch_jobs, worker)))
@@ -48,13 +47,15 @@ async def _join(stack: AsyncExitStack, *, hears_of_chats: bool) -> _Bus:
     url = settings.REDIS_URL
     client = await stack.enter_async_context(connect(url))
     of_replies, of_chats = Rings("reply", client, url), Rings("chat", client, url)
-    waiting = Waiting(client, url, otherwise=jobs.queue)
+    waiting = Waiting(url, otherwise=jobs.queue)
     reader, writer = Reader(url), Writer(url, replay_seconds=settings.REPLY_REPLAY_SECONDS)
     work = [of_replies.send, of_replies.receive, of_chats.send, waiting.send]
     work += [reader.read, reader.interrupt, writer.write]
     if hears_of_chats:
         work.append(of_chats.receive)
-    stack.push_async_callback(writer.close)  # once it writes no more
+    # Once they send and write no more.
+    stack.push_async_callback(waiting.close)
+    stack.push_async_callback(writer.close)
     await stack.enter_async_context(background(*work))
     doorbell.carry_by({"reply": of_replies.outbox.put, "chat": of_chats.outbox.put, "waiting": waiting.outbox.put})
     stack.callback(doorbell.carry_by, {})

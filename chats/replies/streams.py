@@ -12,9 +12,8 @@ from uuid import UUID
 import structlog
 from redis.exceptions import ResponseError
 
-from chats.replies.bus import LOST, RETRY_SECONDS, answer
 from chats.replies.log import REPLAY_MAX_EVENTS
-from chats.replies.wire import Command, Wire
+from chats.replies.wire import LOST, RETRY_SECONDS, Command, Wire, answer
 
 logger = structlog.get_logger(__name__)
 

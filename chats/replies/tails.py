@@ -12,10 +12,9 @@ from uuid import UUID
 import structlog
 
 from chats import doorbell
-from chats.replies.bus import ANSWER_SECONDS, LOST, RETRY_SECONDS, answer
 from chats.replies.log import REPLAY_MAX_EVENTS
 from chats.replies.streams import FIRST_TOKEN_SEQ, Entry, entry_of, key_of, pause
-from chats.replies.wire import Wire
+from chats.replies.wire import ANSWER_SECONDS, LOST, RETRY_SECONDS, Wire, answer
 
 logger = structlog.get_logger(__name__)
 

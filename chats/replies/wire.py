@@ -1,24 +1,54 @@
-"""Redis for the token path: every token comes this way twice, as it is written and as it is read.
+"""Talking to Redis: connecting to it, never waiting for it longer than it is worth, and a fast way for every token."""
 
-The client's own pipeline and XREAD take several times as long for each command, most of it for records of how long it
-took. Connecting, logging in and TLS are the client's.
-"""
-
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 import hiredis
-from redis.exceptions import ResponseError
+import redis.asyncio as redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
-from chats.replies.bus import connect
+ANSWER_SECONDS = 2.0
+RETRY_SECONDS = 0.5
+CONNECTIONS_MAX = 4
+# Whatever goes wrong with a connection; redis-py lets some of the system's own errors through.
+LOST = (redis.RedisError, OSError, TimeoutError)
 
 Command = tuple[str | int | bytes, ...]
 
 
-class Wire:
-    """One connection, for one task. Whoever calls says how long he waits; after a loss the next call connects anew.
+def connect(url: str, *, waits: bool = False) -> redis.Redis:
+    """A client that gives up soon instead of trying again; one that `waits` is for reads that block.
 
-    Both calls raise one of `bus.LOST`.
+    A crowd that comes at once shares CONNECTIONS_MAX connections, instead of opening one each.
+    """
+    pool: redis.BlockingConnectionPool = redis.BlockingConnectionPool.from_url(
+        url,
+        max_connections=CONNECTIONS_MAX,
+        timeout=ANSWER_SECONDS,
+        socket_connect_timeout=ANSWER_SECONDS,
+        socket_timeout=None if waits else ANSWER_SECONDS,
+        retry=Retry(NoBackoff(), 0),
+        health_check_interval=0,
+        # The client reads what RESP 3 answers to XREAD twice, to make of it what RESP 2 says at once.
+        protocol=2,
+    )
+    return redis.Redis.from_pool(pool)
+
+
+async def answer(request: Awaitable[Any]) -> Any:
+    """What Redis answers. Raises one of LOST after ANSWER_SECONDS: a paused server keeps its connections open."""
+    async with asyncio.timeout(ANSWER_SECONDS):
+        return await request
+
+
+class Wire:
+    """One connection, for one task, which does without what the client does beside talking to Redis.
+
+    A command takes several times as long by the client's pipeline or XREAD, most of it for records of how long it took,
+    and every token comes this way twice, as it is written and as it is read. Connecting, logging in and TLS are the
+    client's. Whoever calls says how long he waits; after a loss the next call connects anew. Both raise one of LOST.
     """
 
     def __init__(self, url: str) -> None:
@@ -44,7 +74,7 @@ class Wire:
     async def _answer(self) -> Any:
         try:
             return await self._connection.read_response(disable_decoding=True)
-        except ResponseError as refusal:
+        except redis.ResponseError as refusal:
             return refusal
 
 

@@ -22,6 +22,7 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.utils.module_loading import import_string
 
+from chats.management.pauses import avoid_pauses
 from chats.management.servers import check_servers
 
 # Requests that are still being answered when the server is told to stop are cut after this. Event streams end at once,
@@ -98,6 +99,7 @@ class AnnouncingServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
+            avoid_pauses()
             self.announce()
 
 

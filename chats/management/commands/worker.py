@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.management import BaseCommand, CommandError
 from django.db import connection
 
+from chats.management.pauses import avoid_pauses
 from chats.management.servers import check_servers
 from chats.replies.node import node
 
@@ -35,6 +36,7 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, is_over.set)
         async with node(runs_replies=True, has_sockets=False):
+            avoid_pauses()
             self.stdout.write("Parley's worker is ready.")
             with contextlib.suppress(OSError):
                 self.stdout.flush()
