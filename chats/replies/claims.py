@@ -63,7 +63,8 @@ def claim(reply_id: UUID, worker: str) -> Job | None:
 def _first(reply_id: UUID) -> QuerySet[Reply]:
     """The reply if it is its chat's turn, locked and with all it needs to run; `asked_at` is the database's now."""
     first = Reply.objects.unfinished().first_of_chat().filter(pk=reply_id).annotate(asked_at=Now())
-    related = ("chat", "user", "price", "message", "model__provider", "fallback_from__provider")
+    # Not `fallback_from`, which few have: each table makes the database think longer than it takes to look.
+    related = ("chat", "user", "price", "message", "model__provider")
     return first.select_for_update(of=("self",)).select_related(*related)
 
 
