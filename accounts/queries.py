@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from types import SimpleNamespace
 from typing import Any, Generic, TypeVar
 from uuid import UUID, uuid4
@@ -103,6 +104,15 @@ def stored(model: type[Model], field: str, value: Any) -> Any:
     column = model._meta.get_field(field)
     assert isinstance(column, Field)
     return column.get_db_prep_value(value, connection)
+
+
+@cache
+def columns_of(model: type[Model], prefix: str = "") -> str:
+    """All columns of `model` for a query that is written by hand, as `prefix` has them.
+
+    Not `*`: a column that a newer version adds would change what a prepared statement answers, and so break it.
+    """
+    return ", ".join(f"{prefix}{field.column}" for field in model._meta.concrete_fields)
 
 
 def found(rows: QuerySet[Row, Row], **which: Any) -> Row:

@@ -105,6 +105,8 @@ DATABASE_POOL_ASK_SECONDS = 2.0
 DATABASE_POOL_RECONNECT_SECONDS = 2.0
 DATABASE_POOL_IDLE_SECONDS = 2.0
 DATABASE_STATEMENT_TIMEOUT_SECONDS = env.int("DATABASE_STATEMENT_TIMEOUT_SECONDS", default=15)
+# Off behind a pooler that gives each transaction another connection, and keeps no statements (PgBouncer before 1.21).
+DATABASE_PREPARED_STATEMENTS = env.bool("DATABASE_PREPARED_STATEMENTS", default=True)
 # A server that has not even refused by then is gone, or no longer knows of the connection.
 DATABASE_SILENCE_SECONDS = env.float("DATABASE_SILENCE_SECONDS", default=DATABASE_STATEMENT_TIMEOUT_SECONDS + 5)
 SQLITE_WAIT_SECONDS = env.float("SQLITE_WAIT_SECONDS", default=10)
@@ -140,6 +142,9 @@ elif _database != NO_DATABASE:
         # What a burst has opened is closed again.
         "max_idle": DATABASE_POOL_IDLE_SECONDS,
     }
+    if DATABASE_PREPARED_STATEMENTS:
+        # What a connection is asked a third time it need not read and plan again, which costs it more than to answer.
+        _options.update(server_side_binding=True, prepare_threshold=2)
     _options["options"] = " ".join(
         o for o in [_options.get("options"), f"-c statement_timeout={DATABASE_STATEMENT_TIMEOUT_SECONDS}s"] if o
     )

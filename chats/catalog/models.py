@@ -15,7 +15,7 @@ from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from accounts.models import User
-from accounts.queries import stored
+from accounts.queries import columns_of, stored
 from chats.catalog.addresses import clean_base_url
 from chats.catalog.encryption import EncryptedTextField
 from chats.cleaning import check_json
@@ -230,7 +230,7 @@ class AIModel(models.Model):
     def price_at(self, when: datetime) -> "Price | None":
         """The price in force at `when`; None when unknown, which never means free."""
         values = [stored(Price, "model", self.pk), stored(Price, "valid_from", when)]
-        return next(iter(Price.objects.raw(_IN_FORCE, values)), None)
+        return next(iter(Price.objects.raw(_IN_FORCE.replace("*", columns_of(Price)), values)), None)
 
     def clean(self) -> None:
         self.default_settings = self.default_settings or {}
