@@ -6,8 +6,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from accounts.models import User
+from chats.branches import fork_chat
 from chats.models import Chat, Message
-from chats.services import create_chat
+from chats.services import append_message, create_chat
 
 pytestmark = pytest.mark.browser
 
@@ -107,6 +108,42 @@ def test_while_it_answers_and_when_it_failed(signed_in: Page, owner: User, theme
     assert complaints(page) == []
     expect(page.get_by_role("button", name="Try again")).to_be_visible()
     assert complaints(page) == []
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_a_tree_and_a_question_that_nobody_has_answered(signed_in: Page, owner: User, theme: str) -> None:
+    page = signed_in
+    page.emulate_media(color_scheme=theme)
+    chat = create_chat(owner, title="A tree")
+    asked = append_message(chat, role="user", content="What is a leap second?")
+    answers = [append_message(chat, role="assistant", content=TEXT, parent=asked) for _ in range(2)]
+    append_message(chat, role="user", content="And why?", parent=answers[0])
+    forked, _ = fork_chat(owner, answers[1])
+    for address in (
+        f"/chats/{chat.pk}/",
+        f"/messages/{asked.pk}/edit/",
+        f"/messages/{answers[0].pk}/again/",
+        f"/messages/{answers[0].pk}/delete/",
+        f"/chats/{forked.pk}/",
+    ):
+        page.goto(address)
+        assert (address, complaints(page)) == (address, [])
+        if address == f"/chats/{chat.pk}/":
+            expect(page.get_by_role("button", name="Answer", exact=True)).to_be_visible()
+            expect(page.get_by_text("1 of 2")).to_be_visible()
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_what_waits_for_a_server_that_is_away(signed_in: Page, owner: User, theme: str) -> None:
+    page = signed_in
+    page.emulate_media(color_scheme=theme)
+    page.goto(f"/chats/{create_chat(owner, title='Waiting').pk}/")
+    page.context.set_offline(True)
+    page.get_by_label("Message", exact=True).fill("Are you there?")
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-network]")).to_be_visible()
+    assert complaints(page) == []
+    page.context.set_offline(False)
 
 
 @pytest.mark.parametrize("theme", THEMES)
