@@ -35,14 +35,16 @@ class MessageQuerySet(models.QuerySet["Message"]):
         if leaf is None:
             return []
         length = _WHOLE if stop is None else max(0, stop - start)
-        rows = _PATH + _ROWS_OF_PATH.replace(_ALL, _columns())
+        rows = _PATH + _ROWS_OF_PATH.replace("m.*", columns_of(Message, "m."))
         return list(self.raw(rows, [stored(Message, "id", leaf), length, start]))
 
     def end_of_path(self, leaf: UUID | None, *, characters: int) -> list["Message"]:
         """The last messages down to `leaf`, as many as have so many characters together; at least one."""
         if leaf is None:
             return []
-        return list(self.raw(_END_OF_PATH.replace(_ALL, _columns()), [stored(Message, "id", leaf), characters]))
+        return list(
+            self.raw(_END_OF_PATH.replace("m.*", columns_of(Message, "m.")), [stored(Message, "id", leaf), characters])
+        )
 
     def tree(self, chat: Chat) -> Tree:
         """The shape of a chat, in one query.
@@ -69,13 +71,6 @@ class MessageQuerySet(models.QuerySet["Message"]):
         with connection.cursor() as cursor:
             cursor.execute(_PATH + _FORGOTTEN_WAYS, [stored(Message, "id", leaf)])
             cursor.executemany("UPDATE chats_message SET chosen_child_id = %s WHERE id = %s", cursor.fetchall())
-
-
-_ALL = "m.*"
-
-
-def _columns() -> str:
-    return columns_of(Message, "m.")
 
 
 _WHOLE = 2**31  # longer than any path

@@ -136,9 +136,7 @@ class Waiting:
             ("LTRIM", WAITING, -WAITING_MAX, -1),
             ("EXPIRE", WAITING, WAITING_KEPT_SECONDS),
         ]
-        for answered in await self._wire.ask_all(commands):
-            if isinstance(answered, redis.ResponseError):
-                raise answered
+        await self._wire.do_all(commands)
 
     async def receive(self) -> None:
         """Hand the next to the worker of this process, for as long as it takes any."""

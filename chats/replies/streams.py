@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
-from redis.exceptions import ResponseError
 
 from chats.replies.log import REPLAY_MAX_EVENTS
 from chats.replies.wire import LOST, RETRY_SECONDS, Command, Wire, answer
@@ -101,11 +100,7 @@ class Writer:
             keep_seconds[reply_id] = self._replay_seconds if entry.is_last else STREAM_SECONDS
         # In the same breath, as Redis may come back empty at any moment, and the writer go.
         commands += [("EXPIRE", key_of(reply_id), seconds) for reply_id, seconds in keep_seconds.items()]
-        for answered in await self._wire.ask_all(commands):
-            if isinstance(answered, ResponseError) and NOT_GREATER not in str(answered):
-                # A replica by now, or one that may not write: whoever connects anew may find another.
-                await self._wire.aclose()
-                raise answered
+        await self._wire.do_all(commands, but=NOT_GREATER)
 
 
 async def pause(seconds: float, *, unless: asyncio.Event) -> None:

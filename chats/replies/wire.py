@@ -60,13 +60,20 @@ class Wire:
         await self._connection.send_packed_command(_packed(command), check_health=False)
         return await self._connection.read_response(disable_decoding=True)
 
-    async def ask_all(self, commands: Sequence[Command]) -> list[Any]:
-        """The answers to these, in their order; one that is refused stands there as the error it is."""
+    async def do_all(self, commands: Sequence[Command], *, but: str | None = None) -> None:
+        """Have these done, in their order. Raises the first refusal, unless it says `but`, once all are answered.
+
+        It leaves a server that refuses: one that is a replica by now, say. Whoever connects anew may find another.
+        """
         if self._connection.is_connected and await self._connection.can_read():
             # It was closed from the other side while nothing was said.
             await self.aclose()
         await self._connection.send_packed_command(b"".join(map(_packed, commands)), check_health=False)
-        return [await self._answer() for _ in commands]
+        answers = [await self._answer() for _ in commands]
+        for refusal in answers:
+            if isinstance(refusal, redis.ResponseError) and (but is None or but not in str(refusal)):
+                await self.aclose()
+                raise refusal
 
     async def aclose(self) -> None:
         await self._connection.disconnect(nowait=True)

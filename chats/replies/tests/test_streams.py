@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from uuid import UUID, uuid4
 
 import pytest
@@ -11,6 +11,7 @@ import redis.asyncio as redis
 from chats.replies.background import background
 from chats.replies.streams import Writer, key_of
 from chats.replies.tails import Reader, Tail, Tails
+from chats.replies.wire import Wire
 
 SECONDS = 10
 
@@ -112,6 +113,14 @@ async def test_an_attempt_that_has_lost_its_reply_adds_nothing_and_disturbs_nobo
         late.put(other, 1, b"other", False)
         await _has(redis_url, other, 1)
         assert await stored(redis_url, reply_id) == [b"successor"]
+
+
+async def test_what_is_refused_is_raised_once_all_is_done_and_leaves_no_answer_behind(redis_url, reply_id):
+    key = key_of(reply_id)
+    async with aclosing(Wire(redis_url)) as wire:
+        with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+            await wire.do_all([("SET", key, "text"), ("RPUSH", key, "no list"), ("APPEND", key, " and more")])
+        assert await wire.ask("GET", key) == b"text and more"
 
 
 async def _has(url: str, reply_id: UUID, count: int) -> list[bytes]:
