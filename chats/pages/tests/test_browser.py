@@ -249,6 +249,23 @@ def test_rename_in_place(signed_in: Page, owner: User) -> None:
     assert chat.title == "New name"
 
 
+def test_news_of_a_chat_may_come_just_when_its_field_opens(signed_in: Page, owner: User) -> None:
+    page = signed_in
+    chat = create_chat(owner, title="Old name")
+    visit(page, f"/chats/{chat.pk}/")
+    page.evaluate(
+        """(id) => document.addEventListener("htmx:afterSwap", () => {
+            const detail = { id, title: "From elsewhere", updated_at: new Date(), pinned: false, archived: false };
+            document.dispatchEvent(new CustomEvent("parley:chat-changed", { detail }));
+        })""",
+        str(chat.pk),
+    )
+    page.locator(f"#chat-{chat.pk}").hover()
+    page.get_by_label("Options for Old name").click()
+    page.get_by_role("link", name="Rename").first.click()
+    expect(page.get_by_label("Title", exact=True)).to_have_value("Old name")
+
+
 def test_delete_and_undo(signed_in: Page, owner: User) -> None:
     page = signed_in
     chat = create_chat(owner, title="Goodbye")
