@@ -11,8 +11,8 @@ from contextlib import suppress
 from typing import Literal
 
 # "reply": something was asked of it, or it ended without being run. "waiting": a reply waits for an engine; carried to
-# one of the others only. "chat": lists and heads show something new of it.
-Topic = Literal["reply", "waiting", "chat"]
+# one of the others only. "chat": lists and heads show something new of it. "document": it is to be read, or is gone.
+Topic = Literal["reply", "waiting", "chat", "document"]
 Listener = Callable[[str], None]
 Carriers = Mapping[Topic, Callable[[str], None]]
 
@@ -22,6 +22,7 @@ _listeners: dict[Topic, dict[str | None, list[tuple[asyncio.AbstractEventLoop, L
     "reply": {},
     "waiting": {},
     "chat": {},
+    "document": {},
 }
 
 

@@ -29,6 +29,10 @@ logger = logging.getLogger("django.request")
 # a broken connection instead of the answer that tells why.
 DRAIN_MAX_BYTES = 32_000_000
 BODY_SECONDS = 60
+# What a form puts around its file: boundaries, names, the other fields.
+FORM_MAX_BYTES = 100_000
+# Whoever sends so slowly, or faster, may take longer.
+BYTES_PER_SECOND = 50_000
 
 
 class ClientGone(Exception):
@@ -46,8 +50,11 @@ SLOW_BODY = HttpResponse("The request took too long to arrive. Send it again.\n"
 class OversizedBody(io.RawIOBase):
     """Stands for a body over the limit. Whoever reads it learns that it is too large."""
 
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+
     def read(self, _: int = -1) -> bytes:
-        raise RequestDataTooBig(f"The request body is larger than {settings.DATA_UPLOAD_MAX_MEMORY_SIZE:,} bytes.")
+        raise RequestDataTooBig(f"The request body is larger than {self._limit:,} bytes.")
 
 
 class PooledHandler(BaseHandler):
@@ -60,7 +67,7 @@ class PooledHandler(BaseHandler):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         try:
-            body, size = await read_body(receive, limit=settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+            body, size = await read_body(receive, limit=body_limit(scope))
         except ClientGone:
             return
         except SlowBody:
@@ -127,13 +134,22 @@ class PooledHandler(BaseHandler):
             yield chunk
 
 
+def body_limit(scope: Any) -> int:
+    """How many bytes the body of this request may have: more where files are sent, and only there."""
+    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    kind = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
+    if scope["method"] == "POST" and kind.startswith(b"multipart/") and settings.UPLOAD_PATHS.fullmatch(path):
+        return settings.UPLOAD_MAX_BYTES + FORM_MAX_BYTES
+    return settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+
+
 async def read_body(receive: Any, *, limit: int) -> tuple[IO[bytes], int]:
     """The whole request body, on disk when it is large, and its size in bytes. Raises ClientGone, SlowBody."""
     body = tempfile.SpooledTemporaryFile(max_size=settings.FILE_UPLOAD_MAX_MEMORY_SIZE)  # noqa: SIM115 - the caller closes it
     size, more, deadline = 0, True, asyncio.get_running_loop().time() + BODY_SECONDS
     try:
         while more:
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout_at(deadline + size / BYTES_PER_SECOND):
                 message = await receive()
             if message["type"] == "http.disconnect":
                 raise ClientGone
@@ -148,7 +164,7 @@ async def read_body(receive: Any, *, limit: int) -> tuple[IO[bytes], int]:
         raise (failure if isinstance(failure, ClientGone) else SlowBody()) from None
     if size > limit:
         body.close()
-        return cast(IO[bytes], OversizedBody()), size
+        return cast(IO[bytes], OversizedBody(limit)), size
     body.seek(0)
     return body, size
 

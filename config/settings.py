@@ -4,6 +4,7 @@ Every limit is a setting with its unit in the name, so that an operator, or a te
 """
 
 import logging
+import re
 import socket
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -296,6 +297,8 @@ USE_TZ = True
 # ---------------------------------------------------------------- limits of what comes in and goes out
 DATA_UPLOAD_MAX_MEMORY_SIZE = env.int("REQUEST_MAX_BYTES", default=1_000_000)
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 1_000
+# The addresses that take files, and so bodies of UPLOAD_MAX_BYTES and what a form puts around them.
+UPLOAD_PATHS = re.compile(r"/(?:api/v1/)?documents/(?:[0-9a-f-]{36}/(?:versions/)?)?")
 MESSAGE_MAX_BYTES = env.int("MESSAGE_MAX_BYTES", default=100_000)
 SOCKET_MESSAGE_MAX_BYTES = env.int("SOCKET_MESSAGE_MAX_BYTES", default=262_144)
 EVENT_MAX_BYTES = env.int("EVENT_MAX_BYTES", default=65_536)  # of one event to viewers; longer ones are cut, or refer
@@ -334,6 +337,24 @@ PROVIDER_SILENCE_SECONDS = env.float("PROVIDER_SILENCE_SECONDS", default=300)  #
 PROVIDER_RETRIES = env.int("PROVIDER_RETRIES", default=2)  # before the first token only
 PROVIDER_RETRY_AFTER_MAX_SECONDS = env.float("PROVIDER_RETRY_AFTER_MAX_SECONDS", default=30)
 
+# ---------------------------------------------------------------- documents
+UPLOAD_MAX_BYTES = env.int("UPLOAD_MAX_BYTES", default=20_000_000)  # of one file
+UPLOADS_PER_HOUR = env.int("UPLOADS_PER_HOUR", default=60)  # of one person
+DOCUMENTS_PER_USER = env.int("DOCUMENTS_PER_USER", default=5_000)
+DOCUMENT_BYTES_PER_USER = env.int("DOCUMENT_BYTES_PER_USER", default=1_000_000_000)
+DOCUMENT_MAX_PAGES = env.int("DOCUMENT_MAX_PAGES", default=2_000)
+DOCUMENT_MAX_CHARACTERS = env.int("DOCUMENT_MAX_CHARACTERS", default=10_000_000)
+# What the process that reads a document may take: CPU and wall clock, memory, what a packed file may unpack to.
+DOCUMENT_CPU_SECONDS = env.int("DOCUMENT_CPU_SECONDS", default=60)
+DOCUMENT_TOTAL_SECONDS = env.float("DOCUMENT_TOTAL_SECONDS", default=90)
+DOCUMENT_MEMORY_BYTES = env.int("DOCUMENT_MEMORY_BYTES", default=536_870_912)
+DOCUMENT_EXPANDED_MAX_BYTES = env.int("DOCUMENT_EXPANDED_MAX_BYTES", default=200_000_000)
+DOCUMENT_MAX_ATTEMPTS = env.int("DOCUMENT_MAX_ATTEMPTS", default=3)  # of servers that died while they read it
+SEARCHES_PER_MINUTE = env.int("SEARCHES_PER_MINUTE", default=30)  # of one person, in documents
+PASSAGES_DEFAULT = env.int("PASSAGES_DEFAULT", default=8)  # of documents, given to a model with a question
+PASSAGES_MAX = env.int("PASSAGES_MAX", default=10)
+SEARCH_RESULTS_MAX = 50
+
 # ---------------------------------------------------------------- API
 API_DOCS_ENABLED = env.bool("API_DOCS_ENABLED", default=not IS_PRODUCTION)
 REST_FRAMEWORK = {
@@ -349,7 +370,7 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "chats.api.errors.handle_exception",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
-    "TEST_REQUEST_RENDERER_CLASSES": ["chats.api.wire.JSONRenderer"],
+    "TEST_REQUEST_RENDERER_CLASSES": ["chats.api.wire.JSONRenderer", "rest_framework.renderers.MultiPartRenderer"],
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Parley",
@@ -361,6 +382,7 @@ SPECTACULAR_SETTINGS = {
         {"name": "chats", "description": "Conversations."},
         {"name": "messages", "description": "What is said in them: send, edit, have answered again, fork."},
         {"name": "replies", "description": "Answers of models: ask in one call, follow, stop, retry, continue."},
+        {"name": "documents", "description": "What answers may rest on: upload, search, read."},
         {"name": "models", "description": "Whom one may ask."},
         {"name": "account", "description": "Who is asking: profile, API keys, what was used."},
         {"name": "health", "description": "For load balancers."},

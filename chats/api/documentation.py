@@ -36,6 +36,7 @@ EVENTS: Final = {
             "Server-Sent Events: `id` is the number of the event in its reply, `data` the JSON event with `seq`, "
             "`reply` and `type`: `reply.started`, `reply.snapshot` {text, reasoning, part?, parts?}, "
             "`text.delta` {text}, `reasoning.delta` {text}, `reply.restarted` {text, reasoning}, "
+            "`sources.found` {sources} when the answer uses documents, "
             "`reply.fallback` {model, fallback_from, because, notice} when another model answers instead, "
             "`reply.finished` {status, error?, fallback_from?, message, message_url?, usage, cost}; "
             "`reply.gone`, without `seq`, when the reply was deleted. "

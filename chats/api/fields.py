@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from rest_framework import serializers
 
 from chats import cleaning
@@ -64,6 +65,27 @@ class Role(serializers.ChoiceField):
     def to_internal_value(self, data: Any) -> str:
         role = super().to_internal_value(data)
         return self.ALIASES.get(role, role)
+
+
+class UseRag(Flag):
+    def __init__(self, **options: Any) -> None:
+        said = "Answer from your documents: true or false holds for the chat from now on; left out: as it was."
+        super().__init__(**{"required": False, "help_text": said, **options})
+
+
+class Limit(Count):
+    def __init__(self, **options: Any) -> None:
+        most = settings.PASSAGES_MAX
+        said = f"With `use_rag`: most passages to answer from, {settings.PASSAGES_DEFAULT} if left out."
+        super().__init__(**{"required": False, "min_value": 1, "max_value": most, "help_text": said, **options})
+
+
+class DocumentIds(serializers.ListField):
+    child = Id()
+
+    def __init__(self, **options: Any) -> None:
+        said = "With `use_rag`: only these documents; left out: all of yours that belong to the chat or its space."
+        super().__init__(**{"required": False, "max_length": 100, "help_text": said, **options})
 
 
 class Objects(serializers.ListField):

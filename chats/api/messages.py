@@ -24,6 +24,7 @@ from chats.errors import Invalid
 from chats.models import Chat, Message
 from chats.models.message import MessageQuerySet
 from chats.replies.present import MESSAGE_FIELDS, message_json, message_json_of, reply_json
+from chats.replies.retrieval import DocumentUse
 from chats.replies.services import StartedReply, start_reply
 
 
@@ -57,6 +58,9 @@ class SendForm(MessageForm):
     )
     model = f.Text(required=False, allow_null=True, help_text=MODEL_HELP)
     client_id = f.ClientId(help_text=f"{CLIENT_ID_HELP} Not for `reply: false`.")
+    use_rag = f.UseRag()
+    limit = f.Limit()
+    documents = f.DocumentIds()
     reply = f.Flag(default=True, help_text="false only stores the message; no model is asked.")
 
 
@@ -96,6 +100,9 @@ class ChatMessageResource(Resource):
         Location then names the reply.
         """
         said = checked(SendForm, request)
+        use = document_use(said)
+        for name in ("use_rag", "limit", "documents"):
+            said.pop(name, None)
         if not said.pop("reply"):
             said.pop("client_id", None)
             chat = found(Chat.objects.editable_by(person(request)), pk=chat_id)
@@ -103,7 +110,9 @@ class ChatMessageResource(Resource):
             return Response({"message": message_json_of(message), "reply": None}, status=201)
         _check_sendable(said)
         asked: dict[str, Any] = {name: said.get(name) for name in ("content", "model", "client_id")}
-        return started_answer(request, lambda: start_reply(person(request), chat_id=chat_id, **asked))
+        return started_answer(
+            request, lambda: start_reply(person(request), chat_id=chat_id, use_documents=use, **asked)
+        )
 
 
 class MessageResource(Resource):
@@ -152,6 +161,13 @@ class MessageResource(Resource):
         message = found(Message.objects.editable_by(person(request)), pk=message_id)
         changes = with_model(person(request), checked(MessageChangeForm, request, partial=partial))
         return Response(message_json_of(services.change_message(message, **changes)))
+
+
+def document_use(said: Mapping[str, Any]) -> DocumentUse | None:
+    """How the answer is to use documents; None when it is not said, and the chat's way holds."""
+    if "use_rag" not in said:
+        return None
+    return DocumentUse(said["use_rag"], limit=said.get("limit"), documents=said.get("documents", []))
 
 
 def started_answer(request: Request, start: Callable[[], StartedReply]) -> Response | StreamingHttpResponse:

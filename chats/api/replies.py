@@ -16,7 +16,7 @@ from chats.api import shapes
 from chats.api.base import Resource, checked, person
 from chats.api.branches import AgainForm
 from chats.api.documentation import CLIENT_ID_HELP, EVENTS, MODEL_HELP, STARTED
-from chats.api.messages import started_answer
+from chats.api.messages import document_use, started_answer
 from chats.api.pagination import as_number, number_parameter
 from chats.api.streams import answer_when_finished, check_room, event_stream, wants_stream
 from chats.models import Reply
@@ -24,7 +24,6 @@ from chats.replies.present import reply_json
 from chats.replies.services import continue_reply, retry_reply, start_reply, stop_reply
 
 SEQ_MAX = 2**53
-PASSAGES_MAX = 10
 
 
 class ContinueForm(serializers.Serializer[Any]):
@@ -37,8 +36,9 @@ class AskForm(serializers.Serializer[Any]):
     space = f.Text(required=False, max_length=cleaning.SPACE_MAX_LENGTH, help_text="Of the new chat.")
     model = f.Text(required=False, allow_null=True, help_text=MODEL_HELP)
     client_id = f.ClientId(help_text=CLIENT_ID_HELP)
-    use_rag = f.Flag(required=False, help_text="Answer from your documents. There are none yet.")
-    limit = f.Count(required=False, min_value=1, max_value=PASSAGES_MAX, help_text="Most passages to answer from.")
+    use_rag = f.UseRag()
+    limit = f.Limit()
+    documents = f.DocumentIds()
     stream = f.Flag(default=False, help_text="true: the events of the reply instead of one answer at its end.")
 
 
@@ -120,6 +120,7 @@ class AskResource(Resource):
             chat_id=chat_id,
             model=asked.get("model"),
             client_id=asked.get("client_id"),
+            use_documents=document_use(asked),
             **({"space": asked["space"]} if "space" in asked and chat_id is None else {}),
         )
         if asked["stream"] or wants_stream(request):

@@ -6,6 +6,7 @@ from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from chats import models
+from chats.knowledge.models import DocumentVersion
 
 
 class Price(serializers.Serializer[Any]):
@@ -145,7 +146,55 @@ def list_of(shape: type[serializers.Serializer[Any]]) -> type[serializers.Serial
     return extend_schema_serializer(many=False)(type(f"{shape.__name__}List", (serializers.Serializer,), members))
 
 
-ChatList, MessageList, ModelList = list_of(Chat), list_of(Message), list_of(Model)
+class Progress(serializers.Serializer[Any]):
+    done = serializers.IntegerField(help_text="Pages while it is read, then parts of its text.")
+    total = serializers.IntegerField(help_text="0 until it is known.")
+
+
+class Document(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    space = serializers.CharField(allow_blank=True, help_text="Searched in chats of this space; empty: in all.")
+    chat = serializers.UUIDField(allow_null=True, help_text="Searched in this chat only.")
+    status = serializers.ChoiceField(choices=DocumentVersion.Status.values, help_text="Of the newest version.")
+    error = ReplyError(allow_null=True, help_text="Why it could not be read, and what to do.")
+    progress = Progress()
+    is_searchable = serializers.BooleanField(help_text="A version of it is found by searches.")
+    version = serializers.IntegerField(help_text="The number of the newest.")
+    kind = serializers.CharField(allow_blank=True, help_text="What its content is, such as `pdf`; empty until read.")
+    size = serializers.IntegerField(help_text="Bytes.")
+    pages = serializers.IntegerField(allow_null=True)
+    characters = serializers.IntegerField(allow_null=True)
+    chunks = serializers.IntegerField(help_text="The parts that searches find.")
+    created_at = serializers.DateTimeField()
+    updated_at = serializers.DateTimeField()
+    indexed_at = serializers.DateTimeField(allow_null=True, help_text="When the newest version could be found.")
+
+
+class DocumentText(serializers.Serializer[Any]):
+    version = serializers.IntegerField()
+    start = serializers.IntegerField()
+    text = serializers.CharField(allow_blank=True)
+    next = serializers.IntegerField(allow_null=True, help_text="`start` of the rest.")
+
+
+class Passage(serializers.Serializer[Any]):
+    document = serializers.UUIDField()
+    version = serializers.IntegerField(help_text="Its number.")
+    name = serializers.CharField()
+    page = serializers.IntegerField(allow_null=True, help_text="From 1; null where a document has no pages.")
+    heading = serializers.CharField(allow_blank=True, help_text="The headings above it.")
+    start = serializers.IntegerField(help_text="Characters into the text of the version.")
+    end = serializers.IntegerField()
+    text = serializers.CharField()
+    score = serializers.FloatField(help_text="From 0 to 1.")
+
+
+class PassageList(serializers.Serializer[Any]):
+    results = Passage(many=True)
+
+
+ChatList, MessageList, ModelList, DocumentList = list_of(Chat), list_of(Message), list_of(Model), list_of(Document)
 
 
 class ChatDetail(Chat):

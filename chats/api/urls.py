@@ -7,6 +7,7 @@ from django.urls import path
 from chats.api import docs
 from chats.api.branches import BranchResource
 from chats.api.chats import ChatResource
+from chats.api.documents import DocumentResource, SearchResource
 from chats.api.health import HealthView, ReadyView
 from chats.api.keys import KeyResource
 from chats.api.me import MeResource, UsageResource
@@ -47,6 +48,21 @@ urlpatterns = [
     path("replies/<uuid:reply_id>/stop/", ReplyResource.as_view({"post": "stop"}), name="replies-stop"),
     path("replies/<uuid:reply_id>/retry/", ReplyResource.as_view({"post": "retry"}), name="replies-retry"),
     path("replies/<uuid:reply_id>/continue/", ReplyResource.as_view({"post": "go_on"}), name="replies-continue"),
+    path("documents/", DocumentResource.as_view(_items), name="documents-list"),
+    path("documents/search/", SearchResource.as_view({"post": "create"}), name="documents-search"),
+    path(
+        "documents/<uuid:document_id>/",
+        DocumentResource.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
+        name="documents-detail",
+    ),
+    path(
+        "documents/<uuid:document_id>/versions/",
+        DocumentResource.as_view({"post": "add_version"}),
+        name="documents-versions",
+    ),
+    path("documents/<uuid:document_id>/retry/", DocumentResource.as_view({"post": "retry"}), name="documents-retry"),
+    path("documents/<uuid:document_id>/text/", DocumentResource.as_view({"get": "text"}), name="documents-text"),
+    path("documents/<uuid:document_id>/file/", DocumentResource.as_view({"get": "file"}), name="documents-file"),
     path("models/", ModelResource.as_view({"get": "list"}), name="models-list"),
     path("me/", MeResource.as_view({"get": "retrieve", "patch": "partial_update"}), name="me"),
     path("usage/", UsageResource.as_view({"get": "list"}), name="usage-list"),

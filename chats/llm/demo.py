@@ -8,9 +8,10 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, Iterator, Sequence
 
-from chats.llm import demo_texts
+from chats.llm import demo_extract, demo_texts
 from chats.llm.cleaning import clean
 from chats.llm.errors import ProviderBroken, ProviderTimeout
+from chats.llm.passages import messages_of
 from chats.llm.values import (
     GO_ON,
     ChatMessage,
@@ -81,10 +82,10 @@ _TOPICS: tuple[tuple[frozenset[str], str], ...] = (
 async def open_stream(_target: Target, request: ChatRequest, limits: Limits) -> AsyncGenerator[StreamEvent, None]:
     """The scripted answer, a token at a time. The settings tokens_per_second (0: at once) and slow_seconds steer it."""
     said, written = _question_of(request.messages)
-    command = command_in(said)
+    command = command_in(said) if request.passages is None else ""
     if command == "slow" and not written:
         await _keep_waiting(_number(request, "slow_seconds", SLOW_SECONDS), limits)
-    answer = answer_to(said)
+    answer = answer_to(said) if request.passages is None else demo_extract.answer_from(said, request.passages)
     if command == "failure":
         answer = answer[: len(answer) // 2]
     tokens = tokens_of(_rest(answer, written))
@@ -163,7 +164,7 @@ def _rest(answer: str, written: str) -> str:
 
 
 def _input_tokens(request: ChatRequest) -> int:
-    return max(1, sum(len(tokens_of(message.content)) for message in request.messages))
+    return max(1, sum(len(tokens_of(message.content)) for message in messages_of(request)))
 
 
 def _number(request: ChatRequest, name: str, default: float) -> float:

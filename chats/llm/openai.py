@@ -19,6 +19,7 @@ from chats.llm.errors import (
 )
 from chats.llm.failures import failure_of_status, words_of
 from chats.llm.openai_reading import Reading
+from chats.llm.passages import messages_of
 from chats.llm.values import ChatMessage, ChatRequest, Limits, StreamEvent, Target
 
 LIST_MAX_BYTES = 2_000_000
@@ -56,7 +57,7 @@ def body_of(target: Target, request: ChatRequest) -> bytes:
         **settings,
         **({"tools": [dict(tool) for tool in request.tools]} if request.tools else {}),
         "model": target.model_id,
-        "messages": [_message(message) for message in request.messages],
+        "messages": [_message(message) for message in messages_of(request)],
         "stream": True,
     }
     try:

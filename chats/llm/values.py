@@ -37,11 +37,22 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of a document that may hold the answer. `title` says which document, and where in it."""
+
+    title: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class ChatRequest:
+    """`passages` are to be answered from, and are numbered from 1; none were asked for when it is None."""
+
     messages: Sequence[ChatMessage]
     settings: Mapping[str, Any] = field(default_factory=dict)  # temperature and the like, sent as they are
     max_output_tokens: int | None = None
     tools: Sequence[Mapping[str, Any]] = ()
+    passages: Sequence[Passage] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,11 @@ class Chat(models.Model):
     system_prompt = models.TextField(blank=True, default="")
     model = models.ForeignKey(AIModel, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
     extra_data = models.JSONField(default=dict, blank=True)
+    retrieval = models.JSONField(
+        null=True,
+        blank=True,
+        help_text='How answers use documents: {"limit": 8, "documents": [ids]}, none named: all. Empty: not at all.',
+    )
     pinned = models.BooleanField(default=False)
     archived = models.BooleanField(default=False)
     current_leaf = models.ForeignKey(

@@ -91,6 +91,7 @@ class Reply(models.Model):
     price = models.ForeignKey(
         Price, on_delete=models.SET_NULL, null=True, related_name="+", help_text="In force when the model was asked."
     )
+    retrieval = models.JSONField(null=True, blank=True, help_text="As its chat's, when it was asked for.")
     fallback_from = models.ForeignKey(
         AIModel,
         on_delete=models.SET_NULL,

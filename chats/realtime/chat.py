@@ -18,6 +18,7 @@ from chats.realtime.chats import ChatsConsumer
 from chats.replies.database import in_database
 from chats.replies.follow import follow
 from chats.replies.present import message_json_of, reply_json
+from chats.replies.retrieval import DocumentUse
 from chats.replies.services import start_reply, stop_reply
 
 logger = structlog.get_logger(__name__)
@@ -104,7 +105,10 @@ def _start(principal: Principal, chat_id: UUID, body: dict[str, Any]) -> tuple[d
     content, model, client_id = (_text(body, name) for name in ("content", "model", "client_id"))
     if content is None:
         raise Invalid(fields={"content": ["This is required."]})
-    started = start_reply(principal.user, chat_id=chat_id, content=content, model=model, client_id=client_id)
+    use = _document_use(body)
+    started = start_reply(
+        principal.user, chat_id=chat_id, content=content, model=model, use_documents=use, client_id=client_id
+    )
     accepted = {
         "type": "message.accepted",
         "client_id": client_id,
@@ -112,6 +116,22 @@ def _start(principal: Principal, chat_id: UUID, body: dict[str, Any]) -> tuple[d
         "reply": reply_json(started.reply, [] if started.created else None),
     }
     return accepted, started.created
+
+
+def _document_use(body: dict[str, Any]) -> DocumentUse | None:
+    """As over REST; the numbers are held against their limits by the verb."""
+    is_on, limit, documents = body.get("use_rag"), body.get("limit"), body.get("documents") or []
+    if is_on is None:
+        return None
+    if not isinstance(is_on, bool):
+        raise Invalid(fields={"use_rag": ["This must be true or false."]})
+    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool)):
+        raise Invalid(fields={"limit": ["This must be a whole number."]})
+    try:
+        ids = [UUID(text) for text in documents]
+    except (ValueError, AttributeError, TypeError) as error:
+        raise Invalid(fields={"documents": ["This must be a list of ids."]}) from error
+    return DocumentUse(is_on, limit=limit, documents=ids)
 
 
 def _text(body: dict[str, Any], name: str) -> str | None:

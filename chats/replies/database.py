@@ -28,6 +28,11 @@ def _thread_aside() -> ThreadPoolExecutor:
     return _threads() if settings.IS_SQLITE else ThreadPoolExecutor(1, thread_name_prefix="engine-aside")
 
 
+@cache
+def _threads_for_documents() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(2, thread_name_prefix="engine-documents")
+
+
 @contextmanager
 def relaxed_durability() -> Iterator[None]:
     """Transactions in here survive the death of this process, but on SQLite not a power cut: they wait for no disk.
@@ -53,6 +58,11 @@ async def in_database(function: Callable[P, R], /, *args: P.args, **kwargs: P.kw
 async def in_database_aside(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
     """As `in_database`, for what must not wait behind the verbs of people, whose locks may take seconds."""
     return await _run(_thread_aside(), partial(function, *args, **kwargs))
+
+
+async def in_database_of_documents(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+    """As `in_database`, for what may read for a tenth of a second: replies must not wait for it."""
+    return await _run(_threads_for_documents(), partial(function, *args, **kwargs))
 
 
 async def _run(threads: ThreadPoolExecutor, function: Callable[[], R]) -> R:

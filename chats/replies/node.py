@@ -12,6 +12,7 @@ from chats import doorbell
 from chats.llm.registry import close_sessions
 from chats.replies.background import background
 from chats.replies.bus import Rings, Waiting
+from chats.replies.documents import DocumentReader
 from chats.replies.streams import Writer
 from chats.replies.tails import TAILS, Reader
 from chats.replies.wire import connect
@@ -28,6 +29,7 @@ async def node(*, runs_replies: bool, has_sockets: bool) -> Any:
             worker = Worker(writer=bus.writer if bus else None)
             await worker.start()
             stack.push_async_callback(worker.leave, grace_seconds=settings.SHUTDOWN_GRACE_SECONDS)
+            await stack.enter_async_context(background(DocumentReader(name=worker.name).run))
             if bus is not None:
                 await stack.enter_async_context(background(bus.waiting.receive, partial(bus.fetch_jobs, worker)))
         yield
@@ -46,10 +48,10 @@ async def _join(stack: AsyncExitStack, *, hears_of_chats: bool) -> _Bus:
 
     url = settings.REDIS_URL
     client = await stack.enter_async_context(connect(url))
-    of_replies, of_chats = Rings("reply", client, url), Rings("chat", client, url)
+    of_replies, of_chats, of_documents = (Rings(topic, client, url) for topic in ("reply", "chat", "document"))
     waiting = Waiting(url, otherwise=jobs.queue)
     reader, writer = Reader(url), Writer(url, replay_seconds=settings.REPLY_REPLAY_SECONDS)
-    work = [of_replies.send, of_replies.receive, of_chats.send, waiting.send]
+    work = [of_replies.send, of_replies.receive, of_chats.send, of_documents.send, of_documents.receive, waiting.send]
     work += [reader.read, reader.interrupt, writer.write]
     if hears_of_chats:
         work.append(of_chats.receive)
@@ -57,7 +59,13 @@ async def _join(stack: AsyncExitStack, *, hears_of_chats: bool) -> _Bus:
     stack.push_async_callback(waiting.close)
     stack.push_async_callback(writer.close)
     await stack.enter_async_context(background(*work))
-    doorbell.carry_by({"reply": of_replies.outbox.put, "chat": of_chats.outbox.put, "waiting": waiting.outbox.put})
+    carriers: doorbell.Carriers = {
+        "reply": of_replies.outbox.put,
+        "chat": of_chats.outbox.put,
+        "document": of_documents.outbox.put,
+        "waiting": waiting.outbox.put,
+    }
+    doorbell.carry_by(carriers)
     stack.callback(doorbell.carry_by, {})
     TAILS.read_from(reader)
     stack.callback(TAILS.read_from, None)

@@ -3,8 +3,10 @@
 import asyncio
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
 from typing import ParamSpec, TypeVar
 from uuid import UUID
 
@@ -18,9 +20,10 @@ from chats.llm.registry import open_stream
 from chats.llm.values import Usage
 from chats.models import Reply
 from chats.replies import claims, endings, lease
-from chats.replies.database import AWAY, in_database
+from chats.replies.database import AWAY, in_database, in_database_of_documents
 from chats.replies.draft import Draft
 from chats.replies.log import ReplyLog
+from chats.replies.retrieval import find_sources, in_event, passages_of, store_sources
 from chats.usage.costs import estimated_usage
 
 logger = structlog.get_logger(__name__)
@@ -130,9 +133,23 @@ class Run:
     async def _read(self) -> Cause:
         try:
             async with asyncio.timeout(settings.REPLY_TOTAL_SECONDS):
+                if self.job.reply.retrieval is not None:
+                    await self._retrieve()
                 return await self._ask_in_turn()
         except TimeoutError:
             return OUT_OF_TIME
+
+    async def _retrieve(self) -> None:
+        """Give the model what the person's documents say. An attempt before this one may have found it already."""
+        sources = self.job.message.sources
+        if not sources:
+            sources = await self._insist(partial(in_database_of_documents, find_sources, self.job)) or []
+            await self._save(store_sources, self.job, sources)
+            self.job.message.sources = sources
+        self.log.append("sources.found", sources=in_event(sources))
+        request = replace(self.job.request, passages=passages_of(sources))
+        self.job = self._first_job = replace(self.job, request=request)
+        self.draft.expect_markers(len(sources))
 
     async def _ask_in_turn(self) -> Cause:
         """Ask the model, and those that answer in its place until one comes to its first token.
@@ -233,6 +250,7 @@ class Run:
 
     async def _finish(self, cause: Cause) -> None:
         status, code, message = cause
+        self.draft.end()
         usage, is_estimated = self._usage()
         ending = lease.Ending(
             status=status,
@@ -265,14 +283,18 @@ class Run:
         return usage, True
 
     async def _save(self, write: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
-        """Write, for as long as it takes while the database is away: a finished answer must not be lost to its restart.
+        """As `_insist`, of what is written."""
+        return await self._insist(partial(in_database, write, *args, **kwargs))
 
-        Whatever else it says is taken for final after some tries; whether the reply is still ours, `write` knows.
+    async def _insist(self, ask: Callable[[], Awaitable[R]]) -> R | None:
+        """Ask the database, as long as it takes while it is away: a finished answer must not be lost to its restart.
+
+        Whatever else it says is taken for final after some tries; whether the reply is still ours, what is asked knows.
         """
         refusals = 0
         for attempt in itertools.count():
             try:
-                return await in_database(write, *args, **kwargs)
+                return await ask()
             except Error as error:
                 refusals += not isinstance(error, AWAY)
                 if refusals == SAVE_REFUSALS_MAX:

@@ -23,6 +23,7 @@ from chats.errors import Conflict, Invalid, NotFound, ReplyRunning, TooMany
 from chats.models import Chat, Message, Reply
 from chats.once import digest_of
 from chats.replies import claims, endings, handoff
+from chats.replies.retrieval import DocumentUse, check_documents
 from chats.services import (
     check_text,
     insert_chat,
@@ -67,16 +68,19 @@ def start_reply(
     content: str,
     chat_id: UUID | None = None,
     model: str | None = None,
+    use_documents: DocumentUse | None = None,
     client_id: str | None = None,
     **chat_fields: Any,
 ) -> StartedReply:
     """Store what a person says and start the answer to it; without `chat_id`, in a new one made of `chat_fields`.
 
-    The same `client_id` again gives the same answer. Raises Conflict when it came with another body, Invalid, TooLarge,
-    ModelUnavailable, NotFound and TooMany; then nothing is stored.
+    `use_documents` holds for the chat from now on; without it, it stays as it was. The same `client_id` again gives the
+    same answer. Raises Conflict when it came with another body, Invalid, TooLarge, ModelUnavailable, NotFound and
+    TooMany; then nothing is stored.
     """
     text = _check_said(content)
-    request = _request(user, client_id, Reply.Verb.SEND, subject=chat_id, content=content, model=model)
+    fields = {"retrieval": use_documents.stored} if use_documents else None
+    request = _request(user, client_id, Reply.Verb.SEND, subject=chat_id, content=content, model=model, fields=fields)
 
     def write() -> Reply:
         if chat_id is None:
@@ -85,8 +89,12 @@ def start_reply(
         else:
             chat = lock_chat_of(user, chat_id)
             chosen = usable_model(user, model or _named(chat.model_id))
+        if use_documents:
+            check_documents(user, use_documents)
+            chat.retrieval = use_documents.stored
         prompt = Message(chat=chat, parent_id=chat.current_leaf_id, role=Message.Role.USER, content=text)
-        return _insert_reply(request, prompt, new=[prompt], model=chosen, title=_title_with(chat, text))
+        changes: dict[str, Any] = {"title": _title_with(chat, text), **(fields or {})}
+        return _insert_reply(request, prompt, new=[prompt], model=chosen, **changes)
 
     return _write_once(request, write)
 
@@ -244,6 +252,9 @@ def _insert_reply(
     is_busy = _is_being_answered(chat, user=request.user)
     kept = continues.message.content if continues and continues.message else ""
     answer = Message(chat=chat, parent=prompt, role=Message.Role.ASSISTANT, model=model, content=kept)
+    if continues and continues.message:
+        # The markers in its text number these.
+        answer.sources = continues.message.sources
     price = model.price_at(timezone.now())
     answer.reply = Reply(
         created_at=_moment_after(chat) if is_busy else timezone.now(),
@@ -257,6 +268,7 @@ def _insert_reply(
         snapshot_seq=1 if kept else 0,
         model=model,
         price=price,
+        retrieval=continues.retrieval if continues else chat.retrieval,
         client_id=request.client_id,
         request_verb=request.verb,
         request_digest=request.digest,

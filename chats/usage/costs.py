@@ -4,6 +4,7 @@ import math
 from decimal import Decimal
 
 from chats.catalog.models import Price
+from chats.llm.passages import messages_of
 from chats.llm.values import ChatRequest, Usage
 
 MILLION = Decimal(1_000_000)
@@ -34,7 +35,7 @@ def estimated_usage(request: ChatRequest, *, text: str, reasoning: str = "", arg
     """What an answer to `request` must have used, for a provider that sent no count."""
     reasoning_tokens = estimated_tokens(reasoning)
     return Usage(
-        input_tokens=sum(estimated_tokens(message.content) for message in request.messages),
+        input_tokens=sum(estimated_tokens(message.content) for message in messages_of(request)),
         output_tokens=estimated_tokens(text + arguments) + reasoning_tokens,
         reasoning_tokens=reasoning_tokens,
     )

@@ -4,11 +4,14 @@ import re
 from dataclasses import dataclass
 
 import pytest
+from django.core.files.base import ContentFile
 from django.urls import get_resolver
 
 from accounts.models import ApiKey
 from accounts.services import create_api_key
 from chats import services
+from chats.knowledge.models import Document, DocumentVersion
+from chats.knowledge.services import add_document
 from chats.models import Chat, Message, Reply
 from chats.usage.models import UsageRecord
 
@@ -56,12 +59,19 @@ def ids(owner, demo_model):
     reply = Reply.objects.create(chat=chat, user=owner, prompt=message, message=message, model=demo_model)
     UsageRecord.objects.create(user=owner, chat=chat, reply=reply, user_email=owner.email, model_name=SECRET)
     key, _ = create_api_key(owner, name=SECRET)
-    return {"chat_id": chat.pk, "message_id": message.pk, "reply_id": reply.pk, "key_id": key.pk}
+    document, _ = add_document(owner, ContentFile(SECRET.encode(), name=f"{SECRET}.txt"))
+    return {
+        "chat_id": chat.pk,
+        "message_id": message.pk,
+        "reply_id": reply.pk,
+        "key_id": key.pk,
+        "document_id": document.pk,
+    }
 
 
 def state():
     """All that a stranger could change."""
-    rows = [list(model.objects.order_by("pk").values()) for model in (Chat, Message, Reply)]
+    rows = [list(model.objects.order_by("pk").values()) for model in (Chat, Message, Reply, Document, DocumentVersion)]
     return [*rows, list(ApiKey.objects.order_by("pk").values("pk", "revoked_at"))]
 
 

@@ -1,0 +1,91 @@
+"""What a file is, by what is in it. Its name only tells kinds of text from each other."""
+
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+
+from chats.knowledge.extractor.bounds import Bounds
+from chats.knowledge.extractor.decoding import decoded
+from chats.knowledge.extractor.failures import Failure, unsupported
+from chats.knowledge.extractor.signatures import refuse_if_known
+
+SNIFFED_BYTES = 1_024
+# A few bytes may unpack to much more than a hundred times as many, and do no harm.
+SMALL_BYTES = 10_000
+MARKDOWN = {".md", ".markdown", ".mdown", ".mkd", ".rst", ".adoc"}
+TABLES = {".csv", ".tsv"}
+PAGES = {".html", ".htm", ".xhtml"}
+CODE = {
+    *(".bash", ".c", ".cc", ".clj", ".conf", ".cpp", ".cs", ".css", ".dart", ".ex", ".exs", ".go", ".h", ".hpp"),
+    *(".hs", ".ini", ".java", ".jl", ".js", ".json", ".jsonl", ".jsx", ".kt", ".lua", ".m", ".php", ".pl"),
+    *(".ps1", ".py", ".r", ".rb", ".rs", ".scala", ".scss", ".sh", ".sql", ".swift", ".tf", ".toml", ".ts"),
+    *(".tsx", ".vue", ".xml", ".yaml", ".yml", ".zig"),
+}
+_HTML_STARTS = ("<!doctype html", "<html")
+
+
+@dataclass(frozen=True)
+class Found:
+    """The text of a file. `page_starts` are places in it, in characters; none where the file has no pages."""
+
+    kind: str
+    text: str
+    page_starts: list[int] = field(default_factory=list)
+
+
+Progress = Callable[[int, int], None]
+
+
+def read(path: Path, *, name: str, bounds: Bounds, progress: Progress) -> Found:
+    """Raises Failure, MemoryError, and whatever a library says of a file that is broken."""
+    with path.open("rb") as file:
+        start = file.read(SNIFFED_BYTES)
+    if not start:
+        raise Failure("empty")
+    if b"%PDF-" in start:
+        from chats.knowledge.extractor import pdf  # noqa: PLC0415 - one file needs one of them
+
+        return pdf.read(path, bounds=bounds, progress=progress)
+    if start.startswith(b"PK\x03\x04"):
+        return _read_packed(path, bounds)
+    return _read_text(path, PurePath(name).suffix.lower())
+
+
+def _read_packed(path: Path, bounds: Bounds) -> Found:
+    """A Word document, which is a zip archive; of others nothing is read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        raise Failure("damaged") from error
+    if not any(entry.filename == "word/document.xml" for entry in entries):
+        raise unsupported("an archive or a document of another program", "Upload the text in it as PDF, docx or CSV.")
+    size, packed = sum(entry.file_size for entry in entries), sum(entry.compress_size for entry in entries)
+    most = min(bounds.expanded_max_bytes, bounds.expanded_max_ratio * max(packed, SMALL_BYTES))
+    if size > most or len(entries) > bounds.expanded_max_entries:
+        raise Failure("too_large_when_opened")
+    from chats.knowledge.extractor import word  # noqa: PLC0415
+
+    return word.read(path)
+
+
+def _read_text(path: Path, suffix: str) -> Found:
+    raw = path.read_bytes()
+    try:
+        text = decoded(raw)
+    except Failure:
+        refuse_if_known(raw, is_text=False)
+        raise
+    refuse_if_known(raw, is_text=True)
+    is_page = text[:1_000].lstrip().lower().startswith(_HTML_STARTS)
+    if is_page or suffix in PAGES:
+        from chats.knowledge.extractor import page  # noqa: PLC0415
+
+        return page.read(text)
+    if suffix in TABLES:
+        from chats.knowledge.extractor import table  # noqa: PLC0415
+
+        return table.read(text)
+    kind = "markdown" if suffix in MARKDOWN else "code" if suffix in CODE else "text"
+    return Found(kind, text)

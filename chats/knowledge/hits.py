@@ -1,0 +1,227 @@
+"""The two ways of searching, in the SQL of each database. What is found are versions, and places of chunks in them.
+
+On PostgreSQL words are found by GIN and vectors by pgvector's HNSW; on SQLite by FTS5, and by comparing all vectors of
+a person with numpy, which PostgreSQL without pgvector does too.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from math import log
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django.db import connection, transaction
+
+from accounts.models import User
+from accounts.queries import stored
+from chats.knowledge.models import DocumentVersion, Embedder
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Key = tuple[UUID, int]
+
+# The rarest words of a question say most of it. Beyond so many chunks that have one of them, the others only cost time.
+TERMS_MAX = 24
+MATCHES_MAX = 6_000
+# A person with fewer vectors has all of them compared, which is exact; HNSW would look through those of others first.
+EXACT_MAX = 4_000
+ROWS_AT_ONCE = 64
+K1, B, USUAL_TERMS = 1.2, 0.5, 90
+
+
+@dataclass(frozen=True)
+class Place:
+    """Whose documents, and which: a condition on the row `d` of documents, empty for all, with its values."""
+
+    user: User
+    condition: str
+    values: Sequence[Any]
+
+    @property
+    def where(self) -> str:
+        return f"({self.condition})" if self.condition else "1 = 1"
+
+
+# A chunk counts while its version is the one that its document shows.
+_COUNT = f"(SELECT count(*) FROM (SELECT 1 FROM knowledge_chunk WHERE terms @@ %s::tsquery LIMIT {MATCHES_MAX}) found)"  # noqa: S608
+_CURRENT = "JOIN knowledge_document d ON d.current_id = {0}.version_id AND d.deleted_at IS NULL AND d.user_id = %s"
+
+
+def mark_of(user_id: UUID) -> str:
+    """A term that stands in all chunks of a person: the index of words leaves out those of others by it."""
+    return f"user{user_id.hex}"
+
+
+# ---------------------------------------------------------------- words
+def text_hits(place: Place, terms: Sequence[str], *, limit: int) -> list[Key]:
+    """The chunks that have these terms, those with the rarest and the most of them first."""
+    counted = _counted(place.user, terms[:TERMS_MAX])
+    if not counted:
+        return []
+    if connection.vendor == "postgresql":
+        return _matches_of_gin(place, counted, limit)
+    return _matches_of_fts(place, [term for term, _ in counted], limit)
+
+
+def _counted(user: User, terms: Sequence[str]) -> list[tuple[str, int]]:
+    """Which terms to look for, the rarest first, each with the number of chunks that have it."""
+    counts = sorted(zip(terms, _counts(user, terms), strict=True), key=lambda item: item[1])
+    chosen: list[tuple[str, int]] = []
+    matches = 0
+    for term, count in counts:
+        if count and (not chosen or matches + count <= MATCHES_MAX):
+            chosen.append((term, count))
+            matches += count
+    return chosen
+
+
+def _counts(user: User, terms: Sequence[str]) -> list[int]:
+    if not terms:
+        return []
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            sql = f"SELECT {', '.join([_COUNT] * len(terms))}"
+            cursor.execute(sql, [_tsquery([term], mark_of(user.pk)) for term in terms])
+            return list(cursor.fetchone())
+        # Of everybody's chunks, which is what FTS5 knows at once.
+        marks = ", ".join(["%s"] * len(terms))
+        cursor.execute(f"SELECT term, doc FROM knowledge_terms_rows WHERE term IN ({marks})", list(terms))  # noqa: S608 - constants
+        found = dict(cursor.fetchall())
+    return [found.get(term, 0) for term in terms]
+
+
+def _tsquery(terms: Sequence[str], mark: str) -> str:
+    """Any of `terms`, with `mark`. They are letters and digits, so quotes hold them."""
+    quoted = " | ".join(f"'{term}'" for term in terms)
+    return f"({quoted}) & '{mark}'"
+
+
+def _matches_of_gin(place: Place, counted: Sequence[tuple[str, int]], limit: int) -> list[Key]:
+    """Ranked as BM25 would with each term once in a chunk: `ts_rank` does not know which terms are rare."""
+    total = max(MATCHES_MAX, *(count for _, count in counted))
+    weights = [log(1 + (total - count + 0.5) / (count + 0.5)) for _, count in counted]
+    has = " + ".join(["(c.terms @@ %s::tsquery)::int * %s::float8"] * len(counted))
+    sql = f"""
+        SELECT c.version_id, c.index FROM knowledge_chunk c {_CURRENT.format("c")}
+        WHERE c.terms @@ %s::tsquery AND {place.where}
+        ORDER BY ({has}) / ({1 - B} + {B} * length(c.terms) / {USUAL_TERMS}.0 + {1 / K1}) DESC, c.id LIMIT %s
+    """  # noqa: S608 - constants
+    values: list[Any] = [
+        stored(DocumentVersion, "id", place.user.pk),
+        _tsquery([term for term, _ in counted], mark_of(place.user.pk)),
+        *place.values,
+    ]
+    for (term, _), weight in zip(counted, weights, strict=True):
+        values += [f"'{term}'", weight]
+    return _keys(sql, [*values, limit])
+
+
+def _matches_of_fts(place: Place, terms: Sequence[str], limit: int) -> list[Key]:
+    """Ranked by BM25. First the best of the person, then those of the place; where these are few, of all in it."""
+    any_term = " OR ".join(f'"{term}"' for term in terms)
+    query = f'"{mark_of(place.user.pk)}" AND ({any_term})'
+    best = "SELECT rowid AS id, rank FROM knowledge_terms WHERE knowledge_terms MATCH %s ORDER BY rank LIMIT %s"
+    sql = f"""
+        SELECT c.version_id, c."index" FROM ({best}) best
+        JOIN knowledge_chunk c ON c.id = best.id {_CURRENT.format("c")} WHERE {place.where} ORDER BY best.rank LIMIT %s
+    """  # noqa: S608 - constants
+    owner = stored(DocumentVersion, "id", place.user.pk)
+    for looked_at in (4 * limit, MATCHES_MAX):
+        found = _keys(sql, [query, looked_at, owner, *place.values, limit])
+        if len(found) == limit:
+            break
+    return found
+
+
+# ---------------------------------------------------------------- vectors
+def vector_hits(place: Place, embedder: Embedder, vector: "NDArray[np.float32]", *, limit: int) -> list[Key]:
+    """The chunks whose vectors are nearest to `vector`, nearest first."""
+    if has_vector_column():
+        return _nearest_by_pgvector(place, embedder, vector, limit)
+    return _nearest_by_numpy(place, embedder, vector, limit)
+
+
+@cache
+def has_vector_column() -> bool:
+    """Whether the vectors of this database are of pgvector's type. Once migrated, it stays so."""
+    if connection.vendor != "postgresql":
+        return False
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT atttypid::regtype::text FROM pg_attribute"
+            " WHERE attrelid = 'knowledge_embedding'::regclass AND attname = 'vectors'"
+        )
+        (name,) = cursor.fetchone()
+    return str(name).rpartition(".")[2] == "vector"
+
+
+def as_vector(vector: "NDArray[np.float32]") -> str:
+    """As pgvector reads it."""
+    return f"[{','.join(f'{number:.6g}' for number in vector.tolist())}]"
+
+
+def _nearest_by_pgvector(place: Place, embedder: Embedder, vector: "NDArray[np.float32]", limit: int) -> list[Key]:
+    owner, near = stored(DocumentVersion, "id", place.user.pk), as_vector(vector)
+    size = f"vector({len(vector)})"
+    mine = f"e.dimensions = {len(vector)} AND e.embedder_id = %s AND e.user_id = %s"
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT count(*) FROM (SELECT 1 FROM knowledge_embedding e WHERE {mine} LIMIT {EXACT_MAX + 1})",  # noqa: S608 - constants
+            [embedder.pk, owner],
+        )
+        (count,) = cursor.fetchone()
+        if count <= EXACT_MAX:
+            sql = f"""
+                WITH mine AS MATERIALIZED (
+                    SELECT e.version_id, e.first, e.vectors FROM knowledge_embedding e WHERE {mine}
+                ) SELECT m.version_id, m.first FROM mine m {_CURRENT.format("m")} WHERE {place.where}
+                ORDER BY m.vectors <=> %s::{size} LIMIT %s
+            """  # noqa: S608 - constants
+            return _keys(sql, [embedder.pk, owner, owner, *place.values, near, limit])
+        cursor.execute("SET LOCAL hnsw.iterative_scan = relaxed_order")
+        cursor.execute(f"SET LOCAL hnsw.ef_search = {2 * limit}")
+        sql = f"""
+            SELECT e.version_id, e.first FROM knowledge_embedding e {_CURRENT.format("e")}
+            WHERE {mine} AND {place.where} ORDER BY e.vectors::{size} <=> %s::{size} LIMIT %s
+        """  # noqa: S608 - constants
+        return _keys(sql, [owner, embedder.pk, owner, *place.values, near, limit])
+
+
+def _nearest_by_numpy(place: Place, embedder: Embedder, vector: "NDArray[np.float32]", limit: int) -> list[Key]:
+    import numpy as np  # noqa: PLC0415 - see `embedders`
+
+    from chats.knowledge.packed import similarities  # noqa: PLC0415
+
+    owner = stored(DocumentVersion, "id", place.user.pk)
+    sql = f"""
+        SELECT e.version_id, e.first, e.count, e.vectors FROM knowledge_embedding e {_CURRENT.format("e")}
+        WHERE e.embedder_id = %s AND e.user_id = %s AND {place.where}
+    """  # noqa: S608 - constants
+    best: list[tuple[float, Any, int]] = []
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [owner, embedder.pk, owner, *place.values])
+        while rows := cursor.fetchmany(ROWS_AT_ONCE):
+            near = similarities([bytes(vectors) for *_, vectors in rows], vector)
+            top = np.argpartition(near, -limit)[-limit:] if len(near) > limit else np.arange(len(near))
+            ends = np.cumsum([count for _, _, count, _ in rows])
+            for at in top.tolist():
+                row = int(np.searchsorted(ends, at, side="right"))
+                version, first, count, _ = rows[row]
+                best.append((float(near[at]), version, first + at - (int(ends[row]) - count)))
+            best = sorted(best, key=lambda hit: -hit[0])[:limit]
+    return [(_uuid(version), index) for _, version, index in best]
+
+
+# ---------------------------------------------------------------- both
+def _keys(sql: str, values: Sequence[Any]) -> list[Key]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        return [(_uuid(version), index) for version, index in cursor.fetchall()]
+
+
+def _uuid(value: Any) -> UUID:
+    found: UUID = DocumentVersion._meta.pk.to_python(value)
+    return found

@@ -1,0 +1,237 @@
+"""The rows of a document while it is read: who reads it, how far it is, what was found, how it ended.
+
+Sync functions, for the engine (`chats.replies.documents`). A version is held by a lease, as a reply is: after a
+takeover the writes of whoever had it before change nothing. Each is short, so that nobody else's waits for it.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Exists, OuterRef
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from chats import doorbell
+from chats.knowledge.embedders import active_embedder
+from chats.knowledge.hits import as_vector, has_vector_column, mark_of
+from chats.knowledge.models import Chunk, Document, DocumentText, DocumentVersion, Embedder, Embedding
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+ROWS_AT_ONCE = 200
+INTERRUPTED = (
+    "interrupted",
+    "The server ended several times while it read this document. Try again, or upload it in parts.",
+)
+
+
+class Lost(Exception):
+    """The version is no longer ours: it was deleted, or somebody else reads it."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A version this worker now holds, with whose it is and what its name is."""
+
+    version: DocumentVersion
+    name: str
+    user_id: UUID
+    embedder: Embedder
+
+    @property
+    def held(self) -> Any:
+        return DocumentVersion.objects.held_by(self.version.worker, self.version.attempt).filter(pk=self.version.pk)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A chunk as the extractor made it."""
+
+    index: int
+    start: int
+    end: int
+    page: int | None
+    heading: str
+    text: str
+    terms: str
+
+
+def claim_next(worker: str, *, after_user: UUID | None = None) -> Reading | None:
+    """Take the version that has waited longest, of somebody else than `after_user` if others wait; None: nothing waits.
+
+    One whose servers died too often while they read it fails.
+    """
+    stale = Now() - timedelta(seconds=settings.REPLY_STALE_SECONDS)
+    with transaction.atomic():
+        waiting = DocumentVersion.objects.waiting(stale).order_by("created_at")
+        others = waiting.exclude(document__user=after_user) if after_user else waiting
+        version = _locked(others) or (_locked(waiting) if after_user else None)
+        if version is None:
+            return None
+        if version.attempt >= settings.DOCUMENT_MAX_ATTEMPTS:
+            _end(version, DocumentVersion.Status.FAILED, *INTERRUPTED)
+            return None
+        version.status, version.worker, version.attempt = DocumentVersion.Status.INDEXING, worker, version.attempt + 1
+        version.heartbeat_at, version.done, version.total = Now(), 0, 0
+        version.save(update_fields=["status", "worker", "attempt", "heartbeat_at", "done", "total"])
+    document = Document.objects.get(pk=version.document_id)
+    return Reading(version, document.name, document.user_id, active_embedder())
+
+
+def _locked(versions: Any) -> DocumentVersion | None:
+    found: DocumentVersion | None = versions.select_for_update(of=("self",), skip_locked=True).first()
+    return found
+
+
+def note_progress(reading: Reading, *, done: int, total: int) -> None:
+    """How far it is, and that it is still being read. Raises Lost."""
+    if not reading.held.update(done=done, total=total, heartbeat_at=Now()):
+        raise Lost
+
+
+def clear(reading: Reading) -> bool:
+    """Take away some of what an attempt before this one has written; whether there may be more."""
+    return _remove_some(reading.version.pk)
+
+
+def store_text(reading: Reading, *, kind: str, text: str, pages: int | None, page_starts: Sequence[int]) -> None:
+    """What was read. Raises Lost."""
+    with transaction.atomic():
+        values = {"kind": kind, "characters": len(text), "pages": pages, "heartbeat_at": Now()}
+        if not reading.held.update(**values):
+            raise Lost
+        DocumentText.objects.update_or_create(
+            version=reading.version, defaults={"text": text, "page_starts": list(page_starts)}
+        )
+
+
+def store_parts(
+    reading: Reading, parts: Sequence[Part], vectors: "NDArray[np.float32]", *, done: int, total: int
+) -> None:
+    """Some chunks with their vectors, one a row. Not found by any search yet. Raises Lost."""
+    with transaction.atomic():
+        note_progress(reading, done=done, total=total)
+        mark = mark_of(reading.user_id)
+        Chunk.objects.bulk_create(
+            Chunk(
+                version=reading.version,
+                user_id=reading.user_id,
+                index=part.index,
+                start=part.start,
+                end=part.end,
+                page=part.page,
+                heading=part.heading,
+                text=part.text,
+                terms=f"{mark} {part.terms}".rstrip(),
+            )
+            for part in parts
+        )
+        Embedding.objects.bulk_create(_embeddings(reading, [part.index for part in parts], vectors))
+
+
+def _embeddings(reading: Reading, places: Sequence[int], vectors: "NDArray[np.float32]") -> Iterable[Embedding]:
+    row = partial(
+        Embedding,
+        embedder=reading.embedder,
+        user_id=reading.user_id,
+        version=reading.version,
+        dimensions=vectors.shape[1],
+    )
+    if has_vector_column():
+        return [row(first=at, vectors=as_vector(vector)) for at, vector in zip(places, vectors, strict=True)]
+    from chats.knowledge.packed import pack  # noqa: PLC0415 - see `embedders`
+
+    return [row(first=places[0], count=len(places), vectors=pack(vectors))]
+
+
+def finish(reading: Reading, *, chunk_count: int) -> None:
+    """From now on it is what searches find of its document. Raises Lost."""
+    now = timezone.now()
+    version = reading.version
+    with transaction.atomic():
+        document = Document.objects.select_for_update().filter(pk=version.document_id).first()
+        ready = {"status": DocumentVersion.Status.READY, "indexed_at": now, "chunk_count": chunk_count}
+        if document is None or not reading.held.update(**ready, error_code="", error_message=""):
+            raise Lost
+        # A newer one may have been quicker.
+        if document.current is None or document.current.number < version.number:
+            document.current = version
+        document.updated_at = now
+        document.save(update_fields=["current", "updated_at"])
+        _announce(version)
+
+
+def fail(reading: Reading, code: str, message: str) -> None:
+    """It could not be read. Raises Lost."""
+    with transaction.atomic():
+        failed = {"status": DocumentVersion.Status.FAILED, "error_code": code, "error_message": message}
+        if not reading.held.update(**failed):
+            raise Lost
+        _announce(reading.version)
+
+
+def release(reading: Reading) -> None:
+    """Leave it to whoever claims it next: this process is going away, which is nothing against the document."""
+    waiting = {"status": DocumentVersion.Status.PENDING, "worker": "", "heartbeat_at": None}
+    with transaction.atomic():
+        if reading.held.update(**waiting, attempt=reading.version.attempt - 1):
+            _announce(reading.version)
+
+
+def _end(version: DocumentVersion, status: DocumentVersion.Status, code: str, message: str) -> None:
+    version.status, version.error_code, version.error_message = status, code, message
+    version.save(update_fields=["status", "error_code", "error_message"])
+    _announce(version)
+
+
+def _announce(version: DocumentVersion) -> None:
+    transaction.on_commit(partial(doorbell.ring, "document", version.document_id))
+
+
+# ---------------------------------------------------------------- what is no longer searched
+def purge_some() -> bool:
+    """Take away some of what belongs to no current version any more; whether there may be more.
+
+    A deleted document goes with its files and texts. Of a version that another has replaced the text stays: earlier
+    answers cite it.
+    """
+    version = _superseded().first()
+    if version is not None:
+        return _remove_some(version.pk) or True
+    document = Document.objects.filter(deleted_at__isnull=False).order_by("deleted_at").first()
+    if document is None:
+        return False
+    for version in document.versions.all():
+        if _remove_some(version.pk):
+            return True
+    for version in document.versions.all():
+        version.file.delete(save=False)
+    document.delete()
+    return True
+
+
+def _superseded() -> Any:
+    """Versions that are ready and not their document's current one, and failed ones, that still have chunks."""
+    left = Exists(Chunk.objects.filter(version=OuterRef("pk")))
+    is_current = Exists(Document.objects.filter(current=OuterRef("pk")))
+    ended = [DocumentVersion.Status.READY, DocumentVersion.Status.FAILED]
+    return DocumentVersion.objects.filter(left, ~is_current, status__in=ended)
+
+
+def _remove_some(version_id: UUID) -> bool:
+    """At most ROWS_AT_ONCE chunks of a version, and as many rows of vectors; whether there may be more."""
+    gone = 0
+    with transaction.atomic():
+        for model in (Embedding, Chunk):
+            rows = model._default_manager.filter(version=version_id)
+            ids = list(rows.values_list("pk", flat=True)[:ROWS_AT_ONCE])
+            gone += model._default_manager.filter(pk__in=ids).delete()[0] if ids else 0
+    return gone > 0

@@ -1,0 +1,92 @@
+"""What is searched: parts of documents, their terms, and their vectors by each embedder.
+
+Rows of a version are written in many small transactions and count from the one that makes it `Document.current`.
+"""
+
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+
+from chats.catalog.models import Provider
+from chats.knowledge.models.document import DocumentVersion
+from chats.knowledge.models.fields import TermsField, VectorsField
+
+HEADING_MAX_LENGTH = 200
+
+
+class Chunk(models.Model):
+    """A part of a version's text. Whose it is stands here too: no search reads more than one person's rows."""
+
+    # A whole number, as FTS5 knows a row by nothing else.
+    id = models.BigAutoField(primary_key=True)
+    version = models.ForeignKey(DocumentVersion, on_delete=models.CASCADE, related_name="chunks", db_index=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    index = models.PositiveIntegerField(help_text="Its place among the chunks of its version, from 0.")
+    start = models.PositiveIntegerField(help_text="Characters into the text of the version.")
+    end = models.PositiveIntegerField()
+    page = models.PositiveIntegerField(null=True, help_text="From 1; empty: no pages.")
+    heading = models.CharField(max_length=HEADING_MAX_LENGTH, blank=True, default="")
+    text = models.TextField()
+    terms = TermsField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["version", "index"], name="chunk_version_index_unique")]
+
+    def __str__(self) -> str:
+        return f"{self.version_id}: {self.start} to {self.end}"
+
+
+class Embedder(models.Model):
+    """What makes vectors of texts. One is asked by searches; another may be preparing to take its place."""
+
+    class Kind(models.TextChoices):
+        BUILTIN = "builtin", "Built in (no network)"
+        PROVIDER = "provider", "A provider's /embeddings"
+
+    class State(models.TextChoices):
+        PREPARING = "preparing", "preparing: documents are read into it"
+        ACTIVE = "active", "active: searches ask it"
+        RETIRED = "retired", "retired: its vectors are thrown away"
+
+    kind = models.CharField(max_length=20, choices=Kind.choices)
+    provider = models.ForeignKey(Provider, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    model_id = models.CharField("model id", max_length=200, blank=True, default="")
+    dimensions = models.PositiveIntegerField()
+    state = models.CharField(max_length=20, choices=State.choices, default=State.PREPARING)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["state"], condition=models.Q(state="active"), name="embedder_one_is_active")
+        ]
+
+    def __str__(self) -> str:
+        return self.model_id or "Built in"
+
+
+class Embedding(models.Model):
+    """The vectors of `count` chunks of a version, from the one at `first` on: one with pgvector, else many together."""
+
+    id = models.BigAutoField(primary_key=True)
+    embedder = models.ForeignKey(Embedder, on_delete=models.CASCADE, related_name="embeddings", db_index=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    version = models.ForeignKey(DocumentVersion, on_delete=models.CASCADE, related_name="embeddings", db_index=False)
+    first = models.PositiveIntegerField()
+    count = models.PositiveIntegerField(default=1)
+    dimensions = models.PositiveIntegerField()
+    vectors = VectorsField()
+
+    objects: ClassVar[models.Manager["Embedding"]]
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["version", "embedder", "first"], name="embedding_version_embedder_first_unique"
+            )
+        ]
+        indexes = [models.Index(fields=["embedder", "user"], name="embedding_embedder_user")]
+
+    def __str__(self) -> str:
+        return f"{self.version_id}: {self.count} from {self.first}"

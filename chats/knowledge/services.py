@@ -1,0 +1,210 @@
+"""Verbs on documents. Each is one transaction and tells who waits once it is committed.
+
+Reading a document is the engine's work (`chats.replies.documents`); here it is only asked for.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.core.files import File
+from django.db import transaction
+from django.db.models import Max, Sum
+from django.utils import timezone
+
+from accounts import limits
+from accounts.models import User
+from accounts.queries import found
+from chats import doorbell
+from chats.cleaning import SPACE_MAX_LENGTH, check_line
+from chats.errors import Conflict, Invalid
+from chats.knowledge.errors import DocumentTooLarge, DocumentUnfinished, QuotaExceeded
+from chats.knowledge.models import Document, DocumentVersion
+from chats.knowledge.models.document import NAME_MAX_LENGTH
+
+UPLOADS_SECONDS = 3600
+READ_BYTES = 1 << 20
+
+
+def add_document(
+    user: User, file: File, *, name: str = "", space: str = "", chat: UUID | None = None
+) -> tuple[Document, bool]:
+    """Store what `user` uploads and have it read; the same file again is the document that is there, and False.
+
+    `chat` is one of `user`'s, which the caller has looked at. Raises Invalid, TooMany, DocumentTooLarge, QuotaExceeded.
+    """
+    fields = _clean({"name": name or file.name or "", "space": space})
+    digest = _digest_of(file)
+    if same := _same_file(user, digest, space=fields["space"], chat=chat):
+        return same, False
+    limits.hit("uploads", str(user.pk), limit=settings.UPLOADS_PER_HOUR, seconds=UPLOADS_SECONDS)
+    document = Document(user=user, chat=chat, **fields)
+    with _stored(document, file, digest) as version, transaction.atomic(durable=True):
+        _lock(user)
+        # Somebody may have been quicker, in another tab.
+        same = _same_file(user, digest, space=fields["space"], chat=chat)
+        if same is None:
+            _check_quota(user, version.size, is_new=True)
+            document.save(force_insert=True)
+            _insert_version(version)
+    if same is not None:
+        version.file.delete(save=False)
+        return same, False
+    document.newest = [version]
+    return document, True
+
+
+def add_version(document: Document, file: File) -> Document:
+    """Put a new file in the place of `document`'s; the earlier one is searched until the new one is ready.
+
+    The same file again changes nothing. Raises as `add_document`.
+    """
+    user, digest = document.user, _digest_of(file)
+    if (newest := _newest(document)) and newest.sha256 == digest:
+        document.newest = [newest]
+        return document
+    limits.hit("uploads", str(user.pk), limit=settings.UPLOADS_PER_HOUR, seconds=UPLOADS_SECONDS)
+    with _stored(document, file, digest) as version, transaction.atomic(durable=True):
+        _lock(user)
+        locked = found(Document.objects.visible_to(user).select_for_update(), pk=document.pk)
+        _check_quota(user, version.size, is_new=False)
+        last = locked.versions.aggregate(last=Max("number"))["last"] or 0
+        version.document, version.number = locked, last + 1
+        # What is not read yet need not be: only the newest counts.
+        waiting = locked.versions.filter(status=DocumentVersion.Status.PENDING)
+        waiting.update(status=DocumentVersion.Status.FAILED, **_REPLACED)
+        _insert_version(version)
+        Document.objects.filter(pk=locked.pk).update(updated_at=timezone.now())
+    locked.newest = [version]
+    return locked
+
+
+def update_document(document: Document, **changes: Any) -> Document:
+    """Write only the named fields: name, space. Raises Invalid."""
+    with transaction.atomic(durable=True):
+        locked = found(Document.objects.visible_to(document.user).select_for_update(), pk=document.pk)
+        fields = _clean(changes) | {"updated_at": timezone.now()}
+        for name, value in fields.items():
+            setattr(locked, name, value)
+        locked.save(update_fields=list(fields))
+    return locked
+
+
+def delete_document(document: Document) -> None:
+    """It is gone from every list and search at once; its rows and files follow."""
+    with transaction.atomic(durable=True):
+        Document.objects.filter(pk=document.pk, deleted_at__isnull=True).update(deleted_at=timezone.now())
+        _announce(document.pk)
+
+
+def retry_document(document: Document) -> Document:
+    """Read the newest version again after it failed. Raises Conflict when it is ready, DocumentUnfinished before."""
+    with transaction.atomic(durable=True):
+        locked = found(Document.objects.visible_to(document.user).select_for_update(), pk=document.pk)
+        version = _newest(locked)
+        if version is None or not version.is_finished:
+            raise DocumentUnfinished
+        if version.status == DocumentVersion.Status.READY:
+            raise Conflict("This document is ready; there is nothing to try again.")
+        version.status, version.error_code, version.error_message = DocumentVersion.Status.PENDING, "", ""
+        version.attempt = version.done = version.total = 0
+        version.save(update_fields=["status", "error_code", "error_message", "attempt", "done", "total"])
+        _announce(locked.pk)
+    locked.newest = [version]
+    return locked
+
+
+def used_by(user: User) -> tuple[int, int]:
+    """How many documents `user` has, and how many bytes their versions take."""
+    mine = Document.objects.visible_to(user)
+    size = DocumentVersion.objects.filter(document__in=mine).aggregate(size=Sum("size"))["size"]
+    return mine.count(), size or 0
+
+
+_REPLACED = {
+    "error_code": "replaced",
+    "error_message": "A newer version was uploaded before this one was read.",
+}
+
+
+def _clean(fields: Mapping[str, Any]) -> dict[str, Any]:
+    cleaned = dict(fields)
+    if "name" in fields:
+        # A file's name is its own: a path before it says where it was, on whichever system.
+        line = check_line(str(fields["name"]).replace("\\", "/").rpartition("/")[2], field="name", max_length=1_000)
+        cleaned["name"] = _shortened(line)
+        if not cleaned["name"]:
+            raise Invalid(fields={"name": ["Give the document a name."]})
+    if "space" in fields:
+        cleaned["space"] = check_line(str(fields["space"]), field="space", max_length=SPACE_MAX_LENGTH)
+    return cleaned
+
+
+def _shortened(name: str) -> str:
+    """`name`, cut in its middle where it is too long: its end tells what it is."""
+    if len(name) <= NAME_MAX_LENGTH:
+        return name
+    return f"{name[: NAME_MAX_LENGTH - 21]}…{name[-20:]}"
+
+
+def _digest_of(file: File) -> str:
+    """The sha256 of a file that is neither empty nor too large. Raises Invalid, DocumentTooLarge."""
+    if file.size > settings.UPLOAD_MAX_BYTES:
+        limit = settings.UPLOAD_MAX_BYTES
+        raise DocumentTooLarge(f"This file has {file.size:,} bytes; at most {limit:,} are allowed.")
+    if not file.size:
+        raise Invalid("This file is empty.", fields={"file": ["This file is empty."]})
+    digest = hashlib.sha256()
+    for part in file.chunks(READ_BYTES):
+        digest.update(part)
+    file.seek(0)
+    return digest.hexdigest()
+
+
+def _same_file(user: User, digest: str, *, space: str, chat: UUID | None) -> Document | None:
+    """The document that has this file as its newest version, in the same place."""
+    mine = Document.objects.visible_to(user).filter(space=space, chat=chat, versions__sha256=digest).with_newest()
+    return next((document for document in mine if document.newest[0].sha256 == digest), None)
+
+
+@contextmanager
+def _stored(document: Document, file: File, digest: str) -> Iterator[DocumentVersion]:
+    """A version with its file put into the storage; whatever fails within takes the file away again."""
+    version = DocumentVersion(document=document, number=1, size=file.size, sha256=digest)
+    version.file.save("upload", file, save=False)
+    try:
+        yield version
+    except BaseException:
+        version.file.delete(save=False)
+        raise
+
+
+def _lock(user: User) -> None:
+    """One upload of a person at a time decides whether there is room."""
+    User.objects.select_for_update(no_key=True).filter(pk=user.pk).first()
+
+
+def _check_quota(user: User, size: int, *, is_new: bool) -> None:
+    count, used = used_by(user)
+    if is_new and count >= settings.DOCUMENTS_PER_USER:
+        raise QuotaExceeded(f"You have {count:,} documents, and no more are allowed. Delete some first.")
+    if used + size > settings.DOCUMENT_BYTES_PER_USER:
+        limit = settings.DOCUMENT_BYTES_PER_USER // 1_000_000
+        raise QuotaExceeded(f"Your documents take {used / 1e6:,.1f} of {limit:,} MB; this one does not fit.")
+
+
+def _insert_version(version: DocumentVersion) -> None:
+    version.save(force_insert=True)
+    _announce(version.document_id)
+
+
+def _newest(document: Document) -> DocumentVersion | None:
+    return document.versions.order_by("-number").first()
+
+
+def _announce(document_id: UUID) -> None:
+    transaction.on_commit(partial(doorbell.ring, "document", document_id))

@@ -1,0 +1,343 @@
+"""What is read of files of every kind, and of those made to do harm: a clear reason, and nothing left behind."""
+
+import asyncio
+import io
+import json
+import os
+import time
+import zipfile
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from docx import Document
+from pypdf import PdfReader, PdfWriter
+
+from chats.knowledge.extraction import ExtractionFailed, ExtractionLimits, extract
+
+QUICK = ExtractionLimits(total_seconds=30)
+GOLDEN = Path(__file__).parent / "golden" / "documents"
+
+
+@pytest.fixture
+def read(tmp_path):
+    """`await read(bytes, name)`: what the extractor says, its text and its chunks."""
+
+    async def run(content, name, *, limits=QUICK, on_progress=lambda *_: None):
+        path = tmp_path / "original"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        found = await extract(path, name=name, folder=tmp_path, limits=limits, on_progress=on_progress)
+        rows = [json.loads(line) for line in found.chunks_path.read_text().splitlines()]
+        assert len(rows) == found.chunks
+        return found, found.text_path.read_text(), rows
+
+    return run
+
+
+@pytest.fixture
+def refused(read):
+    """`await refused(bytes, name)`: the code of the refusal."""
+
+    async def run(content, name, **options):
+        with pytest.raises(ExtractionFailed) as failure:
+            await read(content, name, **options)
+        assert failure.value.message.endswith(".")
+        return failure.value.code
+
+    return run
+
+
+def pdf(*pages, stream=None):
+    """A PDF of these texts, or of one page with this stream, written by hand."""
+    objects = ["<< /Type /Catalog /Pages 2 0 R >>"]
+    kids = " ".join(f"{4 + 2 * at} 0 R" for at in range(len(pages) or 1))
+    objects += [f"<< /Type /Pages /Kids [{kids}] /Count {len(pages) or 1} >>"]
+    objects += ["<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>"]
+    streams = [_page_of(text) for text in pages] or [stream]
+    for at, content in enumerate(streams):
+        objects += [
+            f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 600 800] /Contents {5 + 2 * at} 0 R"
+            " /Resources << /Font << /F1 3 0 R >> >> >>",
+            content,
+        ]
+    out = io.BytesIO(b"%PDF-1.4\n")
+    out.seek(0, io.SEEK_END)
+    places = []
+    for number, body in enumerate(objects, 1):
+        places.append(out.tell())
+        raw = body if isinstance(body, bytes) else body.encode("latin-1")
+        out.write(b"%d 0 obj\n%s\nendobj\n" % (number, raw))
+    start = out.tell()
+    out.write(b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1))
+    for place in places:
+        out.write(b"%010d 00000 n \n" % place)
+    out.write(b"trailer << /Root 1 0 R /Size %d >>\nstartxref\n%d\n%%%%EOF" % (len(objects) + 1, start))
+    return out.getvalue()
+
+
+def _page_of(text):
+    lines = "".join(f"({line}) Tj 0 -14 Td " for line in text.splitlines())
+    body = f"BT /F1 12 Tf 50 700 Td {lines}ET".encode("cp1252")
+    return b"<< /Length %d >>\nstream\n%s\nendstream" % (len(body), body)
+
+
+def word(*, entries=()):
+    document = Document()
+    document.add_heading("Garantie", 1)
+    document.add_paragraph("Zwei Jahre auf Geräte — ohne Wenn und Aber.")
+    document.add_paragraph("Erster Punkt", style="List Bullet")
+    table = document.add_table(rows=2, cols=2)
+    for at, text in enumerate(["Gerät", "Preis", "HX-1", "12 €"]):
+        table.cell(at // 2, at % 2).text = text
+    document.add_paragraph("Nach der Tabelle.")
+    out = io.BytesIO()
+    document.save(out)
+    with zipfile.ZipFile(out, "a", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in entries:
+            archive.writestr(name, content)
+    return out.getvalue()
+
+
+def check_spans(text, rows):
+    """Chunks are in order, no longer than they may be, and lose nothing but blanks."""
+    end = 0
+    for row in rows:
+        assert not text[end : row["start"]].strip()
+        assert row["start"] < row["end"] <= row["start"] + 800
+        end = row["end"]
+    assert not text[end:].strip()
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "kind"),
+    [
+        ("# Title\n\nGrüße 🎉 and more.\n\n" * 60, "a.md", "markdown"),
+        ("Just words, many of them. " * 400, "a.txt", "text"),
+        ("x" * 30_000, "a.txt", "text"),
+        ("日本語の文書です。" * 500, "a.txt", "text"),
+        ("def f():\n    return 1\n\n\n" * 200, "a.py", "code"),
+        ("name,price\n" + "Füße,12\n" * 300, "a.csv", "csv"),
+        ("<!doctype html><title>x</title><h1>Hi</h1><p>" + "Words go on. " * 200, "a.html", "html"),
+        (word(), "a.docx", "docx"),
+        (pdf("One page.\nOf words.", "Another page."), "a.pdf", "pdf"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and len(value) < 20 else "",
+)
+async def test_every_kind_is_read_and_no_character_is_lost(read, content, name, kind):
+    found, text, rows = await read(content, name)
+    assert (found.kind, found.characters) == (kind, len(text))
+    check_spans(text, rows)
+    assert all(row["terms"] and row["vector"] for row in rows)
+
+
+async def test_pages_of_a_pdf_are_counted(read):
+    told = []
+    found, text, rows = await read(
+        pdf("First page has hyphen-\nated words.", "", "Third page: Überlänge."),
+        "a.pdf",
+        on_progress=lambda *how_far: told.append(how_far),
+    )
+    assert (found.pages, len(found.page_starts)) == (3, 3)
+    assert "hyphenated words" in text
+    assert text[found.page_starts[2] :].startswith("Third page: Überlänge.")
+    assert {row["page"] for row in rows} <= {1, 3}
+    assert told[0] == (1, 3)
+
+
+async def test_a_word_document_keeps_its_shape(read):
+    _, text, rows = await read(word(), "a.docx")
+    assert text.split("\n\n") == [
+        "# Garantie",
+        "Zwei Jahre auf Geräte — ohne Wenn und Aber.",
+        "- Erster Punkt",
+        "Gerät | Preis\nHX-1 | 12 €",
+        "Nach der Tabelle.",
+    ]
+    assert rows[0]["heading"] == "Garantie"
+
+
+async def test_of_a_page_only_what_people_read(read):
+    html = """<html><head><title>T</title><script>evil()</script></head><body><nav>Menu</nav><header>Logo</header>
+        <article><h2>Care</h2><p>Wash <b>by</b> hand.</p><ul><li>Cold</li><li>Soft</li></ul>
+        <table><tr><th>Size</th><td>XL</td></tr></table><pre>a  b\n c</pre>
+        <p hidden>secret</p><p style="display: none">hidden too</p></article><footer>Imprint</footer></body></html>"""
+    _, text, _ = await read(html, "a.html")
+    for gone in ("evil", "Menu", "Logo", "secret", "hidden too", "Imprint"):
+        assert gone not in text
+    for kept in ("## Care", "Wash by hand.", "- Cold\n- Soft", "Size | XL", "a  b\n c"):
+        assert kept in text
+
+
+async def test_rows_of_a_table_say_what_their_values_are(read):
+    _, text, _ = await read('part;price;note\n"A;1";2,50;\nB2;3;"two\nlines"\nC;4;x;extra\n', "parts.csv")
+    assert text.splitlines() == [
+        "part: A;1; price: 2,50",
+        "part: B2; price: 3; note: two lines",
+        "part: C; price: 4; note: x; extra",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ("Grüße".encode("utf-8-sig"), "Grüße"),
+        ("Grüße aus Graz".encode("utf-16"), "Grüße aus Graz"),
+        ("Grüße aus Graz".encode("utf-16-le"), "Grüße aus Graz"),
+        ("Grüße: «ja»".encode("cp1252"), "Grüße: «ja»"),
+        (b"one\x00two", "one\ufffdtwo"),
+        (b"a\r\nb\rc\x0cd", "a\nb\nc\n\nd"),
+        ("e\u0301".encode(), "é"),
+    ],
+)
+async def test_text_in_any_encoding(read, raw, expected):
+    _, text, _ = await read(raw, "a.txt")
+    assert text == expected
+
+
+PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\xc3\x50\x00\x00\xc3\x50\x08\x06" + bytes(range(256)) * 20
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "code"),
+    [
+        (b"", "a.pdf", "empty"),
+        (b"  \n \n", "a.txt", "empty"),
+        (PNG, "picture.pdf", "unsupported"),
+        (b"\x7fELF" + bytes(500), "a.txt", "unsupported"),
+        (b"\x00", "a.txt", "unsupported"),
+        (bytes(5_000), "a.md", "unsupported"),
+        (b"PK\x03\x04" + b"rubbish" * 50, "a.docx", "damaged"),
+        (b"%PDF-1.7\n" + os.urandom(3_000), "a.pdf", "damaged"),
+        (pdf(stream=b"<< /Length 2 >>\nstream\nBT\nendstream"), "scan.pdf", "no_text"),
+        ("<html><body><script>only()</script></body></html>", "a.html", "no_text"),
+    ],
+    ids=["empty", "blank", "picture", "program", "nul", "zeros", "bad zip", "bad pdf", "scan", "no words"],
+)
+async def test_what_can_not_be_read_says_why(refused, content, name, code):
+    assert await refused(content, name) == code
+
+
+async def test_the_content_tells_the_kind_whatever_the_name_says(read):
+    assert (await read(pdf("In truth a PDF."), "letter.txt"))[0].kind == "pdf"
+    assert (await read("In truth a text.", "letter.pdf"))[0].kind == "text"
+    assert (await read(word(), "letter.csv"))[0].kind == "docx"
+
+
+async def test_a_protected_document_is_refused_and_one_with_an_empty_password_read(read, refused):
+    def protected(password):
+        writer = PdfWriter(clone_from=PdfReader(io.BytesIO(pdf("A secret."))))
+        writer.encrypt(user_password=password, owner_password="owner", algorithm="AES-256")
+        out = io.BytesIO()
+        writer.write(out)
+        return out.getvalue()
+
+    assert await refused(protected("let me in"), "a.pdf") == "encrypted"
+    assert "A secret." in (await read(protected(""), "a.pdf"))[1]
+
+
+def archive(*entries):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, content in entries:
+            packed.writestr(name, content)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (word(entries=[("word/media/big.bin", bytes(60_000_000))]), "too_large_when_opened"),
+        (word(entries=[(f"word/media/{n}", b"") for n in range(10_050)]), "too_large_when_opened"),
+        (archive(("inner.docx", word())), "unsupported"),
+        (archive(("word/document.xml", b"<w:document/>")), "damaged"),
+    ],
+    ids=["bomb", "many entries", "nested", "hollow"],
+)
+async def test_packed_files_are_held_to_what_they_unpack_to(refused, content, code):
+    assert await refused(content, "a.docx") == code
+
+
+async def test_a_stream_that_unpacks_without_end_is_stopped(refused):
+    bomb = zlib.compress(b"BT (x) Tj ET " * 20_000_000, 9)
+    stream = b"<< /Filter /FlateDecode /Length %d >>\nstream\n%s\nendstream" % (len(bomb), bomb)
+    began = time.monotonic()
+    limits = replace(QUICK, cpu_seconds=5)
+    code = await refused(pdf(stream=stream), "a.pdf", limits=limits)
+    assert code in {"damaged", "out_of_memory", "too_slow", "no_text"}
+    assert time.monotonic() - began < 15
+
+
+async def test_pages_that_contain_each_other_come_to_an_end(refused):
+    loop = pdf("A page.").replace(b"/Kids [4 0 R]", b"/Kids [2 0 R]")
+    assert await refused(loop, "a.pdf", limits=replace(QUICK, cpu_seconds=3, total_seconds=10)) in {
+        "damaged",
+        "too_slow",
+        "no_text",
+    }
+
+
+async def test_limits_of_pages_and_text_hold(refused):
+    assert await refused(pdf("One.", "Two.", "Three."), "a.pdf", limits=replace(QUICK, max_pages=2)) == "too_many_pages"
+    assert await refused("word " * 100, "a.txt", limits=replace(QUICK, max_characters=100)) == "too_long"
+
+
+async def test_a_page_nested_without_measure_is_read(read):
+    _, text, _ = await read("<html><body>" + "<div>" * 100_000 + "deep" + "</div>" * 100_000, "a.html")
+    assert "deep" in text
+
+
+async def test_a_line_without_end_is_read(read):
+    _, text, rows = await read(b"word " * 600_000, "a.txt")
+    assert len(text) == 3_000_000
+    assert len(rows) > 3_000
+
+
+def children():
+    """Processes of ours that read documents."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and b"chats.knowledge.extractor" in (entry / "cmdline").read_bytes():
+                found.append(entry)
+        except OSError:
+            continue
+    return found
+
+
+async def test_one_that_takes_too_long_is_killed(refused):
+    assert await refused("words", "a.txt", limits=replace(QUICK, total_seconds=0.01)) == "too_slow"
+    assert not children()
+
+
+@pytest.fixture
+def secret(monkeypatch):
+    monkeypatch.setenv("SECRET_KEY", "canary-secret")
+
+
+@pytest.fixture
+async def long_reading(tmp_path):
+    """A document being read, which takes a while; and the process that reads it."""
+    path, begun = tmp_path / "original", asyncio.Event()
+    path.write_bytes(pdf(*(f"Page {number}." for number in range(1_000))))
+    reading = asyncio.create_task(
+        extract(path, name="canary-name.pdf", folder=tmp_path, on_progress=lambda *_: begun.set())
+    )
+    await begun.wait()
+    (child,) = children()
+    yield reading, child
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+
+
+async def test_one_that_is_no_longer_wanted_is_killed(long_reading):
+    reading, _ = long_reading
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert not children()
+
+
+async def test_it_knows_nothing_of_ours(secret, long_reading):
+    _, child = long_reading
+    assert b"canary" not in (child / "environ").read_bytes() + (child / "cmdline").read_bytes()

@@ -1,0 +1,202 @@
+"""Reads documents in this process, one at a time: text out of files by a child process, then chunks and vectors.
+
+The row of a version is its place in the queue, its lease and its end, as a reply's is; a ring only makes it be looked
+at at once. What a dead worker left is read again from the beginning.
+"""
+
+import asyncio
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from shutil import copyfileobj
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.db import Error
+
+from chats import doorbell
+from chats.knowledge import indexing
+from chats.knowledge.extraction import Extracted, ExtractionFailed, ExtractionLimits, extract
+from chats.knowledge.indexing import Lost, Reading
+from chats.knowledge.parts import Batch, batches_of
+from chats.replies.background import background
+from chats.replies.database import AWAY, in_database_of_documents
+
+logger = structlog.get_logger(__name__)
+
+PROGRESS_SECONDS = 1.0
+PURGE_SECONDS = 60.0
+RETRY_SECONDS = 1.0
+INTERNAL = ("internal", "Something went wrong on this server while it read this document. Try again.")
+
+
+class DocumentReader:
+    """`run` reads what waits, for as long as the process lasts."""
+
+    def __init__(self, *, name: str) -> None:
+        self.name = name
+        self._has_news = asyncio.Event()
+        self._last_user: UUID | None = None
+
+    async def run(self) -> None:
+        end = doorbell.listen("document", lambda _: self._has_news.set())
+        try:
+            async with background(self._keep_purging):
+                await self._keep_reading()
+        finally:
+            end()
+
+    async def _keep_reading(self) -> None:
+        while True:
+            self._has_news.clear()
+            try:
+                # Whoever uploads a thousand documents has his turn after each of the others.
+                reading = await in_database_of_documents(indexing.claim_next, self.name, after_user=self._last_user)
+            except Error as error:
+                logger.warning("documents_retry", error=str(error))
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            if reading is not None:
+                self._last_user = reading.user_id
+                await _read(reading)
+            else:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(settings.REPLY_HEARTBEAT_SECONDS):
+                        await self._has_news.wait()
+
+    async def _keep_purging(self) -> None:
+        """Rows of deleted documents and of old versions, a few at a time."""
+        end = doorbell.listen("document", lambda _: wake.set())
+        wake = asyncio.Event()
+        try:
+            while True:
+                wake.clear()
+                try:
+                    while await in_database_of_documents(indexing.purge_some):
+                        pass
+                except Error as error:
+                    logger.warning("purge_retry", error=str(error))
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(PURGE_SECONDS):
+                        await wake.wait()
+        finally:
+            end()
+
+
+async def _read(reading: Reading) -> None:
+    """Read one version to its end. Where the database is away its lease runs out, and somebody begins anew."""
+    document = str(reading.version.document_id)
+    work = _Work(reading)
+    try:
+        await work.go()
+        logger.info("document_ready", document=document, chunks=work.stored)
+    except ExtractionFailed as failure:
+        logger.info("document_failed", document=document, code=failure.code)
+        await _fail(reading, failure.code, failure.message)
+    except Lost:
+        logger.info("document_lost", document=document)
+    except AWAY as error:
+        logger.warning("document_cut", document=document, error=str(error))
+    except asyncio.CancelledError:
+        # This process goes away. Whatever the database says to it, the lease runs out.
+        with suppress(*AWAY):
+            await in_database_of_documents(indexing.release, reading)
+        raise
+    except Exception:
+        logger.exception("document_crashed", document=document)
+        await _fail(reading, *INTERNAL)
+
+
+async def _fail(reading: Reading, code: str, message: str) -> None:
+    with suppress(Lost, *AWAY):
+        await in_database_of_documents(indexing.fail, reading, code, message)
+
+
+class _Work:
+    """What is done for one version. `done` of `total` is how far it is: pages first, then parts of the text."""
+
+    def __init__(self, reading: Reading) -> None:
+        self.reading = reading
+        self.done = self.total = self.stored = 0
+
+    async def go(self) -> None:
+        """Raises ExtractionFailed, Lost, and what the database says."""
+        # Whoever lost the version learns it from the beat, which ends the work.
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                beat = tasks.create_task(self._keep_beating())
+                tasks.create_task(self._read()).add_done_callback(lambda _: beat.cancel())
+        except BaseExceptionGroup as failures:
+            # The first is the cause; the other was cancelled for it.
+            raise failures.exceptions[0] from None
+
+    async def _keep_beating(self) -> None:
+        told, quiet_seconds = (0, 0), 0.0
+        while True:
+            await asyncio.sleep(PROGRESS_SECONDS)
+            quiet_seconds += PROGRESS_SECONDS
+            now = (self.done, self.total)
+            if now != told or quiet_seconds >= settings.REPLY_HEARTBEAT_SECONDS:
+                await in_database_of_documents(indexing.note_progress, self.reading, done=now[0], total=now[1])
+                told, quiet_seconds = now, 0.0
+
+    async def _read(self) -> None:
+        while await in_database_of_documents(indexing.clear, self.reading):
+            pass
+        with tempfile.TemporaryDirectory(prefix="parley-document-") as name:
+            folder = Path(name)
+            extracted = await self._extract(folder)
+            await self._store(extracted)
+
+    async def _extract(self, folder: Path) -> Extracted:
+        path = folder / "original"
+        await asyncio.to_thread(self._fetch, path)
+        return await extract(
+            path, name=self.reading.name, folder=folder, limits=_limits(), on_progress=self._note_progress
+        )
+
+    def _fetch(self, path: Path) -> None:
+        """The file, from wherever it is stored, to where a process without our rights can read it."""
+        with self.reading.version.file.open("rb") as stored, path.open("wb") as copy:
+            copyfileobj(stored, copy)
+
+    def _note_progress(self, done: int, total: int) -> None:
+        self.done, self.total = done, total
+
+    async def _store(self, extracted: Extracted) -> None:
+        text = await asyncio.to_thread(extracted.text_path.read_text, encoding="utf-8")
+        await in_database_of_documents(
+            indexing.store_text,
+            self.reading,
+            kind=extracted.kind,
+            text=text,
+            pages=extracted.pages,
+            page_starts=extracted.page_starts,
+        )
+        self.done, self.total = 0, extracted.chunks
+        batches = batches_of(extracted.chunks_path, text)
+        while (batch := await asyncio.to_thread(next, batches, None)) is not None:
+            seconds = await in_database_of_documents(self._store_batch, batch)
+            # SQLite has one writer at a time, and others wait for their turn.
+            await asyncio.sleep(seconds)
+        await in_database_of_documents(indexing.finish, self.reading, chunk_count=self.stored)
+
+    def _store_batch(self, batch: Batch) -> float:
+        """Returns how many seconds it took."""
+        began = time.monotonic()
+        self.done = self.stored = self.stored + len(batch.parts)
+        indexing.store_parts(self.reading, batch.parts, batch.vectors, done=self.done, total=self.total)
+        return time.monotonic() - began
+
+
+def _limits() -> ExtractionLimits:
+    return ExtractionLimits(
+        total_seconds=settings.DOCUMENT_TOTAL_SECONDS,
+        cpu_seconds=settings.DOCUMENT_CPU_SECONDS,
+        memory_bytes=settings.DOCUMENT_MEMORY_BYTES,
+        max_pages=settings.DOCUMENT_MAX_PAGES,
+        max_characters=settings.DOCUMENT_MAX_CHARACTERS,
+        expanded_max_bytes=settings.DOCUMENT_EXPANDED_MAX_BYTES,
+    )

@@ -1,0 +1,135 @@
+"""Answers from documents: what is looked for, what is found, and how it is kept with the answer."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+
+from accounts.models import User
+from chats.errors import Invalid, NotFound
+from chats.knowledge import search
+from chats.knowledge.models import Document
+from chats.knowledge.terms import query_terms
+from chats.llm.values import ChatMessage, Passage
+from chats.models import Message
+from chats.replies.lease import Job
+
+DOCUMENTS_MAX = 100
+# A question with fewer words of its own leans on the one before: «And on Sundays?»
+TERMS_ENOUGH = 4
+EARLIER_QUESTIONS = 2
+QUERY_MAX_CHARACTERS = 1_000
+# Passages take at most this much of what a model can read at once, and never more than so many characters.
+WINDOW_SHARE = 0.4
+CHARACTERS_PER_TOKEN = 4
+CHARACTERS_MAX = 24_000
+# Of a source, in an event; the message has all of it.
+EXCERPT_CHARACTERS = 300
+
+
+@dataclass(frozen=True)
+class DocumentUse:
+    """Whether answers use documents, how many passages at most, and of which documents; none named: all."""
+
+    is_on: bool
+    limit: int | None = None
+    documents: Sequence[UUID] = ()
+
+    @property
+    def stored(self) -> dict[str, Any] | None:
+        """As chats and replies have it."""
+        if not self.is_on:
+            return None
+        limit = settings.PASSAGES_DEFAULT if self.limit is None else self.limit
+        return {"limit": limit, "documents": [str(pk) for pk in self.documents]}
+
+
+def check_documents(user: User, use: DocumentUse) -> None:
+    """Raises NotFound when one of the documents is not `user`'s, Invalid when they or the passages are too many."""
+    if use.limit is not None and not 1 <= use.limit <= settings.PASSAGES_MAX:
+        raise Invalid(fields={"limit": [f"Use a whole number from 1 to {settings.PASSAGES_MAX}."]})
+    if len(use.documents) > DOCUMENTS_MAX:
+        raise Invalid(fields={"documents": [f"Name at most {DOCUMENTS_MAX}, or none for all."]})
+    wanted = set(use.documents)
+    if Document.objects.visible_to(user).filter(pk__in=wanted).count() != len(wanted):
+        raise NotFound("One of these documents is not here, or is not yours.")
+
+
+def find_sources(job: Job) -> list[dict[str, Any]]:
+    """What a search of the person's documents finds for the question of this job, as `Message.sources` has it."""
+    use: Mapping[str, Any] = job.reply.retrieval or {}
+    chat = job.reply.chat
+    documents = [UUID(pk) for pk in use.get("documents", [])]
+    scope = search.Scope(documents=documents, chat=None if documents else chat.pk, space=chat.space)
+    query = query_of(job.request.messages)
+    found = search.search_chunks(job.reply.user, query, limit=int(use.get("limit", 0)), scope=scope)
+    return [source_of(number, passage) for number, passage in enumerate(_fitting(job, found), 1)]
+
+
+def source_of(number: int, passage: search.Passage) -> dict[str, Any]:
+    """A passage as it is stored with an answer: what it said stays, whatever becomes of the document."""
+    return {
+        "number": number,
+        "document": str(passage.document),
+        "version": str(passage.version),
+        "version_number": passage.number,
+        "name": passage.name,
+        "page": passage.page,
+        "heading": passage.heading,
+        "start": passage.start,
+        "end": passage.end,
+        "text": passage.text,
+        "score": passage.score,
+    }
+
+
+def store_sources(job: Job, sources: Sequence[Mapping[str, Any]]) -> bool:
+    """Keep what was found with the answer, before a word of it is there; False: the reply is no longer ours."""
+    if not job.held.exists():
+        return False
+    return bool(Message.objects.filter(pk=job.message.pk).update(sources=list(sources)))
+
+
+def passages_of(sources: Sequence[Mapping[str, Any]]) -> list[Passage]:
+    """As a model is told of them."""
+    return [Passage(title=_title_of(source), text=str(source["text"])) for source in sources]
+
+
+def in_event(sources: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What viewers are told at once: an event can't hold the texts."""
+    return [{**source, "text": str(source["text"])[:EXCERPT_CHARACTERS]} for source in sources]
+
+
+def query_of(messages: Sequence[ChatMessage]) -> str:
+    """What to look for: the last question, and where it says little by itself, those before it."""
+    questions = [message.content for message in messages if message.role == "user" and message.content.strip()]
+    if not questions:
+        return ""
+    query = questions[-1]
+    for earlier in reversed(questions[-1 - EARLIER_QUESTIONS : -1]):
+        if len(query_terms(query)) >= TERMS_ENOUGH:
+            break
+        query = f"{query}\n{earlier}"
+    return re.sub(r"\s+", " ", query)[:QUERY_MAX_CHARACTERS]
+
+
+def _title_of(source: Mapping[str, Any]) -> str:
+    page = f", page {source['page']}" if source["page"] else ""
+    heading = f", {source['heading']}" if source["heading"] else ""
+    return f"{source['name']}{page}{heading}"
+
+
+def _fitting(job: Job, passages: Sequence[search.Passage]) -> list[search.Passage]:
+    """The first of them, as many as the model has room for."""
+    window = job.model.context_window if job.model else None
+    room = min(CHARACTERS_MAX, int(window * CHARACTERS_PER_TOKEN * WINDOW_SHARE)) if window else CHARACTERS_MAX
+    fitting: list[search.Passage] = []
+    for passage in passages:
+        room -= len(passage.text)
+        if room < 0 and fitting:
+            break
+        fitting.append(passage)
+    return fitting
