@@ -16,7 +16,7 @@ APT := $(shell test "$$(id -u)" = 0 && echo apt-get || echo sudo -n apt-get)
 
 .DEFAULT_GOAL := help
 .PHONY: help install run install-dev dev cluster test test-cov check format lint types contracts migrations deploy-check chromium \
-	migrate-create migrate-upgrade migrate-downgrade migrate-current migrate-history migrate-reset openapi bench chaos clean
+	migrate-create migrate-upgrade migrate-downgrade migrate-current migrate-history migrate-reset openapi bench chaos eval-rag clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -107,6 +107,11 @@ openapi: install-dev ## Write the API's schema to build/openapi.json, and fail i
 chaos: install-dev ## Break what can break under people who talk, for half an hour: SCENARIO="kills redis" SEED=1 SHORT=1
 	@DJANGO_SETTINGS_MODULE=config.settings DATA_DIR=$(CURDIR)/build/chaos $(BIN)/python -m chats.replies.tests.chaos \
 		$(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(SEED),--seed $(SEED)) $(if $(SHORT),--short)
+
+eval-rag: install-dev ## How well questions are answered from documents: recall and citations on the golden set
+	@rm -rf build/eval-rag && mkdir -p build/eval-rag
+	@DJANGO_SETTINGS_MODULE=config.settings DATA_DIR=$(CURDIR)/build/eval-rag ENV_FILE=/dev/null UPLOADS_PER_HOUR=1000 \
+		$(BIN)/python -m chats.knowledge.tests
 
 bench: install-dev chromium ## Measure streams, sends, several nodes, start and page load; see benchmarks/README.md
 	@$(BIN)/python -m benchmarks

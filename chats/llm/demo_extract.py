@@ -11,8 +11,11 @@ from math import log
 
 from chats.llm.values import Passage
 
-SENTENCES_MAX = 4
+SENTENCES_MAX = 3
 PASSAGES_MAX = 3
+# A sentence is quoted beside the best one when it says at least so much of it; each passage further down counts less.
+SHARE_OF_BEST = 0.8
+RANK_DISCOUNT = 0.3
 SENTENCE_MAX_LENGTH = 400
 # A word's first letters stand for all its forms.
 STEM_LENGTH = 6
@@ -50,11 +53,11 @@ def _best(question: str, sentences: Sequence[tuple[int, int, str]]) -> list[tupl
     spread = Counter(stem for found in stems for stem in found)
     asked = _stems(question)
     scores = {
-        sentence: sum(log(1 + len(sentences) / spread[stem]) for stem in found & asked) / (1 + 0.1 * sentence[0])
+        sentence: sum(log(1 + len(sentences) / spread[stem]) for stem in found & asked) / (1 + RANK_DISCOUNT * sentence[0])
         for sentence, found in zip(sentences, stems, strict=True)
     }
     ranked = sorted(sentences, key=lambda sentence: -scores[sentence])
-    least = scores[ranked[0]] / 2
+    least = scores[ranked[0]] * SHARE_OF_BEST
     chosen = [sentence for sentence in ranked if scores[sentence] and scores[sentence] >= least] or ranked[:1]
     first = list(dict.fromkeys(number for number, *_ in chosen))[:PASSAGES_MAX]
     kept = [sentence for sentence in chosen if sentence[0] in first][:SENTENCES_MAX]
