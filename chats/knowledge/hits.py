@@ -4,6 +4,7 @@ On PostgreSQL words are found by GIN and vectors by pgvector's HNSW; on SQLite b
 a person with numpy, which PostgreSQL without pgvector does too.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -25,7 +26,9 @@ Key = tuple[UUID, int]
 
 # The rarest words of a question say most of it. Beyond so many chunks that have one of them, the others only cost time.
 TERMS_MAX = 24
-MATCHES_MAX = 6_000
+MATCHES_MAX = 1500
+# PostgreSQL counts what has a term only so far; beyond, it says what its planner expects, which costs nothing.
+COUNTED_MAX = 30
 # A person with fewer vectors has all of them compared, which is exact; HNSW would look through those of others first.
 EXACT_MAX = 4_000
 ROWS_AT_ONCE = 64
@@ -45,8 +48,9 @@ class Place:
         return f"({self.condition})" if self.condition else "1 = 1"
 
 
+_MATCHING = "SELECT 1 FROM knowledge_chunk WHERE terms @@ %s::tsquery"
+_COUNT = f"(SELECT count(*) FROM ({_MATCHING} LIMIT {COUNTED_MAX}) found)"  # noqa: S608 - constants
 # A chunk counts while its version is the one that its document shows.
-_COUNT = f"(SELECT count(*) FROM (SELECT 1 FROM knowledge_chunk WHERE terms @@ %s::tsquery LIMIT {MATCHES_MAX}) found)"  # noqa: S608
 _CURRENT = "JOIN knowledge_document d ON d.current_id = {0}.version_id AND d.deleted_at IS NULL AND d.user_id = %s"
 
 
@@ -83,14 +87,24 @@ def _counts(user: User, terms: Sequence[str]) -> list[int]:
         return []
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            sql = f"SELECT {', '.join([_COUNT] * len(terms))}"
-            cursor.execute(sql, [_tsquery([term], mark_of(user.pk)) for term in terms])
-            return list(cursor.fetchone())
+            queries = [_tsquery([term], mark_of(user.pk)) for term in terms]
+            cursor.execute(f"SELECT {', '.join([_COUNT] * len(terms))}", queries)
+            counts = cursor.fetchone()
+            return [
+                count if count < COUNTED_MAX else max(count, _expected(cursor, query))
+                for count, query in zip(counts, queries, strict=True)
+            ]
         # Of everybody's chunks, which is what FTS5 knows at once.
         marks = ", ".join(["%s"] * len(terms))
         cursor.execute(f"SELECT term, doc FROM knowledge_terms_rows WHERE term IN ({marks})", list(terms))  # noqa: S608 - constants
         found = dict(cursor.fetchall())
     return [found.get(term, 0) for term in terms]
+
+
+def _expected(cursor: Any, query: str) -> int:
+    cursor.execute(f"EXPLAIN (FORMAT JSON) {_MATCHING}", [query])
+    ((plan,),) = cursor.fetchall()
+    return int((json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"]["Plan Rows"])
 
 
 def _tsquery(terms: Sequence[str], mark: str) -> str:
@@ -101,7 +115,7 @@ def _tsquery(terms: Sequence[str], mark: str) -> str:
 
 def _matches_of_gin(place: Place, counted: Sequence[tuple[str, int]], limit: int) -> list[Key]:
     """Ranked as BM25 would with each term once in a chunk: `ts_rank` does not know which terms are rare."""
-    total = max(MATCHES_MAX, *(count for _, count in counted))
+    total = max(10 * MATCHES_MAX, *(count for _, count in counted))
     weights = [log(1 + (total - count + 0.5) / (count + 0.5)) for _, count in counted]
     has = " + ".join(["(c.terms @@ %s::tsquery)::int * %s::float8"] * len(counted))
     sql = f"""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 QUERY_MAX_CHARACTERS = 2_000
 # How many each way of searching brings to the merger.
-CANDIDATES = 60
+CANDIDATES = 50
 JOINED_MAX = 3  # chunks in a passage
 # Cormack, Clarke and Büttcher, 2009: a constant that keeps one first place from outweighing two good ones.
 RRF_CONSTANT = 60

@@ -53,7 +53,8 @@ def _best(question: str, sentences: Sequence[tuple[int, int, str]]) -> list[tupl
     spread = Counter(stem for found in stems for stem in found)
     asked = _stems(question)
     scores = {
-        sentence: sum(log(1 + len(sentences) / spread[stem]) for stem in found & asked) / (1 + RANK_DISCOUNT * sentence[0])
+        sentence: sum(log(1 + len(sentences) / spread[stem]) for stem in found & asked)
+        / (1 + RANK_DISCOUNT * sentence[0])
         for sentence, found in zip(sentences, stems, strict=True)
     }
     ranked = sorted(sentences, key=lambda sentence: -scores[sentence])

@@ -8,8 +8,10 @@ from django.utils import timezone
 
 from accounts.models import User
 from chats.catalog.models import AIModel, Price
+from chats.knowledge.models import Document
 from chats.models import Chat
 
+DOCUMENTS_SHOWN: Final = 50
 EXAMPLES: Final = (
     ("text", "Explain", "Why is the sky blue? First for a ten-year-old, then for a physicist."),
     ("code", "Write code", "Write a Python function that finds duplicate files in a folder, and a test for it."),
@@ -31,6 +33,23 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class DocumentChoice:
+    """Whether answers use documents, which may be chosen, and the ids of those that are; none: all are used."""
+
+    is_on: bool
+    choices: list[Document]
+    chosen: set[UUID]
+
+    @property
+    def summary(self) -> str:
+        if not self.is_on:
+            return "No documents"
+        if not self.chosen:
+            return "All documents"
+        return f"{len(self.chosen)} document{'' if len(self.chosen) == 1 else 's'}"
+
+
+@dataclass(frozen=True)
 class Composer:
     """`client_id` makes a form that is sent twice have one effect. `chosen` is None when there is no model at all."""
 
@@ -40,6 +59,7 @@ class Composer:
     client_id: str
     is_replaced: bool
     error: str
+    documents: DocumentChoice
 
 
 def composer_for(user: User, chat: Chat | None, *, text: str = "", model: str = "", error: str = "") -> Composer:
@@ -55,7 +75,19 @@ def composer_for(user: User, chat: Chat | None, *, text: str = "", model: str = 
         client_id=str(uuid4()),
         is_replaced=bool(wanted and choices and not same),
         error=error,
+        documents=_documents_for(user, chat),
     )
+
+
+def _documents_for(user: User, chat: Chat | None) -> DocumentChoice:
+    use = chat.retrieval if chat else None
+    named = {pk for text in use.get("documents", []) if (pk := parse_id(text))} if use else set()
+    mine = Document.objects.visible_to(user)
+    newest = list(mine.only("id", "name")[:DOCUMENTS_SHOWN])
+    # What was chosen is shown, however old it is; what was deleted since is no choice any more.
+    older = list(mine.filter(pk__in=named - {document.pk for document in newest}).only("id", "name"))
+    shown = [*newest, *older]
+    return DocumentChoice(use is not None, shown, named & {document.pk for document in shown})
 
 
 def prefilled(text: str) -> str:

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
@@ -35,13 +36,13 @@ class PageRequest(AnyRequest):
 
 
 def page(
-    view: Callable[Concatenate[PageRequest, P], HttpResponse],
-) -> Callable[Concatenate[AnyRequest, P], HttpResponse]:
+    view: Callable[Concatenate[PageRequest, P], HttpResponseBase],
+) -> Callable[Concatenate[AnyRequest, P], HttpResponseBase]:
     """A page for people who are signed in, never cached, at their own time of day. Refusals of verbs become pages."""
 
     @never_cache
     @wraps(view)
-    def guarded(request: AnyRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+    def guarded(request: AnyRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
         if not request.user.is_authenticated:
             return _ask_to_sign_in(request)
         with timezone.override(_zone_of(request)):

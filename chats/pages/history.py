@@ -11,6 +11,7 @@ from django.utils.safestring import SafeString
 from accounts.models import User
 from chats.models import Chat, Message, Reply
 from chats.pages import markdown
+from chats.pages.citations import Source, linked, sources_of
 from chats.replies.present import cost_json, usage_json
 
 PAGE_SIZE: Final = 40
@@ -34,6 +35,12 @@ class Entry:
     cost: str | None
     is_last: bool
     siblings: Sequence[UUID]
+    sources: Sequence[Source] = ()
+
+    @property
+    def unused_sources(self) -> list[Source]:
+        """The passages that the answer was given and does not refer to."""
+        return [source for source in self.sources if not source.is_cited]
 
     @property
     def reply(self) -> Reply | None:
@@ -162,4 +169,7 @@ def _entry(message: Message, budget: markdown.Budget, *, is_last: bool, siblings
     records = list(message.reply.usage_records.all()) if message.reply and is_whole else []
     is_formatted = message.role == Message.Role.ASSISTANT
     html = markdown.render(message.content, budget=budget) if is_formatted else SafeString()
-    return Entry(message, html, usage_json(records), cost_json(records), is_last, siblings)
+    sources = sources_of(message)
+    return Entry(
+        message, linked(html, sources), usage_json(records), cost_json(records), is_last, siblings, sources=sources
+    )

@@ -11,8 +11,10 @@ from accounts.statuses import status_of
 from chats.errors import DomainError
 from chats.models import Message, Reply
 from chats.pages.chats import chat_of, show_chat
+from chats.pages.composer import parse_id
 from chats.pages.doors import PageRequest, page
 from chats.pages.history import entries_of
+from chats.replies.retrieval import DocumentUse
 from chats.replies.services import (
     StartedReply,
     answer_message,
@@ -31,13 +33,28 @@ def send(request: PageRequest, chat_id: UUID | None = None) -> HttpResponse:
     text = request.POST.get("content", "").replace("\r\n", "\n")
     model, client_id = request.POST.get("model", ""), request.POST.get("client_id") or None
     try:
-        started = start_reply(request.user, content=text, chat_id=chat_id, model=model or None, client_id=client_id)
+        started = start_reply(
+            request.user,
+            content=text,
+            chat_id=chat_id,
+            model=model or None,
+            use_documents=_document_use(request),
+            client_id=client_id,
+        )
     except DomainError as error:
         if request.htmx:
             raise
         chat = chat_of(request.user, chat_id) if chat_id else None
         return show_chat(request, chat, status=status_of(error), text=text, model=model, error=error.message)
     return _show_started(request, started, [started.message.pk, started.answer.pk])
+
+
+def _document_use(request: PageRequest) -> DocumentUse | None:
+    """What the composer says of documents; one that has no such switch leaves the chat's way as it is."""
+    if "says_documents" not in request.POST:
+        return None
+    documents = [pk for text in request.POST.getlist("documents") if (pk := parse_id(text))]
+    return DocumentUse("use_rag" in request.POST, documents=documents)
 
 
 @page

@@ -15,6 +15,7 @@ from accounts.models import User
 from accounts.queries import one_or_none
 from chats.models import Chat, Reply
 from chats.models.chat import ChatQuerySet
+from chats.pages.places import parse_place, place_of
 
 PAGE_SIZE: Final = 30
 PINNED_MAX: Final = 50
@@ -42,7 +43,7 @@ class ChatList:
 def chat_list(user: User, *, words: str = "", before: str = "") -> ChatList:
     """One page of `user`'s chats, newest first. `words` must be part of the title; `before` continues a list."""
     words = words.replace("\0", "")[:WORDS_MAX_LENGTH].strip()
-    place = _parse_place(before)
+    place = parse_place(before)
     chats = _chats_of(user)
     pinned = list(chats.filter(pinned=True)[:PINNED_MAX]) if not words and place is None else []
     chats = chats.matching(words) if words else chats.filter(pinned=False)
@@ -53,7 +54,7 @@ def chat_list(user: User, *, words: str = "", before: str = "") -> ChatList:
     shown = found[:PAGE_SIZE]
     groups = [ChatGroup("Pinned", pinned)] if pinned else []
     groups += _by_day(shown, continued=_day_name(place[0]) if place else "")
-    return ChatList(groups, words, _place_of(shown[-1]) if len(found) > len(shown) else "")
+    return ChatList(groups, words, place_of(shown[-1].updated_at, shown[-1].pk) if len(found) > len(shown) else "")
 
 
 def row_of(user: User, chat_id: UUID) -> Chat | None:
@@ -85,17 +86,3 @@ def _day_name(moment: datetime) -> str:
 
 def _month_name(day: date) -> str:
     return format_date(day, "F Y")
-
-
-def _place_of(chat: Chat) -> str:
-    return f"{chat.updated_at.isoformat()}_{chat.pk}"
-
-
-def _parse_place(place: str) -> tuple[datetime, UUID] | None:
-    """Where to go on; None for the beginning, and for what no list of ours said."""
-    moment, _, pk = place.partition("_")
-    try:
-        parsed = datetime.fromisoformat(moment), UUID(pk)
-    except ValueError:
-        return None
-    return parsed if timezone.is_aware(parsed[0]) else None

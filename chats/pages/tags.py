@@ -33,6 +33,19 @@ def count(number: int) -> str:
 
 
 @register.filter
+def file_size(size: int) -> str:
+    """Bytes for people: «812 bytes», «3.4 MB», «1 GB», in steps of a thousand."""
+    if size < 1_000:
+        return "1 byte" if size == 1 else f"{size} bytes"
+    value, unit = size / 1_000, "kB"
+    for larger in ("MB", "GB", "TB"):
+        if round(value, 1) < 1_000:
+            break
+        value, unit = value / 1_000, larger
+    return f"{value:,.1f}".removesuffix(".0") + f" {unit}"
+
+
+@register.filter
 def exact_usd(amount: Decimal | None) -> str:
     """Dollars for those who set prices: every digit, and no more."""
     return "-" if amount is None else plain_usd(amount)

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from chats.pages import branches, chats, messages, theme
+from chats.pages import branches, chats, documents, messages, theme
 
 app_name = "pages"
 urlpatterns = [
@@ -24,6 +24,13 @@ urlpatterns = [
     path("messages/<uuid:message_id>/again/", branches.again, name="again"),
     path("messages/<uuid:message_id>/fork/", branches.fork, name="fork"),
     path("messages/<uuid:message_id>/delete/", branches.delete, name="delete_branch"),
+    path("documents/", documents.documents, name="documents"),
+    path("documents/<uuid:document_id>/", documents.document, name="document"),
+    path("documents/<uuid:document_id>/file/", documents.file, name="document_file"),
+    path("documents/<uuid:document_id>/rename/", documents.rename, name="rename_document"),
+    path("documents/<uuid:document_id>/versions/", documents.replace, name="replace_document"),
+    path("documents/<uuid:document_id>/retry/", documents.retry, name="retry_document"),
+    path("documents/<uuid:document_id>/delete/", documents.delete, name="delete_document"),
     path("replies/<uuid:reply_id>/continue/", branches.go_on, name="continue"),
     path("replies/<uuid:reply_id>/retry/", messages.retry, name="retry"),
     path("replies/<uuid:reply_id>/stop/", messages.stop, name="stop"),

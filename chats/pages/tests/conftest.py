@@ -1,6 +1,6 @@
 """Chats to look at, made through the verbs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import pytest
@@ -13,6 +13,7 @@ from chats.catalog.models import AIModel
 from chats.models import Chat, Message, Reply
 from chats.replies.services import StartedReply, start_reply
 from chats.services import append_message, create_chat
+from config.tests.live import LiveServer
 
 
 @pytest.fixture
@@ -65,3 +66,12 @@ def many_chats(owner: User) -> list[Chat]:
 def signed_in(page: Page, log_in: Callable[[User], None], owner: User) -> Page:
     log_in(owner)
     return page
+
+
+@pytest.fixture
+def plain(signed_in: Page, live: LiveServer) -> Iterator[Page]:
+    """The owner's browser, with JavaScript switched off."""
+    browser, state = signed_in.context.browser, signed_in.context.storage_state()
+    context = browser.new_context(base_url=live.base_url, storage_state=state, java_script_enabled=False)
+    yield context.new_page()
+    context.close()

@@ -41,6 +41,12 @@ def f(x: int = 3) -> str:
     return "text"
 ```
 """
+MENUS = (
+    "[data-picker] > summary",
+    "details[data-documents] > summary",
+    ".user-summary",
+    "summary[aria-label='Options for this chat']",
+)
 THEMES = ["light", "dark"]
 
 
@@ -87,7 +93,7 @@ def test_a_conversation_with_everything_open(signed_in: Page, owner: User, theme
     expect(page.locator(".hljs-keyword").first).to_be_visible()
     page.locator(".reasoning summary").click()
     assert complaints(page) == []
-    for menu in (".picker-summary", ".user-summary", "summary[aria-label='Options for this chat']"):
+    for menu in MENUS:
         page.locator(menu).click()
         assert (menu, complaints(page)) == (menu, [])
         page.keyboard.press("Escape")

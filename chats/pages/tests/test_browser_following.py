@@ -152,7 +152,7 @@ def test_words_that_come_before_a_version_is_followed_anew_leave_no_gap(
     signed_in: Page, owner: User, chat: Chat, fake_provider: FakeProvider, line: Line
 ) -> None:
     page = signed_in
-    fake_provider.script("fake-1", Script(chunks=WORDS * 20, tokens_per_second=100))
+    fake_provider.script("fake-1", Script(chunks=WORDS * 60, tokens_per_second=100))
     started = regenerate_message(owner, chat.messages.get(role="assistant"))
     visit(page, f"/chats/{chat.pk}/")
     growing = page.locator(f"article[data-reply='{started.reply.pk}'] .prose")
@@ -167,7 +167,7 @@ def test_words_that_come_before_a_version_is_followed_anew_leave_no_gap(
     length = len(growing.inner_text())
     heard(page, lambda: len(growing.inner_text()) > length + 60, "it grows")
     shown = growing.inner_text()
-    assert shown == "".join(WORDS * 20)[: len(shown)]
+    assert shown == "".join(WORDS * 60)[: len(shown)]
 
 
 def test_what_was_said_while_the_socket_was_away_appears(signed_in: Page, chat: Chat, line: Line) -> None:

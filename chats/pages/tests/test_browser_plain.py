@@ -1,7 +1,5 @@
 """What people without JavaScript do, in a real Chromium: pages are complete, a waiting one comes again by itself."""
 
-from collections.abc import Iterator
-
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
@@ -10,20 +8,11 @@ from chats.catalog.models import AIModel
 from chats.models import Chat
 from chats.pages.tests.test_browser import FINISHED, PHONE
 from chats.services import append_message, create_chat
-from config.tests.live import LiveServer, wait_until
+from config.tests.live import wait_until
 
 pytestmark = pytest.mark.browser
 
 RELOADS_MILLISECONDS = 30_000
-
-
-@pytest.fixture
-def plain(signed_in: Page, live: LiveServer) -> Iterator[Page]:
-    """The owner's browser, with JavaScript switched off."""
-    browser, state = signed_in.context.browser, signed_in.context.storage_state()
-    context = browser.new_context(base_url=live.base_url, storage_state=state, java_script_enabled=False)
-    yield context.new_page()
-    context.close()
 
 
 @pytest.fixture

@@ -112,9 +112,7 @@ def test_a_short_question_leans_on_the_one_before(shelf, ask, openai_model):
 
 @pytest.mark.django_db(transaction=True)
 def test_only_the_documents_that_were_chosen(shelf, ask, openai_model):
-    answer = ask(
-        message="battery and refunds", use_rag=True, documents=[str(shelf[1].pk)], model=str(openai_model.pk)
-    )
+    answer = ask(message="battery and refunds", use_rag=True, documents=[str(shelf[1].pk)], model=str(openai_model.pk))
     assert {source["name"] for source in answer["message"]["sources"]} == {"terms.md"}
 
 

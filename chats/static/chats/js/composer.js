@@ -14,6 +14,7 @@ const problem = document.querySelector("[data-problem]");
 const problemText = document.querySelector("[data-problem-text]");
 const problemRetry = document.querySelector("[data-problem-retry]");
 const picker = document.querySelector("[data-picker]");
+const documents = document.querySelector("details[data-documents]");
 const maxBytes = Number(form.dataset.maxBytes);
 const draftKey = `draft:${document.body.dataset.user}:${main.dataset.chat ?? "new"}`;
 const sentKey = `${draftKey}:sent`;
@@ -267,6 +268,17 @@ picker?.addEventListener("keydown", (event) => {
   event.preventDefault();
   picker.open = false;
   box.focus();
+});
+
+// ---- documents
+documents?.addEventListener("change", ({ target }) => {
+  const toggle = documents.querySelector("[data-documents-switch]");
+  // Who chooses documents wants them used.
+  if (target !== toggle && target.checked) toggle.checked = true;
+  const chosen = documents.querySelectorAll("[name=documents]:checked").length;
+  const used = chosen ? `${chosen} document${chosen === 1 ? "" : "s"}` : "All documents";
+  documents.querySelector("[data-documents-name]").textContent = toggle.checked ? used : "No documents";
+  if (!isSending) nameAnew();
 });
 
 if (!main.dataset.chat && picker) {

@@ -7,6 +7,27 @@ const SILENCE = 10_000;
 const SPOKEN_EVERY = 2_000;
 const SENTENCE = /[.!?。！？…]["»”')\]]*(?=\s)|[。！？]|\n{2,}/g;
 
+// As templates/chats/source.html has it.
+function sourceItem(source, address) {
+  const item = document.createElement("li");
+  const link = document.createElement("a");
+  const number = document.createElement("span");
+  const name = document.createElement("span");
+  const place = new URLSearchParams({ version: source.version_number, start: source.start, end: source.end });
+  item.dataset.source = source.number;
+  item.hidden = true;
+  link.className = "source";
+  link.href = `${address}${source.document}/?${place}#passage`;
+  link.title = source.text;
+  number.className = "source-number";
+  number.textContent = source.number;
+  name.dir = "auto";
+  name.textContent = source.page ? `${source.name}, page ${source.page}` : source.name;
+  link.append(number, name);
+  item.append(link);
+  return item;
+}
+
 export class Growing {
   constructor(article, say) {
     this.article = article;
@@ -22,6 +43,8 @@ export class Growing {
     this.spokenAt = 0;
     this.cost = 0;
     this.draft = new Draft(this.prose);
+    this.sources = article.querySelector("[data-sources]");
+    this.knowSources();
     this.clock = setInterval(() => this.tick(), 1000);
     if (this.text) this.draw();
     this.tick();
@@ -54,6 +77,27 @@ export class Growing {
     });
   }
 
+  // What was found in documents: shown as soon as the text refers to it.
+  showSources(sources, address) {
+    this.heard = Date.now();
+    const list = this.sources.querySelector("[data-source-list]");
+    list.replaceChildren(...sources.map((source) => sourceItem(source, address)));
+    this.knowSources();
+    this.schedule();
+  }
+
+  knowSources() {
+    const items = [...this.sources.querySelectorAll("[data-source]")];
+    this.draft.sources = new Map(items.map((item) => [item.dataset.source, { url: item.querySelector("a")?.getAttribute("href"), label: item.querySelector("[dir]").textContent }]));
+  }
+
+  showCited() {
+    for (const item of this.sources.querySelectorAll("[data-source]")) {
+      if (item.hidden && this.prose.querySelector(`.citation[aria-label^="Source ${item.dataset.source}:"]`)) item.hidden = false;
+    }
+    this.sources.hidden = !this.sources.querySelector("[data-source]:not([hidden])");
+  }
+
   // One sentence on how the answer comes about, such as that another model writes it.
   tell(notice) {
     this.heard = Date.now();
@@ -76,6 +120,7 @@ export class Growing {
     const start = performance.now();
     keepPlace(() => {
       this.draft.show(this.text);
+      if (this.draft.sources.size) this.showCited();
       this.tick();
     });
     this.cost = performance.now() - start;

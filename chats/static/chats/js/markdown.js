@@ -102,7 +102,45 @@ purifier.addHook("afterSanitizeAttributes", (node) => {
 });
 
 function write(tokens, env) {
-  return purifier.sanitize(parser.renderer.render(tokens, parser.options, env), POLICY);
+  const fragment = purifier.sanitize(parser.renderer.render(tokens, parser.options, env), POLICY);
+  if (env.sources?.size) cite(fragment, env.sources);
+  return fragment;
+}
+
+// ---- markers of sources, as chats/pages/citations.py links them
+const MARKER = /\[\s*(\d{1,3}(?:\s*[,;]\s*\d{1,3})*)\s*\]/g;
+
+function cite(fragment, sources) {
+  const texts = document.createTreeWalker(fragment, NodeFilter.SHOW_TEXT);
+  const found = [];
+  while (texts.nextNode()) {
+    if (texts.currentNode.data.includes("[") && !texts.currentNode.parentElement?.closest("code, pre, a")) found.push(texts.currentNode);
+  }
+  for (const text of found) text.replaceWith(...linked(text.data, sources));
+}
+
+function linked(text, sources) {
+  const parts = [];
+  let end = 0;
+  for (const marker of text.matchAll(MARKER)) {
+    const numbers = marker[1].match(/\d+/g);
+    if (!numbers.every((number) => sources.has(number))) continue;
+    parts.push(text.slice(end, marker.index), ...numbers.map((number) => citation(number, sources.get(number))));
+    end = marker.index + marker[0].length;
+  }
+  return [...parts, text.slice(end)];
+}
+
+function citation(number, { url, label }) {
+  const link = document.createElement(url ? "a" : "span");
+  link.className = "citation";
+  link.title = label;
+  link.textContent = number;
+  if (url) {
+    link.href = url;
+    link.setAttribute("aria-label", `Source ${number}: ${label}`);
+  }
+  return link;
 }
 
 export function render(text) {
@@ -125,6 +163,7 @@ export class Draft {
     this.element = element;
     this.open = document.createElement("div");
     this.open.className = "open-block";
+    this.sources = new Map(); // by number: where it leads, and its name
     this.restart();
   }
 
@@ -157,7 +196,7 @@ export class Draft {
   }
 
   showFormatted(rest) {
-    const env = { endsAt: performance.now() + BLOCK_MILLISECONDS, references: this.references };
+    const env = { endsAt: performance.now() + BLOCK_MILLISECONDS, references: this.references, sources: this.sources };
     const tokens = parser.parse(rest, env);
     const last = tokens.findLastIndex((token) => token.level === 0 && token.nesting >= 0 && token.map);
     if (last > 0) {

@@ -85,6 +85,7 @@ async function watch(article) {
     else if (event.type === "text.delta") growing.add(event.text);
     else if (event.type === "reasoning.delta") growing.addReasoning(event.text);
     else if (event.type === "reply.fallback") growing.tell(event.notice);
+    else if (event.type === "sources.found") growing.showSources(event.sources, main.dataset.documents);
   });
   entry.end = () => {
     unfollow();

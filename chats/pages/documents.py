@@ -1,0 +1,247 @@
+"""The list of one's documents, the text of each to read, and what one does with them.
+
+A script uploads one file at a time and is answered with its row; a form may bring several, and comes back to the list.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib import messages
+from django.core.files.uploadedfile import UploadedFile
+from django.http import FileResponse, Http404, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from accounts.queries import one_or_none
+from accounts.statuses import status_of
+from chats.cleaning import SPACE_MAX_LENGTH
+from chats.errors import DomainError, Invalid, TooMany
+from chats.knowledge import services
+from chats.knowledge.files import file_response
+from chats.knowledge.models import Document, DocumentText
+from chats.knowledge.models.document import NAME_MAX_LENGTH
+from chats.pages.composer import parse_id
+from chats.pages.doors import PageRequest, page
+from chats.pages.library import ACCEPT, Shown, document_list, newest_shown, room_of, shown_by_id
+from chats.pages.reading import page_at, part_of, passage_within
+
+ROWS_ASKED_MAX: Final = 100
+NO_FILE: Final = "Choose a file first, then upload it."
+
+
+@page
+@require_http_methods(["GET", "HEAD", "POST"])
+def documents(request: PageRequest) -> HttpResponse:
+    """The list; for a script only more of it, or how far some of its rows are. Posted to: an upload."""
+    if request.method == "POST":
+        return _upload(request)
+    if request.htmx and "row" in request.GET:
+        return _show_progress(request)
+    before = request.GET.get("before", "")
+    context = {"list": document_list(request.user, before=before), "before": before}
+    if request.htmx:
+        return render(request, "documents/rows.html", context)
+    context |= {"room": room_of(request.user), "is_still": "still" in request.GET, **_upload_context()}
+    return render(request, "documents/list.html", context)
+
+
+@page
+@require_safe
+def document(request: PageRequest, document_id: UUID) -> HttpResponse:
+    """What was read of a document, a part at a time, or open at a passage; for a script, how far its reading is."""
+    newest = _newest_of(request, document_id)
+    shown, is_asked = _version_asked(request, newest)
+    if request.htmx:
+        response = render(request, "documents/state.html", {"row": shown, "is_page": True})
+        if shown.version.is_finished:
+            response.headers["HX-Refresh"] = "true"
+        return response
+    context = {"row": shown, "newest": newest, "is_asked": is_asked}
+    if shown.version.status == shown.version.Status.READY:
+        context |= _text_context(request, shown, is_asked=is_asked)
+    return render(request, "documents/document.html", context)
+
+
+@page
+@require_safe
+def file(request: PageRequest, document_id: UUID) -> FileResponse:
+    """The file as it was uploaded."""
+    shown, _ = _version_asked(request, _newest_of(request, document_id))
+    return file_response(shown.document, shown.version)
+
+
+@page
+@require_http_methods(["GET", "HEAD", "POST"])
+def rename(request: PageRequest, document_id: UUID) -> HttpResponse:
+    found = _editable(request, document_id)
+    context = {"document": found, "name": found.name, "name_max_length": NAME_MAX_LENGTH}
+    if request.method == "POST":
+        name = request.POST.get("name", "")
+        try:
+            services.update_document(found, name=name)
+        except Invalid as error:
+            sentence = next(iter(error.fields.get("name", [])), error.message)
+            if request.htmx:
+                raise Invalid(sentence) from error
+            return render(
+                request, "documents/rename.html", context | {"name": name, "error": sentence}, status=status_of(error)
+            )
+        if not request.htmx:
+            return redirect("pages:document", document_id=found.pk)
+    if not request.htmx:
+        return render(request, "documents/rename.html", context)
+    if request.method != "POST" and "cancel" not in request.GET:
+        return render(request, "documents/row_edited.html", context)
+    return render(request, "documents/row.html", {"row": _newest_of(request, document_id)})
+
+
+@page
+@require_http_methods(["GET", "HEAD", "POST"])
+def replace(request: PageRequest, document_id: UUID) -> HttpResponse:
+    """A new version in the place of the file that is there."""
+    found = _editable(request, document_id)
+    if request.method != "POST":
+        name = "documents/replace_form.html" if request.htmx else "documents/replace.html"
+        return render(request, name, {"document": found, **_upload_context()})
+    sent = request.FILES.get("file")
+    if sent is None:
+        raise Invalid(NO_FILE)
+    before = _newest_of(request, document_id).version.number
+    with _saying_when():
+        number = services.add_version(found, sent).newest[0].number
+    if request.htmx:
+        return _show_row(request, found.pk, status=201 if number > before else 200)
+    if number == before:
+        messages.info(request, "This is the file that is already here; nothing was changed.")
+    return redirect("pages:document", document_id=found.pk)
+
+
+@page
+@require_POST
+def retry(request: PageRequest, document_id: UUID) -> HttpResponse:
+    """Have a document read again that could not be read."""
+    found = services.retry_document(_editable(request, document_id))
+    if request.htmx:
+        return render(request, "documents/state.html", {"row": Shown(found, found.newest[0])})
+    return redirect("pages:document", document_id=found.pk)
+
+
+@page
+@require_http_methods(["GET", "HEAD", "POST"])
+def delete(request: PageRequest, document_id: UUID) -> HttpResponse:
+    """What goes with it, and then it goes."""
+    found = _editable(request, document_id)
+    if request.method != "POST":
+        name = "documents/delete_form.html" if request.htmx else "documents/delete.html"
+        return render(request, name, {"document": found})
+    services.delete_document(found)
+    if request.htmx:
+        return render(request, "documents/room.html", {"room": room_of(request.user), "is_fragment": True})
+    messages.success(request, f"«{found.name}» is deleted.")
+    return redirect("pages:documents")
+
+
+@contextmanager
+def _saying_when() -> Iterator[None]:
+    """Whoever uploaded too much is told how long to wait, and not only by a header."""
+    try:
+        yield
+    except TooMany as error:
+        minutes = -(-error.retry_after_seconds // 60)
+        raise TooMany(
+            f"You may upload {settings.UPLOADS_PER_HOUR:,} files an hour. Try this one again in "
+            f"{minutes} minute{'' if minutes == 1 else 's'}.",
+            retry_after_seconds=error.retry_after_seconds,
+        ) from None
+
+
+def _upload(request: PageRequest) -> HttpResponse:
+    files = request.FILES.getlist("file")
+    if request.htmx:
+        if len(files) != 1:
+            raise Invalid(NO_FILE)
+        found, is_new = _add(request, files[0])
+        return _show_row(request, found.pk, status=201 if is_new else 200)
+    if not files:
+        messages.error(request, NO_FILE)
+    added = 0
+    for sent in files:
+        try:
+            found, is_new = _add(request, sent)
+        except DomainError as error:
+            messages.error(request, f"«{sent.name}» was not uploaded. {error.message}")
+        else:
+            added += is_new
+            if not is_new:
+                messages.info(request, f"«{sent.name}» is already here, as «{found.name}».")
+    if added:
+        messages.success(request, "The file is uploaded." if added == 1 else f"{added} files are uploaded.")
+    return redirect("pages:documents")
+
+
+def _add(request: PageRequest, sent: UploadedFile) -> tuple[Document, bool]:
+    with _saying_when():
+        return services.add_document(request.user, sent, space=request.POST.get("space", ""))
+
+
+def _show_progress(request: PageRequest) -> HttpResponse:
+    ids = [pk for text in request.GET.getlist("row")[:ROWS_ASKED_MAX] if (pk := parse_id(text))]
+    shown = shown_by_id(request.user, ids)
+    gone = [pk for pk in ids if pk not in shown]
+    return render(request, "documents/progress.html", {"rows": shown.values(), "gone": gone})
+
+
+def _show_row(request: PageRequest, document_id: UUID, *, status: int) -> HttpResponse:
+    context = {"row": _newest_of(request, document_id), "room": room_of(request.user), "is_fragment": True}
+    return render(request, "documents/uploaded.html", context, status=status)
+
+
+def _upload_context() -> dict[str, object]:
+    return {"accept": ACCEPT, "max_bytes": settings.UPLOAD_MAX_BYTES, "space_max_length": SPACE_MAX_LENGTH}
+
+
+def _newest_of(request: PageRequest, document_id: UUID) -> Shown:
+    """This person's document. Foreign, deleted and missing ones alike are Http404."""
+    shown = newest_shown(request.user, document_id)
+    if shown is None:
+        raise Http404
+    return shown
+
+
+def _editable(request: PageRequest, document_id: UUID) -> Document:
+    return get_object_or_404(Document.objects.editable_by(request.user).select_related("user"), pk=document_id)
+
+
+def _version_asked(request: PageRequest, newest: Shown) -> tuple[Shown, bool]:
+    """The version that the address names, else the one that is searched or the newest; and whether it is as asked."""
+    found = newest.document
+    number = _number(request, "version")
+    if number is not None and (version := one_or_none(found.versions.all(), number=number)):
+        return Shown(found, version), True
+    return Shown(found, found.current or newest.version), "version" not in request.GET
+
+
+def _text_context(request: PageRequest, shown: Shown, *, is_asked: bool) -> dict[str, object]:
+    """Places belong to the version they were found in: in another they would mark something else."""
+    texts, version = DocumentText.objects.visible_to(request.user), shown.version
+    page_starts: list[int] = next(iter(texts.filter(version=version).values_list("page_starts", flat=True)), [])
+    characters = version.characters or 0
+    start, end = (_number(request, "start"), _number(request, "end")) if is_asked else (None, None)
+    passage = passage_within(start, end, characters=characters)
+    part = part_of(
+        lambda start, length: texts.part(version, start=start, length=length),
+        characters=characters,
+        page_starts=page_starts,
+        number=_number(request, "part") or 1,
+        passage=passage,
+    )
+    return {"part": part, "passage": passage, "passage_page": page_at(page_starts, passage.start) if passage else None}
+
+
+def _number(request: PageRequest, name: str) -> int | None:
+    """A whole number of the query string; None for whatever else is there."""
+    text = request.GET.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else None

@@ -1,0 +1,128 @@
+"""A person's documents as their pages show them: in words, newest first, a page at a time, and the room they take."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Final
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Q
+
+from accounts.models import User
+from accounts.queries import one_or_none
+from chats.knowledge.models import Document, DocumentVersion
+from chats.knowledge.services import used_by
+from chats.pages.places import parse_place, place_of
+
+PAGE_SIZE: Final = 30
+# What a file dialog offers first; what a file is, is told from its content.
+ACCEPT: Final = (
+    ".pdf,.docx,.md,.markdown,.txt,.html,.htm,.csv,.tsv,.json,.xml,.yaml,.yml,.toml,.py,.js,.ts,.java,.c,.h,.cpp,.cs,"
+    ".go,.rs,.rb,.php,.sh,.sql,.css,text/*"
+)
+KIND_NAMES: Final = {
+    "pdf": "PDF",
+    "docx": "Word",
+    "markdown": "Markdown",
+    "md": "Markdown",
+    "text": "Text",
+    "txt": "Text",
+    "html": "HTML",
+    "htm": "HTML",
+    "csv": "CSV",
+    "code": "Code",
+}
+# Their lines and columns say something.
+FIXED_WIDTH: Final = {"csv", "code"}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One version of a document, most often the newest."""
+
+    document: Document
+    version: DocumentVersion
+
+    @property
+    def kind(self) -> str:
+        """What it is: told from its content, or before that from its name."""
+        kind = self.version.kind or PurePosixPath(self.document.name).suffix.removeprefix(".").lower()
+        return KIND_NAMES.get(kind, kind.upper() if kind.isalnum() and len(kind) <= 5 else "File")
+
+    @property
+    def is_fixed_width(self) -> bool:
+        return self.version.kind in FIXED_WIDTH
+
+    @property
+    def step(self) -> str:
+        """How far the reading of it is: pages of a PDF, then parts of the text, then nothing known."""
+        version = self.version
+        if not version.total:
+            return "Reading"
+        done = min(version.done, version.total)
+        if version.kind:
+            return f"Preparing for search, part {done:,} of {version.total:,}"
+        return f"Reading, {'page ' if self.kind == 'PDF' else ''}{done:,} of {version.total:,}"
+
+    @property
+    def has_earlier(self) -> bool:
+        """Whether an earlier version is searched in the meantime."""
+        return self.document.current_id not in {None, self.version.pk}
+
+
+@dataclass(frozen=True)
+class DocumentList:
+    """`before` asks for the next page; empty at the end."""
+
+    rows: list[Shown]
+    before: str
+
+    @property
+    def is_unfinished(self) -> bool:
+        return any(not row.version.is_finished for row in self.rows)
+
+
+@dataclass(frozen=True)
+class Room:
+    """How much of what a person may have is taken. Sizes in bytes."""
+
+    count: int
+    size: int
+    count_max: int
+    size_max: int
+
+
+def document_list(user: User, *, before: str = "") -> DocumentList:
+    """One page of `user`'s documents, newest first. `before` continues a list."""
+    documents = Document.objects.visible_to(user)
+    if place := parse_place(before):
+        moment, pk = place
+        documents = documents.filter(Q(created_at__lt=moment) | Q(created_at=moment, pk__lt=pk), created_at__lte=moment)
+    found = list(documents.with_newest()[: PAGE_SIZE + 1])
+    shown = found[:PAGE_SIZE]
+    last = shown[-1] if len(found) > len(shown) else None
+    return DocumentList(
+        [_newest_of(document) for document in shown], place_of(last.created_at, last.pk) if last else ""
+    )
+
+
+def shown_by_id(user: User, ids: Iterable[UUID]) -> dict[UUID, Shown]:
+    """Those of `ids` that are still there."""
+    documents = Document.objects.visible_to(user).filter(pk__in=ids).with_newest()
+    return {document.pk: _newest_of(document) for document in documents}
+
+
+def newest_shown(user: User, document_id: UUID) -> Shown | None:
+    """One document as the list shows it."""
+    document = one_or_none(Document.objects.visible_to(user).select_related("current").with_newest(), pk=document_id)
+    return _newest_of(document) if document else None
+
+
+def room_of(user: User) -> Room:
+    count, size = used_by(user)
+    return Room(count, size, settings.DOCUMENTS_PER_USER, settings.DOCUMENT_BYTES_PER_USER)
+
+
+def _newest_of(document: Document) -> Shown:
+    return Shown(document, document.newest[0])
