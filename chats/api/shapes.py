@@ -43,6 +43,12 @@ class Model(serializers.Serializer[Any]):
     )
 
 
+class Citation(serializers.Serializer[Any]):
+    numbers = serializers.ListField(child=serializers.IntegerField(), help_text="Of `sources`, counted from 1.")
+    is_supported = serializers.BooleanField(help_text="false: the passages do not seem to say what the sentence says.")
+    missing = serializers.ListField(child=serializers.CharField(), help_text="Numbers and names that are not there.")
+
+
 class Message(serializers.Serializer[Any]):
     id = serializers.UUIDField()
     chat = serializers.UUIDField()
@@ -56,6 +62,7 @@ class Message(serializers.Serializer[Any]):
     tool_calls = serializers.ListField(child=serializers.DictField())
     tool_results = serializers.ListField(child=serializers.DictField())
     sources = serializers.ListField(child=serializers.DictField())
+    citations = Citation(many=True, help_text="The markers in `content` that refer to `sources`, in their order.")
     attachments = serializers.ListField(child=serializers.DictField())
     extra_data = serializers.DictField()
     model = serializers.UUIDField(allow_null=True, help_text="The one that wrote it.")

@@ -20,6 +20,9 @@ NOTHING_FOUND = """\
 The user wants an answer from the user's own documents, and a search of them found nothing that fits the last message. \
 Say so plainly before you say anything else."""
 
+# `[2]` or `[1, 3]`; not before the address of a link, nor what a link is defined by.
+MARKER = re.compile(r"[ \t]?\[\s*(\d{1,3}(?:\s*[,;]\s*\d{1,3})*)\s*\](?![(:])")
+_CODE = re.compile(r"(`+)(?:(?!\1).)*\1", re.DOTALL)
 _FENCE = re.compile(r"</?\s*passage", re.IGNORECASE)
 
 
@@ -65,7 +68,6 @@ class Markers:
     """
 
     _START = re.compile(r"\[(?:[\s\d,;]*)$")
-    _MARKER = re.compile(r"[ \t]?\[\s*(\d{1,3}(?:\s*[,;]\s*\d{1,3})*)\s*\](?![(:])")
     _HELD_MAX = 40
 
     def __init__(self, count: int) -> None:
@@ -107,7 +109,7 @@ class Markers:
                 self._fence = 0 if self._fence == len(piece) else self._fence or len(piece)
                 out.append(piece)
             else:
-                out.append(piece if self._fence else self._MARKER.sub(self._checked, piece))
+                out.append(piece if self._fence else MARKER.sub(self._checked, piece))
         return "".join(out)
 
     def _checked(self, marker: re.Match[str]) -> str:
@@ -121,5 +123,9 @@ class Markers:
 
 def cited_in(text: str) -> set[int]:
     """The numbers of the passages that `text` refers to."""
-    prose = re.sub(r"(`+)(?:(?!\1).)*\1", "", text, flags=re.DOTALL)
-    return {int(number) for marker in Markers._MARKER.finditer(prose) for number in re.findall(r"\d+", marker[1])}
+    return {int(number) for marker in MARKER.finditer(without_code(text)) for number in re.findall(r"\d+", marker[1])}
+
+
+def without_code(text: str) -> str:
+    """`text` without what stands in code, where a number in brackets is no marker."""
+    return _CODE.sub("", text)

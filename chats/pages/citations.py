@@ -5,6 +5,7 @@ named and leads nowhere.
 """
 
 import re
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,6 +16,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from chats.knowledge.support import Citation, citations_of
 from chats.llm.passages import cited_in
 from chats.models import Message
 
@@ -34,6 +36,7 @@ class Source:
     number: int
     name: str
     page: int | None
+    text: str
     excerpt: str
     url: str
     is_cited: bool
@@ -51,11 +54,13 @@ def sources_of(message: Message) -> list[Source]:
     return [_source(number, raw, number in cited) for number, raw in enumerate(message.sources, 1)]
 
 
-def linked(html: SafeString, sources: Sequence[Source]) -> SafeString:
-    """The same, each marker of a source a link to it. `html` has been cleaned: every tag in it is whole."""
+def linked(html: SafeString, sources: Sequence[Source], *, content: str) -> SafeString:
+    """`content` as HTML, each marker of a source a link to it. It has been cleaned: every tag in it is whole."""
     if not sources:
         return html
     by_number = {source.number: source for source in sources}
+    # In the order of the text, as the markers come here.
+    checks = deque(citations_of(content, [source.text for source in sources]))
     depth, out = 0, []
     for piece in _TAG.split(html):
         if piece.startswith("<"):
@@ -63,15 +68,32 @@ def linked(html: SafeString, sources: Sequence[Source]) -> SafeString:
                 depth += -1 if tag[1] else 1
             out.append(piece)
         else:
-            out.append(piece if depth else _MARKER.sub(lambda marker: _links(marker, by_number), piece))
+            out.append(piece if depth else _MARKER.sub(lambda marker: _links(marker, by_number, checks), piece))
     return SafeString("".join(out))
 
 
-def _links(marker: re.Match[str], sources: Mapping[int, Source]) -> str:
-    numbers = [int(number) for number in re.findall(r"\d+", marker[1])]
+def _links(marker: re.Match[str], sources: Mapping[int, Source], checks: deque[Citation]) -> str:
+    numbers = tuple(int(number) for number in re.findall(r"\d+", marker[1]))
+    while checks and checks[0].numbers != numbers:
+        checks.popleft()
+    check = checks.popleft() if checks else None
     if any(number not in sources for number in numbers):
         return marker[0]
-    return "".join(_link(sources[number]) for number in numbers)
+    return "".join(_link(sources[number]) for number in numbers) + _doubt(check)
+
+
+def _doubt(check: Citation | None) -> str:
+    """A sign behind what its source does not seem to say."""
+    if check is None or check.is_supported:
+        return ""
+    missing = f" Not there: {', '.join(check.missing)}." if check.missing else ""
+    words = f"The source does not seem to say this.{missing}"
+    return format_html(
+        '<span class="doubt" title="{}"><span aria-hidden="true">?</span>'
+        '<span class="visually-hidden">({})</span></span>',
+        words,
+        words,
+    )
 
 
 def _link(source: Source) -> str:
@@ -95,6 +117,7 @@ def _source(number: int, raw: Any, is_cited: bool) -> Source:
         number=number,
         name=name[:NAME_MAX_CHARACTERS] if name and isinstance(name, str) else f"Source {number}",
         page=page if isinstance(page, int) and not isinstance(page, bool) else None,
+        text=text if isinstance(text, str) else "",
         excerpt=" ".join(text[: 2 * EXCERPT_CHARACTERS].split())[:EXCERPT_CHARACTERS] if isinstance(text, str) else "",
         url=_url_of(raw),
         is_cited=is_cited,

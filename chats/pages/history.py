@@ -171,5 +171,11 @@ def _entry(message: Message, budget: markdown.Budget, *, is_last: bool, siblings
     html = markdown.render(message.content, budget=budget) if is_formatted else SafeString()
     sources = sources_of(message)
     return Entry(
-        message, linked(html, sources), usage_json(records), cost_json(records), is_last, siblings, sources=sources
+        message,
+        linked(html, sources, content=message.content),
+        usage_json(records),
+        cost_json(records),
+        is_last,
+        siblings,
+        sources=sources,
     )

@@ -5,6 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from chats.knowledge.support import citations_of
 from chats.models import Message, Reply
 from chats.money import plain_usd
 from chats.usage.models import UsageRecord
@@ -40,8 +41,20 @@ def message_json(row: Mapping[str, Any]) -> dict[str, Any]:
     shown = {name.removesuffix("_id"): row[name] for name in MESSAGE_FIELDS}
     for name in ("id", "chat", "parent", "reply", "model"):
         shown[name] = str(shown[name]) if shown[name] else None
+    shown["citations"] = citations_json(row["content"], row["sources"])
     shown["created_at"], shown["updated_at"] = moment(row["created_at"]), moment(row["updated_at"])
     return shown
+
+
+def citations_json(content: str, sources: Any) -> list[dict[str, Any]]:
+    """The markers in an answer from documents, in their order, and whether their passages seem to say so."""
+    if not sources or not isinstance(sources, list):
+        return []
+    texts = [str(source.get("text", "")) if isinstance(source, dict) else "" for source in sources]
+    return [
+        {"numbers": list(found.numbers), "is_supported": found.is_supported, "missing": list(found.missing)}
+        for found in citations_of(content, texts)
+    ]
 
 
 def message_json_of(message: Message) -> dict[str, Any]:
