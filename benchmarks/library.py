@@ -5,6 +5,7 @@ most chunks and most in very few. Prints one line of JSON.
 """
 
 import json
+import os
 import random
 import sys
 import time
@@ -13,6 +14,8 @@ from statistics import median
 
 import django
 
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+os.environ.setdefault("UPLOADS_PER_HOUR", "100000")
 django.setup()
 
 from django.core.files.base import ContentFile  # noqa: E402 - Django must be set up first

@@ -48,10 +48,10 @@ def fork_chat(
 ) -> tuple[Chat, bool]:
     """A new chat of `user` with copies of the messages down to `message`, and whether it was made just now.
 
-    It has the same model, space, system prompt, notebooks and tags; unless one is given, its title is that of the chat
-    with «(fork)», and a number when there is one already. The server's attempts to answer stay where they are. The same
-    `client_id` again gives the same chat. Raises Conflict when it came with another body, ReplyRunning when one of the
-    messages is being written, NotFound and Invalid.
+    It has the same model, space, system prompt, notebooks, tags and use of documents; unless one is given, its title is
+    that of the chat with «(fork)», and a number when there is one already. The server's attempts to answer stay where
+    they are. The same `client_id` again gives the same chat. Raises Conflict when it came with another body,
+    ReplyRunning when one of the messages is being written, NotFound and Invalid.
     """
     digest = digest_of("fork", subject=message.pk, content=title)
     return chat_once(user, client_id, Chat.Verb.FORK, digest, lambda: _fork(user, lock_message(message), title))
@@ -81,7 +81,8 @@ def _fork(user: User, end: Message, title: str | None) -> Chat:
     )
     leaf = _copy(path, chat)
     is_automatic = source.is_title_automatic and not title
-    write_fields(chat, {"forked_from": source, "is_title_automatic": is_automatic, "current_leaf_id": leaf})
+    kept = {"forked_from": source, "is_title_automatic": is_automatic, "retrieval": source.retrieval}
+    write_fields(chat, {**kept, "current_leaf_id": leaf})
     return chat
 
 
@@ -101,6 +102,7 @@ def _fork_title(user: User, title: str) -> str:
     return next(found for mark in marks if (found := name[: TITLE_MAX_LENGTH - len(mark)] + mark) not in taken)
 
 
+COPIED_AT_ONCE = 500
 _FORK_MARK = re.compile(r" \(fork(?: \d+)?\)$")
 _NEW = ("id", "chat_id", "parent_id")
 _LEFT = ("reply_id", "chosen_child_id")
@@ -110,12 +112,19 @@ def _copy(path: Sequence[UUID], chat: Chat) -> UUID:
     """Copies of the messages of a path, as a path of `chat`; returns the last. The texts stay in the database."""
     kept = [field.column for field in Message._meta.concrete_fields if field.column not in _NEW + _LEFT]
     columns = ", ".join(f'"{column}"' for column in kept)
-    copy = f"""
-        INSERT INTO chats_message ({", ".join(_NEW)}, {columns})
-        SELECT %s, %s, %s, {columns} FROM chats_message WHERE id = %s
-    """  # noqa: S608 - constants
     copies = [uuid7() for _ in path]
-    rows = zip(copies, [chat.pk] * len(path), [None, *copies], path, strict=False)
+    rows = list(zip(copies, [None, *copies], path, strict=False))
+    # A column that begins with NULL has no type of its own in PostgreSQL.
+    mark = "%s::uuid" if connection.vendor == "postgresql" else "%s"
     with connection.cursor() as cursor:
-        cursor.executemany(copy, [[pk and stored(Message, "id", pk) for pk in row] for row in rows])
+        for start in range(0, len(rows), COPIED_AT_ONCE):
+            some = rows[start : start + COPIED_AT_ONCE]
+            copy = f"""
+                WITH copies(id, parent_id, original) AS (VALUES {", ".join([f"({mark}, {mark}, {mark})"] * len(some))})
+                INSERT INTO chats_message ({", ".join(_NEW)}, {columns})
+                SELECT copies.id, {mark}, copies.parent_id, {", ".join(f'm."{column}"' for column in kept)}
+                FROM copies JOIN chats_message m ON m.id = copies.original
+            """  # noqa: S608 - constants
+            values = [*(pk for row in some for pk in row), chat.pk]
+            cursor.execute(copy, [pk and stored(Message, "id", pk) for pk in values])
     return copies[-1]

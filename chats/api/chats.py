@@ -29,6 +29,7 @@ CHAT_FIELDS = (
     "system_prompt",
     "model",
     "extra_data",
+    "retrieval",
     "pinned",
     "archived",
     "current_leaf",

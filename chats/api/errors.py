@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -31,6 +32,8 @@ CODE_OF = {
     429: "too_many",
 }
 RETRY_AFTER_SECONDS = 2
+# Of what is wrong with a body, so much is said; whoever sends a thousand wrong items learns enough from these.
+FIELDS_MAX = 50
 
 _logger = structlog.get_logger(__name__)
 
@@ -89,7 +92,7 @@ def problem_of(error: Exception) -> Problem | None:
         case DomainError():
             return problem_of_domain(error)
         case drf_errors.ValidationError():
-            return _invalid(dict(_flat(error.detail)))
+            return _invalid(dict(islice(_flat(error.detail), FIELDS_MAX)))
         case django_errors.ValidationError():
             named = error.message_dict if hasattr(error, "error_dict") else {"non_field_errors": error.messages}
             return _invalid(named)

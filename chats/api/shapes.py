@@ -123,6 +123,11 @@ class Answered(serializers.Serializer[Any]):
     message = Message(help_text="The model's message.")
 
 
+class Retrieval(serializers.Serializer[Any]):
+    limit = serializers.IntegerField(help_text="Most passages.")
+    documents = serializers.ListField(child=serializers.UUIDField(), help_text="Only these; empty: all.")
+
+
 class Chat(serializers.Serializer[Any]):
     id = serializers.UUIDField()
     title = serializers.CharField(allow_blank=True)
@@ -132,6 +137,7 @@ class Chat(serializers.Serializer[Any]):
     system_prompt = serializers.CharField(allow_blank=True)
     model = serializers.UUIDField(allow_null=True)
     extra_data = serializers.DictField()
+    retrieval = Retrieval(allow_null=True, help_text="How its answers use documents; null: not at all.")
     pinned = serializers.BooleanField()
     archived = serializers.BooleanField()
     current_leaf = serializers.UUIDField(allow_null=True, help_text="The last message of the branch in view.")

@@ -18,6 +18,7 @@ from chats.money import plain_usd
 
 BODY_MAX_DEPTH = 32
 BODY_MAX_KEYS = 1_000
+BODY_MAX_ITEMS = 2_000
 
 
 class JSONRenderer(BaseRenderer):
@@ -32,7 +33,7 @@ class JSONRenderer(BaseRenderer):
 
 
 class JSONParser(BaseParser):
-    """One object, at most REQUEST_MAX_BYTES long, 32 levels deep, with 1,000 keys that are each said once."""
+    """One object, at most REQUEST_MAX_BYTES long, 32 levels deep, with 1,000 keys, each said once, and 2,000 items."""
 
     media_type = "application/json"
 
@@ -92,12 +93,16 @@ def _refuse_constant(name: str) -> None:
 
 def _check_shape(body: dict[str, Any]) -> None:
     level: list[Any] = [body]
-    keys = depth = 0
+    keys = items = depth = 0
     while level:
         depth += 1
         keys += sum(len(item) for item in level if isinstance(item, dict))
-        if depth > BODY_MAX_DEPTH or keys > BODY_MAX_KEYS:
-            raise Invalid(f"At most {BODY_MAX_DEPTH} levels and {BODY_MAX_KEYS:,} keys are allowed in a body.")
+        items += sum(len(item) for item in level if isinstance(item, list))
+        if depth > BODY_MAX_DEPTH or keys > BODY_MAX_KEYS or items > BODY_MAX_ITEMS:
+            raise Invalid(
+                f"At most {BODY_MAX_DEPTH} levels, {BODY_MAX_KEYS:,} keys and {BODY_MAX_ITEMS:,} items are allowed"
+                " in a body."
+            )
         level = [
             inner
             for item in level

@@ -8,7 +8,7 @@ from typing import Any
 
 from chats.llm.cleaning import TextCleaner
 from chats.llm.decoding import decode
-from chats.llm.errors import ProviderError, ProviderNonsense
+from chats.llm.errors import ProviderError, ProviderNonsense, StreamCut
 from chats.llm.failures import failure_of_object
 from chats.llm.http import host_of
 from chats.llm.openai_tools import ToolCalls
@@ -33,7 +33,12 @@ _FINISH_REASONS: Mapping[str, FinishReason] = {
     "tool_calls": "tool_calls",
     "function_call": "tool_calls",
     "content_filter": "content_filter",
+    "safety": "content_filter",
 }
+# Words of servers that broke off, where others say why they are done.
+_BROKEN_REASONS = frozenset(
+    ["abort", "aborted", "cancelled", "canceled", "error", "failed", "insufficient_system_resource", "timeout"]
+)
 
 
 class Answer:
@@ -88,7 +93,11 @@ class Answer:
         elif value.get("error"):
             self.failure = failure_of_object(value["error"], target=self._target)
         else:
-            self._take_object(value)
+            try:
+                self._take_object(value)
+            except RecursionError:
+                # What was read may be nested deeper than we can follow.
+                self._fail_to_understand()
 
     def _take_what_is_not_json(self, payload: bytes) -> None:
         if payload == _DONE:
@@ -116,8 +125,18 @@ class Answer:
         delta = choice.get("delta") or choice.get("message")
         if isinstance(delta, dict):
             self._take_delta(delta)
-        if reason := choice.get("finish_reason"):
-            self.finish_reason = _FINISH_REASONS.get(str(reason), "stop")
+        if choice.get("error"):
+            self.failure = failure_of_object(choice["error"], target=self._target)
+        elif (reason := choice.get("finish_reason")) and isinstance(reason, str):
+            self._take_finish_reason(reason)
+
+    def _take_finish_reason(self, reason: str) -> None:
+        name = reason.lower()
+        if name in _BROKEN_REASONS:
+            host = host_of(self._target)
+            self.failure = StreamCut(f"{host} broke off its answer («{name}»). The text so far is kept; try again.")
+        else:
+            self.finish_reason = _FINISH_REASONS.get(name, "stop")
 
     def _take_delta(self, delta: Mapping[str, Any]) -> None:
         if thought := delta.get("reasoning_content") or delta.get("reasoning"):

@@ -80,14 +80,16 @@ class Reading:
 
     async def _look_around(self, events: list[StreamEvent], *, is_eof: bool) -> None:
         answer = self.answer
-        if events:
+        if events and not self._is_finishing:
             self._is_clock_due = True
         if answer.finish_reason and not self._is_finishing:
             self._is_finishing = self._is_clock_due = True
         if self._decoder.is_overlong and not answer.failure:
             answer.failure = self._overlong()
         # A read that finds bytes waiting never looks at the clock, and a flood without content always has some.
-        is_late = not (events or self._is_clock_due) and self._now() >= self._deadline
+        # Content that comes after the provider has said that it is done is none any more.
+        is_kept_waiting = self._is_finishing or not events
+        is_late = is_kept_waiting and not self._is_clock_due and self._now() >= self._deadline
         if is_late and not (answer.is_done or answer.finish_reason or answer.failure):
             answer.failure = self._silent()
         if is_eof and not (answer.is_done or answer.finish_reason or answer.failure):

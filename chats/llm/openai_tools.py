@@ -79,5 +79,8 @@ def _text(value: object) -> str:
 def _arguments(value: object) -> str:
     # Some local servers send the arguments as an object instead of as JSON text.
     if isinstance(value, dict):
-        return json.dumps(value)
+        try:
+            return json.dumps(value)
+        except RecursionError:
+            return ""
     return value if isinstance(value, str) else ""

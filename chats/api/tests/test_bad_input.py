@@ -37,6 +37,19 @@ def post_raw(api, body, *, url=CHATS, content_type="application/json"):
 WRONG = [7, 1.5, True, "x", None, [], [1], [None], [[]], {}, {"a": 1}, [{"a": 1}], "x" * 300, "\x00", -1, 10**400]
 
 
+@pytest.mark.parametrize("field", ["tags", "notebooks", "extra_data"])
+def test_a_body_of_very_many_items_is_refused_at_once_and_briefly(api, field):
+    for items in ("0", '""', "{}", "[]"):
+        response = post_raw(api, f'{{"{field}": [{",".join([items] * 200_000)}]}}')
+        assert "items" in refusal(response, 400)["message"]
+        assert len(response.content) < 1_000
+
+
+def test_of_many_wrong_items_some_are_named(api):
+    response = post_raw(api, json.dumps({"tags": [0] * 1_000}))
+    assert 10 <= len(refusal(response, 400)["fields"]) <= 50
+
+
 @pytest.mark.parametrize("value", WRONG, ids=lambda value: str(value)[:12])
 @pytest.mark.parametrize(
     "field",

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from chats.llm.errors import StreamCut
 from chats.llm.tests.conftest import Ask
 from chats.llm.tests.fake_provider import FakeProvider, Script
 from chats.llm.values import ChatMessage, ChatRequest, Finished, ReasoningDelta, TextDelta, UsageReported
@@ -58,6 +59,35 @@ async def test_reasoning_is_told_apart_from_text(ask: Ask, name: str) -> None:
 )
 async def test_finish_reasons_are_mapped(ask: Ask, said: str, understood: str) -> None:
     assert (await ask(Script(finish_reason=said))).finish == understood
+
+
+@pytest.mark.parametrize("said", ["error", "Cancelled", "abort", "insufficient_system_resource"])
+async def test_a_reason_that_says_it_broke_off_is_no_end(ask: Ask, said: str) -> None:
+    outcome = await ask(Script(text="Half of", finish_reason=said))
+    assert (outcome.text, outcome.finish, type(outcome.error)) == ("Half of", None, StreamCut)
+
+
+@pytest.mark.parametrize("said", [7, True, {"a": 1}, ["stop"]], ids=str)
+async def test_a_reason_that_is_no_word_is_none(ask: Ask, said: object) -> None:
+    outcome = await ask(Script(raw=[chunk({"content": "Half of"}, finish_reason=said)]))
+    assert (outcome.text, outcome.finish) == ("Half of", None)
+
+
+async def test_an_error_within_a_choice_is_one(ask: Ask) -> None:
+    broken = chunk({"content": ""}, finish_reason="error", error={"code": 502, "message": "Upstream is gone"})
+    outcome = await ask(Script(raw=[chunk({"content": "Half of"}), broken]))
+    assert (outcome.text, outcome.finish) == ("Half of", None)
+    assert "Upstream is gone" in outcome.error.message + outcome.error.detail
+
+
+@pytest.mark.parametrize("place", ["finish_reason", "arguments"])
+async def test_what_is_nested_too_deeply_costs_nothing_that_came_before(ask: Ask, place: str) -> None:
+    deep = b'{"a":' * 1_000 + b"1" + b"}" * 1_000
+    says = b'"finish_reason": ' + deep if place == "finish_reason" else b'"x": 1'
+    calls = b', "tool_calls": [{"index": 0, "function": {"name": "f", "arguments": ' + deep + b"}}]"
+    delta = b'{"content": "Half of"' + (calls if place == "arguments" else b"") + b"}"
+    outcome = await ask(Script(raw=[b'data: {"choices": [{"delta": ' + delta + b", " + says + b"}]}\n\n"]))
+    assert (outcome.text, outcome.finish) == ("Half of", None)
 
 
 async def test_an_end_without_a_finish_reason_is_not_finished(ask: Ask) -> None:

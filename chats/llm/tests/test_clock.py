@@ -67,6 +67,15 @@ async def test_what_follows_a_finish_reason_is_waited_for_only_briefly(
     assert (outcome.text, outcome.finish, outcome.error) == ("a", "stop", None)
 
 
+async def test_words_after_a_finish_reason_do_not_make_it_last(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chats.llm.openai_reading.AFTER_FINISH_SECONDS", SOON)
+    end = b'data: {"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}]}\n\n'
+    more = b'data: {"choices": [{"delta": {"content": "b"}}]}\n\n'
+    outcome = await ask(Script(raw=[end, b""], flood_after=1, flood=more))
+    assert (outcome.finish, outcome.error) == ("stop", None)
+    assert outcome.text.startswith("a")
+
+
 async def test_a_connection_that_breaks_after_the_finish_reason_has_done_its_work(ask: Ask) -> None:
     end = b'data: {"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}]}\n\n'
     outcome = await ask(Script(raw=[end, b""], drop_after=1))

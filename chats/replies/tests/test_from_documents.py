@@ -13,6 +13,7 @@ from django.core.files.base import ContentFile
 
 from accounts.models import User
 from accounts.services import create_api_key
+from chats.branches import fork_chat
 from chats.knowledge.models import Document, DocumentVersion
 from chats.knowledge.services import add_document, delete_document
 from chats.llm.tests.fake_provider import FakeProvider, Script
@@ -96,8 +97,11 @@ def test_without_use_rag_nothing_is_looked_for(shelf, ask, openai_model, fake_pr
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_chat_goes_on_as_it_was_asked_to_until_it_is_told_otherwise(shelf, ask, openai_model, fake_provider):
+def test_a_chat_goes_on_as_it_was_asked_to_until_it_is_told_otherwise(shelf, owner, ask, openai_model):
     chat = ask(message="Battery?", use_rag=True, model=str(openai_model.pk))["chat"]
+    assert Chat.objects.get(pk=chat).retrieval == {"limit": 8, "documents": []}
+    fork, _ = fork_chat(owner, Chat.objects.get(pk=chat).current_leaf)
+    assert fork.retrieval == {"limit": 8, "documents": []}
     assert ask(message="And refunds, when are they paid?", chat=chat)["message"]["sources"]
     assert ask(message="How long does the battery last?", chat=chat, use_rag=False)["message"]["sources"] == []
     assert ask(message="How long does the battery last?", chat=chat)["message"]["sources"] == []
