@@ -11,7 +11,7 @@ from chats.knowledge.search import Scope, search_chunks
 from chats.knowledge.services import add_document, add_version, delete_document
 from chats.knowledge.tests.library import index_next, shelve
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 MANUAL = [
     "The battery of the weather station lasts 24 months in normal use.",
