@@ -23,6 +23,8 @@ from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
+from config.turns import Turns, credential_of
+
 logger = logging.getLogger("django.request")
 
 # A body over the limit is still read to its end, up to this much: a client that can't finish sending sees
@@ -64,6 +66,8 @@ class PooledHandler(BaseHandler):
         super().__init__()
         self.load_middleware(is_async=False)
         self.pool = ThreadPoolExecutor(settings.WEB_THREADS, thread_name_prefix="web")
+        # Whoever asks for much at once leaves a thread to the others.
+        self.turns = Turns(max(1, settings.WEB_THREADS - 1))
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         try:
@@ -74,7 +78,8 @@ class PooledHandler(BaseHandler):
             await self.send_response(SLOW_BODY, receive, send)
             return
         loop = asyncio.get_running_loop()
-        response = await loop.run_in_executor(self.pool, self.respond, scope, body, size)
+        async with self.turns.of(credential_of(scope, session_cookie=settings.SESSION_COOKIE_NAME)):
+            response = await loop.run_in_executor(self.pool, self.respond, scope, body, size)
         try:
             await self.send_response(response, receive, send)
         finally:
