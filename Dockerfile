@@ -4,7 +4,7 @@ WORKDIR /srv/parley
 COPY requirements.txt .
 RUN pip install --no-cache-dir --root-user-action=ignore -r requirements.txt
 COPY . .
-RUN useradd --system --create-home parley && mkdir /data && chown parley /data \
+RUN useradd --system --create-home parley && mkdir -p /data/media && chown -R parley /data \
     && python manage.py collectstatic --noinput --verbosity 0 && chown -R parley build
 USER parley
 VOLUME /data

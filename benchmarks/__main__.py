@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import nodes, page_load, sends, startup, streams
+from benchmarks import nodes, page_load, reading, sends, startup, streams
 from benchmarks.mock_provider import text_of
 from benchmarks.processes import (
     CLIENT_CORE,
@@ -81,12 +81,20 @@ def measure_pages(folder: Path) -> dict[str, Any]:
             os.sched_setaffinity(0, {CLIENT_CORE})
 
 
+def measure_reading(folder: Path) -> dict[str, Any]:
+    with product(folder / "reading", provider_port=free_port(), model_id="paced-1-1") as parley:
+        # The process that reads is on whichever core is free, as it is on any machine.
+        os.sched_setaffinity(parley.server.process.pid, CORES)
+        return asyncio.run(reading.measure(parley))
+
+
 MEASUREMENTS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "streams": measure_streams,
     "sends": measure_sends,
     "nodes": measure_nodes,
     "startup": measure_startup,
     "pages": measure_pages,
+    "reading": measure_reading,
 }
 
 

@@ -276,7 +276,8 @@ CONTENT_SECURITY_POLICY = {
 # ---------------------------------------------------------------- files
 STATIC_URL = "/static/"
 STATIC_ROOT = Path(env("STATIC_ROOT", default=str(BASE_DIR / "build" / "static")))
-MEDIA_ROOT = DATA_DIR / "media"
+# What people upload. Several nodes need the same: a directory they share.
+MEDIA_ROOT = Path(env("MEDIA_ROOT", default=str(DATA_DIR / "media")))
 MEDIA_URL = "/media/"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},

@@ -29,6 +29,7 @@ logger = structlog.get_logger(__name__)
 PROGRESS_SECONDS = 1.0
 PURGE_SECONDS = 60.0
 RETRY_SECONDS = 1.0
+FILE_LOST = ("file_lost", "The server can't find this file any more. Upload it again.")
 INTERNAL = ("internal", "Something went wrong on this server while it read this document. Try again.")
 
 
@@ -95,6 +96,9 @@ async def _read(reading: Reading) -> None:
     except ExtractionFailed as failure:
         logger.info("document_failed", document=document, code=failure.code)
         await _fail(reading, failure.code, failure.message)
+    except FileNotFoundError:
+        logger.warning("document_file_lost", document=document, file=reading.version.file.name)
+        await _fail(reading, *FILE_LOST)
     except Lost:
         logger.info("document_lost", document=document)
     except AWAY as error:

@@ -67,7 +67,7 @@ def test_a_lost_file_is_a_failure_and_no_loop(live: LiveServer, owner: User) -> 
     version.file.storage.delete(version.file.name)
     DocumentVersion.objects.filter(pk=version.pk).update(status="failed")
     retry_document(document)
-    assert wait_for(document).error_code == "internal"
+    assert wait_for(document).error_code == "file_lost"
 
 
 def test_what_is_deleted_or_replaced_leaves_no_rows_and_no_file(live: LiveServer, owner: User) -> None:
