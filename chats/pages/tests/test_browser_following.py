@@ -323,3 +323,16 @@ def test_focus_goes_to_the_message_when_its_control_is_gone(
     gate.set()
     expect(page.locator("article[data-reply]")).to_have_count(0)
     expect(page.locator(f"#message-{second.answer.pk}")).to_be_focused()
+
+
+def test_an_answer_that_no_server_has_taken_up_says_so(signed_in: Page, owner: User, chat: Chat) -> None:
+    page = signed_in
+    asked = append_message(chat, role="user", content="And the Sun?")
+    answer = append_message(chat, role="assistant", content="", parent=asked)
+    # Behind another one that never ends, as if all servers were busy.
+    Reply.objects.create(chat=chat, user=owner, prompt=asked, status=Reply.Status.WAITING)
+    reply = Reply.objects.create(chat=chat, user=owner, prompt=asked, message=answer)
+    Message.objects.filter(pk=answer.pk).update(reply=reply)
+    visit(page, f"/chats/{chat.pk}/")
+    expect(page.get_by_text("Waiting for a server that is free")).to_be_visible()
+    Reply.objects.filter(chat=chat).update(status=Reply.Status.STOPPED)

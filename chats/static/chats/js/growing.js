@@ -5,6 +5,7 @@ import { Draft } from "./markdown.js";
 
 const SILENCE = 10_000;
 const SPOKEN_EVERY = 2_000;
+const QUEUED_SECONDS = 5;
 const SENTENCE = /[.!?。！？…]["»”')\]]*(?=\s)|[。！？]|\n{2,}/g;
 
 // As templates/chats/source.html has it.
@@ -38,6 +39,7 @@ export class Growing {
     this.say = say;
     this.started = Date.now();
     this.heard = this.started;
+    this.hasBegun = article.hasAttribute("data-begun"); // whether any server has taken it up
     this.text = article.querySelector("[data-raw]").textContent;
     this.spokenTo = this.text.length;
     this.spokenAt = 0;
@@ -130,7 +132,9 @@ export class Growing {
 
   tick() {
     const silent = Date.now() - this.heard;
-    if (!this.text) this.label.textContent = `Thinking … ${Math.round((Date.now() - this.started) / 1000)} s`;
+    const seconds = Math.round((Date.now() - this.started) / 1000);
+    if (!this.text && !this.hasBegun && seconds >= QUEUED_SECONDS) this.label.textContent = `Waiting for a server that is free … ${seconds} s`;
+    else if (!this.text) this.label.textContent = `Thinking … ${seconds} s`;
     else this.label.textContent = "Still working …";
     this.working.hidden = Boolean(this.text) && silent < SILENCE;
   }

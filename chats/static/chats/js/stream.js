@@ -67,6 +67,7 @@ async function watch(article) {
   let last = Number(article.dataset.after);
   const whole = gatherer();
   const unfollow = follow(main.dataset.chat, reply, () => last, (received) => {
+    growing.hasBegun = true;
     const event = whole(received);
     if (!event) return;
     if (event.type === "reply.finished" || event.type === "reply.gone") {
