@@ -1,7 +1,6 @@
 """How others fare while a long PDF is read: their requests, before and meanwhile."""
 
 import asyncio
-import io
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import aiohttp
 
 from benchmarks.product import Product
+from chats.knowledge.tests.pdf import pdf
 
 PAGES = 200
 LINES, WORDS = 45, 10
@@ -20,7 +20,7 @@ async def measure(parley: Product) -> dict[str, Any]:
     async with parley.session() as session:
         quiet = await waits_until(session, asyncio.sleep(QUIET_SECONDS))
         began = time.monotonic()
-        document = await upload(session, pdf_of(PAGES))
+        document = await upload(session, pdf(*map(page_of, range(PAGES))))
         steps: list[int] = []
         busy = await waits_until(session, ready(session, document, steps))
         return {
@@ -77,32 +77,9 @@ def shares(waits: Sequence[float]) -> dict[str, float]:
     return {f"p{share}": round(ordered[int(len(ordered) * share / 100)] * 1000, 1) for share in (50, 95, 99)}
 
 
-def pdf_of(pages: int) -> bytes:
-    """A PDF with so many pages of text, no two alike."""
-    objects = [b"<< /Type /Catalog /Pages 2 0 R >>", b""]
-    objects[1] = b"<< /Type /Pages /Kids [%s] /Count %d >>" % (
-        b" ".join(b"%d 0 R" % (4 + 2 * at) for at in range(pages)),
-        pages,
+def page_of(number: int) -> str:
+    """A page of text, no two alike."""
+    return "\n".join(
+        " ".join(f"word{(number * 7 + line * 13 + at * 31) % 4_000}" for at in range(WORDS)) + "."
+        for line in range(LINES)
     )
-    objects.append(b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>")
-    for number in range(pages):
-        lines = (
-            " ".join(f"word{(number * 7 + line * 13 + at * 31) % 4_000}" for at in range(WORDS))
-            for line in range(LINES)
-        )
-        text = "".join(f"({line}.) Tj 0 -14 Td " for line in lines)
-        body = f"BT /F1 10 Tf 40 780 Td {text}ET".encode()
-        page = b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 600 800] /Contents %d 0 R" % (5 + 2 * number)
-        objects += [page + b" /Resources << /Font << /F1 3 0 R >> >> >>"]
-        objects += [b"<< /Length %d >>\nstream\n%s\nendstream" % (len(body), body)]
-    out = io.BytesIO(b"%PDF-1.4\n")
-    out.seek(0, io.SEEK_END)
-    places = []
-    for number, body in enumerate(objects, 1):
-        places.append(out.tell())
-        out.write(b"%d 0 obj\n%s\nendobj\n" % (number, body))
-    start = out.tell()
-    out.write(b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1))
-    out.write(b"".join(b"%010d 00000 n \n" % place for place in places))
-    out.write(b"trailer << /Root 1 0 R /Size %d >>\nstartxref\n%d\n%%%%EOF" % (len(objects) + 1, start))
-    return out.getvalue()

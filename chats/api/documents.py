@@ -164,8 +164,7 @@ class SearchResource(Resource):
         user = person(request)
         limits.hit("search", str(user.pk), limit=settings.SEARCHES_PER_MINUTE, seconds=60)
         documents = asked.get("documents", [])
-        if Document.objects.visible_to(user).filter(pk__in=documents).count() != len(set(documents)):
-            raise NotFound("One of these documents is not here, or is not yours.")
+        services.check_visible(user, documents)
         limit = asked.get("limit", settings.PASSAGES_DEFAULT)
         passages = search_chunks(user, asked["query"], limit=limit, scope=Scope(documents=documents))
         return Response({"results": [passage_json(passage) for passage in passages]})

@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-BUILTIN_DIMENSIONS = 512
-
 
 def active_embedder() -> Embedder:
     """The embedder that searches ask. Until staff choose another, the built-in one."""
     active = Embedder.objects.filter(state=Embedder.State.ACTIVE)
     if (embedder := active.first()) is not None:
         return embedder
-    values = {"kind": Embedder.Kind.BUILTIN, "dimensions": BUILTIN_DIMENSIONS, "state": Embedder.State.ACTIVE}
+    from chats.knowledge.hashing import DIMENSIONS  # noqa: PLC0415 - see above
+
+    values = {"kind": Embedder.Kind.BUILTIN, "dimensions": DIMENSIONS, "state": Embedder.State.ACTIVE}
     try:
         with transaction.atomic():
             return Embedder.objects.create(**values)

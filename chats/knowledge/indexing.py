@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -77,7 +77,10 @@ def claim_next(worker: str, *, after_user: UUID | None = None) -> Reading | None
         if version is None:
             return None
         if version.attempt >= settings.DOCUMENT_MAX_ATTEMPTS:
-            _end(version, DocumentVersion.Status.FAILED, *INTERRUPTED)
+            version.status = DocumentVersion.Status.FAILED
+            version.error_code, version.error_message = INTERRUPTED
+            version.save(update_fields=["status", "error_code", "error_message"])
+            _announce(version)
             return None
         version.status, version.worker, version.attempt = DocumentVersion.Status.INDEXING, worker, version.attempt + 1
         version.heartbeat_at, version.done, version.total = Now(), 0, 0
@@ -186,12 +189,6 @@ def release(reading: Reading) -> None:
             _announce(reading.version)
 
 
-def _end(version: DocumentVersion, status: DocumentVersion.Status, code: str, message: str) -> None:
-    version.status, version.error_code, version.error_message = status, code, message
-    version.save(update_fields=["status", "error_code", "error_message"])
-    _announce(version)
-
-
 def _announce(version: DocumentVersion) -> None:
     transaction.on_commit(partial(doorbell.ring, "document", version.document_id))
 
@@ -205,7 +202,8 @@ def purge_some() -> bool:
     """
     version = _superseded().first()
     if version is not None:
-        return _remove_some(version.pk) or True
+        _remove_some(version.pk)
+        return True
     document = Document.objects.filter(deleted_at__isnull=False).order_by("deleted_at").first()
     if document is None:
         return False
@@ -221,9 +219,9 @@ def purge_some() -> bool:
 def _superseded() -> Any:
     """Versions that are ready and not their document's current one, and failed ones, that still have chunks."""
     left = Exists(Chunk.objects.filter(version=OuterRef("pk")))
-    is_current = Exists(Document.objects.filter(current=OuterRef("pk")))
+    is_other = Q(document__current__isnull=True) | ~Q(document__current=F("pk"))
     ended = [DocumentVersion.Status.READY, DocumentVersion.Status.FAILED]
-    return DocumentVersion.objects.filter(left, ~is_current, status__in=ended)
+    return DocumentVersion.objects.filter(is_other, left, status__in=ended)
 
 
 def _remove_some(version_id: UUID) -> bool:

@@ -4,7 +4,7 @@ Reading a document is the engine's work (`chats.replies.documents`); here it is 
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -21,7 +21,7 @@ from accounts.models import User
 from accounts.queries import found
 from chats import doorbell
 from chats.cleaning import SPACE_MAX_LENGTH, check_line
-from chats.errors import Conflict, Invalid
+from chats.errors import Conflict, Invalid, NotFound
 from chats.knowledge.errors import DocumentTooLarge, DocumentUnfinished, QuotaExceeded
 from chats.knowledge.models import Document, DocumentVersion
 from chats.knowledge.models.document import NAME_MAX_LENGTH
@@ -116,6 +116,13 @@ def retry_document(document: Document) -> Document:
         _announce(locked.pk)
     locked.newest = [version]
     return locked
+
+
+def check_visible(user: User, documents: Collection[UUID]) -> None:
+    """Raises NotFound when one of them is not `user`'s: foreign and missing look alike."""
+    wanted = set(documents)
+    if Document.objects.visible_to(user).filter(pk__in=wanted).count() != len(wanted):
+        raise NotFound("One of these documents is not here, or is not yours.")
 
 
 def used_by(user: User) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from chats.knowledge.stop_words import STOP_WORDS
 from chats.knowledge.terms import fold, language_of, words_of
-from chats.llm.passages import MARKER, without_code
+from chats.llm.passages import MARKER, numbers_in, without_code
 
 MISSING_MAX = 5
 # Of the words of a sentence, so many stand in what it rests on, by their first letters.
@@ -45,7 +45,7 @@ def _cited_sentences(answer: str) -> Iterator[tuple[str, tuple[int, ...]]]:
         before = [part for part in _SENTENCE_END.split(prose[end : marker.start()]) if part and part.strip(" \t>*#-.")]
         sentence = before[-1] if before else sentence
         end = marker.end()
-        yield sentence.strip(), tuple(int(number) for number in re.findall(r"\d+", marker[1]))
+        yield sentence.strip(), numbers_in(marker)
 
 
 def _citation(sentence: str, numbers: tuple[int, ...], passages: Sequence[str]) -> Citation:

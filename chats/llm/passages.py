@@ -67,7 +67,7 @@ class Markers:
     held back until it is plain, which is a few characters.
     """
 
-    _START = re.compile(r"\[(?:[\s\d,;]*)$")
+    _OPEN = re.compile(r"\[[\s\d,;]*\]?")
     _HELD_MAX = 40
 
     def __init__(self, count: int) -> None:
@@ -93,13 +93,9 @@ class Markers:
         if tail and tail < self._HELD_MAX:
             return len(text) - tail
         at = text.rfind("[", max(0, len(text) - self._HELD_MAX))
-        if at < 0:
-            return len(text) - 1 if text.endswith((" ", "\t")) else len(text)
-        rest = text[at:]
-        is_open = bool(self._START.search(rest)) or bool(re.fullmatch(r"\[[\s\d,;]*\]", rest))
-        if not is_open:
-            return len(text) - 1 if text.endswith((" ", "\t")) else len(text)
-        return at - 1 if at and text[at - 1] in " \t" else at
+        start = at if at >= 0 and self._OPEN.fullmatch(text, at) else len(text)
+        # The blank before a marker goes with it.
+        return start - 1 if text[:start].endswith((" ", "\t")) else start
 
     def _cleaned(self, text: str) -> str:
         """`text` without false markers where it is not code."""
@@ -113,7 +109,7 @@ class Markers:
         return "".join(out)
 
     def _checked(self, marker: re.Match[str]) -> str:
-        numbers = [int(number) for number in re.split(r"\s*[,;]\s*", marker[1])]
+        numbers = numbers_in(marker)
         true = [number for number in numbers if 1 <= number <= self._count]
         if len(true) == len(numbers):
             return marker[0]
@@ -123,7 +119,12 @@ class Markers:
 
 def cited_in(text: str) -> set[int]:
     """The numbers of the passages that `text` refers to."""
-    return {int(number) for marker in MARKER.finditer(without_code(text)) for number in re.findall(r"\d+", marker[1])}
+    return {number for marker in MARKER.finditer(without_code(text)) for number in numbers_in(marker)}
+
+
+def numbers_in(marker: re.Match[str]) -> tuple[int, ...]:
+    """The passages that a marker names."""
+    return tuple(int(number) for number in re.findall(r"\d+", marker[1]))
 
 
 def without_code(text: str) -> str:

@@ -17,7 +17,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from chats.knowledge.support import Citation, citations_of
-from chats.llm.passages import cited_in
+from chats.llm.passages import cited_in, numbers_in
 from chats.models import Message
 
 EXCERPT_CHARACTERS: Final = 240
@@ -73,7 +73,7 @@ def linked(html: SafeString, sources: Sequence[Source], *, content: str) -> Safe
 
 
 def _links(marker: re.Match[str], sources: Mapping[int, Source], checks: deque[Citation]) -> str:
-    numbers = tuple(int(number) for number in re.findall(r"\d+", marker[1]))
+    numbers = numbers_in(marker)
     while checks and checks[0].numbers != numbers:
         checks.popleft()
     check = checks.popleft() if checks else None

@@ -7,7 +7,8 @@ at at once. What a dead worker left is read again from the beginning.
 import asyncio
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import copyfileobj
 from uuid import UUID
@@ -21,7 +22,6 @@ from chats.knowledge import indexing
 from chats.knowledge.extraction import Extracted, ExtractionFailed, ExtractionLimits, extract
 from chats.knowledge.indexing import Lost, Reading
 from chats.knowledge.parts import Batch, batches_of
-from chats.replies.background import background
 from chats.replies.database import AWAY, in_database_of_documents
 
 logger = structlog.get_logger(__name__)
@@ -34,56 +34,57 @@ INTERNAL = ("internal", "Something went wrong on this server while it read this 
 
 
 class DocumentReader:
-    """`run` reads what waits, for as long as the process lasts."""
+    """`read` and `purge` go on for as long as the process lasts."""
 
     def __init__(self, *, name: str) -> None:
         self.name = name
-        self._has_news = asyncio.Event()
-        self._last_user: UUID | None = None
 
-    async def run(self) -> None:
-        end = doorbell.listen("document", lambda _: self._has_news.set())
-        try:
-            async with background(self._keep_purging):
-                await self._keep_reading()
-        finally:
-            end()
-
-    async def _keep_reading(self) -> None:
-        while True:
-            self._has_news.clear()
-            try:
-                # Whoever uploads a thousand documents has his turn after each of the others.
-                reading = await in_database_of_documents(indexing.claim_next, self.name, after_user=self._last_user)
-            except Error as error:
-                logger.warning("documents_retry", error=str(error))
-                await asyncio.sleep(RETRY_SECONDS)
-                continue
-            if reading is not None:
-                self._last_user = reading.user_id
-                await _read(reading)
-            else:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(settings.REPLY_HEARTBEAT_SECONDS):
-                        await self._has_news.wait()
-
-    async def _keep_purging(self) -> None:
-        """Rows of deleted documents and of old versions, a few at a time."""
-        end = doorbell.listen("document", lambda _: wake.set())
-        wake = asyncio.Event()
-        try:
+    async def read(self) -> None:
+        """One document after the other, of each person in turn: whoever uploads a thousand waits for the others."""
+        last_user: UUID | None = None
+        with _rings() as ring:
             while True:
-                wake.clear()
+                try:
+                    reading = await in_database_of_documents(indexing.claim_next, self.name, after_user=last_user)
+                except Error as error:
+                    logger.warning("documents_retry", error=str(error))
+                    await asyncio.sleep(RETRY_SECONDS)
+                    continue
+                if reading is None:
+                    await ring(settings.REPLY_HEARTBEAT_SECONDS)
+                else:
+                    last_user = reading.user_id
+                    await _read(reading)
+
+    async def purge(self) -> None:
+        """Rows of deleted documents and of old versions, a few at a time."""
+        with _rings() as ring:
+            while True:
                 try:
                     while await in_database_of_documents(indexing.purge_some):
                         pass
                 except Error as error:
                     logger.warning("purge_retry", error=str(error))
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(PURGE_SECONDS):
-                        await wake.wait()
-        finally:
-            end()
+                await ring(PURGE_SECONDS)
+
+
+@contextmanager
+def _rings() -> Iterator[Callable[[float], Awaitable[None]]]:
+    """What waits for the next ring about a document, at most so many seconds. One that came before counts."""
+    has_rung = asyncio.Event()
+
+    async def ring(seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await has_rung.wait()
+        # Before the rows are looked at: what rings from now on is news again.
+        has_rung.clear()
+
+    end = doorbell.listen("document", lambda _: has_rung.set())
+    try:
+        yield ring
+    finally:
+        end()
 
 
 async def _read(reading: Reading) -> None:

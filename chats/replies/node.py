@@ -29,7 +29,8 @@ async def node(*, runs_replies: bool, has_sockets: bool) -> Any:
             worker = Worker(writer=bus.writer if bus else None)
             await worker.start()
             stack.push_async_callback(worker.leave, grace_seconds=settings.SHUTDOWN_GRACE_SECONDS)
-            await stack.enter_async_context(background(DocumentReader(name=worker.name).run))
+            documents = DocumentReader(name=worker.name)
+            await stack.enter_async_context(background(documents.read, documents.purge))
             if bus is not None:
                 await stack.enter_async_context(background(bus.waiting.receive, partial(bus.fetch_jobs, worker)))
         yield

@@ -9,9 +9,9 @@ from uuid import UUID
 from django.conf import settings
 
 from accounts.models import User
-from chats.errors import Invalid, NotFound
+from chats.errors import Invalid
 from chats.knowledge import search
-from chats.knowledge.models import Document
+from chats.knowledge.services import check_visible
 from chats.knowledge.terms import query_terms
 from chats.llm.values import ChatMessage, Passage
 from chats.models import Message
@@ -53,9 +53,7 @@ def check_documents(user: User, use: DocumentUse) -> None:
         raise Invalid(fields={"limit": [f"Use a whole number from 1 to {settings.PASSAGES_MAX}."]})
     if len(use.documents) > DOCUMENTS_MAX:
         raise Invalid(fields={"documents": [f"Name at most {DOCUMENTS_MAX}, or none for all."]})
-    wanted = set(use.documents)
-    if Document.objects.visible_to(user).filter(pk__in=wanted).count() != len(wanted):
-        raise NotFound("One of these documents is not here, or is not yours.")
+    check_visible(user, use.documents)
 
 
 def find_sources(job: Job) -> list[dict[str, Any]]:
@@ -88,9 +86,8 @@ def source_of(number: int, passage: search.Passage) -> dict[str, Any]:
 
 def store_sources(job: Job, sources: Sequence[Mapping[str, Any]]) -> bool:
     """Keep what was found with the answer, before a word of it is there; False: the reply is no longer ours."""
-    if not job.held.exists():
-        return False
-    return bool(Message.objects.filter(pk=job.message.pk).update(sources=list(sources)))
+    answer = Message.objects.filter(pk=job.message.pk, writer__in=job.held)
+    return bool(answer.update(sources=list(sources)))
 
 
 def passages_of(sources: Sequence[Mapping[str, Any]]) -> list[Passage]:

@@ -1,7 +1,7 @@
 """Document: what a person has uploaded, in versions. The newest that could be read is the one that is searched."""
 
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from datetime import datetime
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from django.conf import settings
 from django.db import models
@@ -157,15 +157,6 @@ class DocumentVersion(models.Model):
     def percent(self) -> int:
         """How much of it is read, from 0 to 100."""
         return min(100, self.done * 100 // self.total) if self.total else 0
-
-    @property
-    def seconds(self) -> timedelta | None:
-        """How long it took from its upload until it could be found."""
-        return self.indexed_at - self.created_at if self.indexed_at else None
-
-    @property
-    def lease(self) -> dict[str, Any]:
-        return {"worker": self.worker, "attempt": self.attempt}
 
 
 class DocumentTextQuerySet(models.QuerySet["DocumentText"]):

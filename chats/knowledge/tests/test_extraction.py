@@ -15,6 +15,7 @@ from docx import Document
 from pypdf import PdfReader, PdfWriter
 
 from chats.knowledge.extraction import ExtractionFailed, ExtractionLimits, extract
+from chats.knowledge.tests.pdf import pdf
 
 QUICK = ExtractionLimits(total_seconds=30)
 GOLDEN = Path(__file__).parent / "golden" / "documents"
@@ -46,40 +47,6 @@ def refused(read):
         return failure.value.code
 
     return run
-
-
-def pdf(*pages, stream=None):
-    """A PDF of these texts, or of one page with this stream, written by hand."""
-    objects = ["<< /Type /Catalog /Pages 2 0 R >>"]
-    kids = " ".join(f"{4 + 2 * at} 0 R" for at in range(len(pages) or 1))
-    objects += [f"<< /Type /Pages /Kids [{kids}] /Count {len(pages) or 1} >>"]
-    objects += ["<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>"]
-    streams = [_page_of(text) for text in pages] or [stream]
-    for at, content in enumerate(streams):
-        objects += [
-            f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 600 800] /Contents {5 + 2 * at} 0 R"
-            " /Resources << /Font << /F1 3 0 R >> >> >>",
-            content,
-        ]
-    out = io.BytesIO(b"%PDF-1.4\n")
-    out.seek(0, io.SEEK_END)
-    places = []
-    for number, body in enumerate(objects, 1):
-        places.append(out.tell())
-        raw = body if isinstance(body, bytes) else body.encode("latin-1")
-        out.write(b"%d 0 obj\n%s\nendobj\n" % (number, raw))
-    start = out.tell()
-    out.write(b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1))
-    for place in places:
-        out.write(b"%010d 00000 n \n" % place)
-    out.write(b"trailer << /Root 1 0 R /Size %d >>\nstartxref\n%d\n%%%%EOF" % (len(objects) + 1, start))
-    return out.getvalue()
-
-
-def _page_of(text):
-    lines = "".join(f"({line}) Tj 0 -14 Td " for line in text.splitlines())
-    body = f"BT /F1 12 Tf 50 700 Td {lines}ET".encode("cp1252")
-    return b"<< /Length %d >>\nstream\n%s\nendstream" % (len(body), body)
 
 
 def word(*, entries=()):
