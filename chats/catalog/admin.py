@@ -146,13 +146,13 @@ class AIModelAdmin(PoliteAdmin):
     form = AIModelForm
     list_display = ["name", "provider", "model_id", "current_price", "enabled", "order"]
     list_editable = ["enabled", "order"]
-    list_filter = ["enabled", "provider", "groups", "writes_titles"]
+    list_filter = ["enabled", "kind", "provider", "groups", "writes_titles"]
     list_select_related = ["provider"]
     search_fields = ["name", "model_id", "description", "provider__name"]
     filter_horizontal = ["groups"]
     inlines = [PriceInline]
     fieldsets = [
-        (None, {"fields": ["provider", "name", "model_id", "description", "enabled", "order"]}),
+        (None, {"fields": ["provider", "name", "model_id", "kind", "description", "enabled", "order"]}),
         ("Who may use it", {"fields": ["groups"]}),
         ("What it can do", {"fields": [*("supports_vision", "supports_tools", "supports_reasoning")]}),
         ("Limits", {"fields": ["context_window", "max_output_tokens", "first_token_seconds", "silence_seconds"]}),

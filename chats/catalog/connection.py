@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import transaction
 
 from chats.catalog.addresses import NOT_ALLOWED, is_allowed
-from chats.catalog.known_prices import KnownModel, known_model
+from chats.catalog.known_prices import KnownModel, known_model, makes_embeddings
 from chats.catalog.models import AIModel, Provider
 from chats.catalog.services import set_price
 from chats.errors import Invalid
@@ -113,6 +113,7 @@ def _rows(
             provider=provider,
             model_id=model_id,
             name=model_id if model_id not in taken else f"{model_id[:180]} (imported)",
+            kind=AIModel.Kind.EMBEDDING if makes_embeddings(model_id) else AIModel.Kind.CHAT,
             context_window=known.context_window if (known := facts[model_id]) else None,
         )
         for model_id in model_ids

@@ -63,8 +63,15 @@ class AIModelForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if "kind" in self.fields:
+            # Programs that post this form, and leave out what they don't know, mean a model for chats.
+            self.fields["kind"].required = False
         if (field := self.fields.get("fallback")) and isinstance(field, ModelChoiceField):
-            field.queryset = AIModel.objects.select_related("provider").exclude(pk=self.instance.pk)
+            chatting = AIModel.objects.filter(kind=AIModel.Kind.CHAT)
+            field.queryset = chatting.select_related("provider").exclude(pk=self.instance.pk)
+
+    def clean_kind(self) -> str:
+        return self.cleaned_data["kind"] or self.instance.kind
 
     def clean_fallback(self) -> AIModel | None:
         fallback: AIModel | None = self.cleaned_data["fallback"]

@@ -111,10 +111,11 @@ class AIModelQuerySet(models.QuerySet["AIModel"]):
         return self.filter(enabled=True, provider__enabled=True)
 
     def visible_to(self, user: User) -> Self:
-        """Enabled models this person may use: those open to everyone, and those of a group they are in."""
+        """Enabled models this person may chat with: those open to everyone, and those of a group they are in."""
         limited = RawSQL(_LIMITED, [])  # noqa: S611 - a constant
         theirs = RawSQL(_OF_GROUPS_OF, [stored(User, "id", user.pk)])  # noqa: S611 - a constant
-        return self.enabled().filter(~models.Q(pk__in=limited) | models.Q(pk__in=theirs))
+        chatting = self.enabled().filter(kind=AIModel.Kind.CHAT)
+        return chatting.filter(~models.Q(pk__in=limited) | models.Q(pk__in=theirs))
 
     def named(self, reference: str) -> Self:
         """Models a client may mean by `reference`: our id, the name, or the provider's model id."""
@@ -149,13 +150,24 @@ def _wait_seconds(name: str, *, help_text: str) -> Any:
 
 
 class AIModel(models.Model):
+    class Kind(TextChoices):
+        CHAT = "chat", "answers in chats"
+        EMBEDDING = "embedding", "makes vectors of documents (embeddings)"
+
     # `n` would be paid for several answers and show one.
-    SETTINGS_OF_PARLEY: ClassVar[set[str]] = {"messages", "model", "n", "stream", "stream_options", "tools"}
+    SETTINGS_OF_PARLEY: ClassVar[set[str]] = {"input", "messages", "model", "n", "stream", "stream_options", "tools"}
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="models")
     name = models.CharField(max_length=200, help_text="As people see it in the picker.")
     model_id = models.CharField("model id", max_length=200, help_text="As the provider calls it.")
+    kind = models.CharField(
+        max_length=20,
+        choices=Kind.choices,
+        default=Kind.CHAT,
+        db_default=Kind.CHAT,
+        help_text="Models for embeddings are in no picker: choose one under Knowledge, Embedders.",
+    )
     description = models.CharField(max_length=300, blank=True, help_text="What it is good at; shown in the picker.")
     enabled = models.BooleanField(default=False, help_text="Off: hidden and refused everywhere, at once.")
     order = models.PositiveIntegerField(
@@ -238,6 +250,8 @@ class AIModel(models.Model):
             raise ValidationError({"default_settings": "Must be a JSON object."})
         if taken := self.SETTINGS_OF_PARLEY & self.default_settings.keys():
             raise ValidationError({"default_settings": f"Parley sets these itself: {', '.join(sorted(taken))}."})
+        if self.kind != self.Kind.CHAT and self.writes_titles:
+            raise ValidationError({"writes_titles": "Only a model that answers in chats can write titles."})
         try:
             check_json(self.default_settings, field="default_settings", max_bytes=SETTINGS_MAX_BYTES)
         except Invalid as error:

@@ -112,6 +112,8 @@ def check_fallback(model: AIModel, fallback: AIModel | None) -> None:
         return
     if fallback.pk == model.pk:
         raise _bad_fallback("A model can't be its own fallback.")
+    if fallback.kind != AIModel.Kind.CHAT:
+        raise _bad_fallback(f"«{fallback}» answers in no chat.")
     links = _fallback_links() | {model.pk: fallback.pk}
     if model.pk in _chain_from(fallback.pk, links):
         raise _bad_fallback(f"«{fallback}» itself falls back on this model: that would go round in a circle.")
@@ -177,6 +179,7 @@ def save_model(
     kind: str | None = None,
     base_url: str | None = None,
     api_key: str | None = None,
+    makes_embeddings: bool | None = None,
     enabled: bool = True,
     price: PriceValues | None = None,
     **details: Any,
@@ -194,6 +197,8 @@ def save_model(
     created = model._state.adding
     if created:
         model.order = _last_order(owner)
+    if makes_embeddings is not None:
+        model.kind = AIModel.Kind.EMBEDDING if makes_embeddings else AIModel.Kind.CHAT
     _change(model, model_id=model_id, enabled=enabled, **details)
     _store(model)
     if fallback is not None:

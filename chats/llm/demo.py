@@ -6,16 +6,18 @@ that broke off it continues to the letter; of one by somebody else it says that 
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from typing import Any
 
 from chats.llm import demo_extract, demo_texts
 from chats.llm.cleaning import clean
-from chats.llm.errors import ProviderBroken, ProviderTimeout
+from chats.llm.errors import ProviderBroken, ProviderRejected, ProviderTimeout
 from chats.llm.passages import messages_of
 from chats.llm.values import (
     GO_ON,
     ChatMessage,
     ChatRequest,
+    Embedded,
     Finished,
     Limits,
     StreamEvent,
@@ -108,6 +110,10 @@ async def open_stream(_target: Target, request: ChatRequest, limits: Limits) -> 
 
 async def list_models(_target: Target, _limits: Limits) -> list[str]:
     return list(MODEL_IDS)
+
+
+async def embed(_target: Target, _texts: Sequence[str], _settings: Mapping[str, Any], _limits: Limits) -> Embedded:
+    raise ProviderRejected("The demo makes no embeddings. Staff must choose a model of another provider.")
 
 
 def command_in(said: str) -> str:

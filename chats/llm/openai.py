@@ -9,18 +9,16 @@ from typing import Any
 
 import orjson
 
-from chats.llm import http
+from chats.llm import http, whole
 from chats.llm.cleaning import clean
-from chats.llm.decoding import decode
-from chats.llm.errors import (
-    ProviderNonsense,
-    ProviderRejected,
-    ProviderUnreachable,
-)
-from chats.llm.failures import failure_of_status, words_of
+from chats.llm.errors import ProviderNonsense, ProviderRejected
+from chats.llm.failures import words_of
+from chats.llm.openai_embeddings import embed
 from chats.llm.openai_reading import Reading
 from chats.llm.passages import messages_of
 from chats.llm.values import ChatMessage, ChatRequest, Limits, StreamEvent, Target
+
+__all__ = ["embed", "list_models", "open_stream"]
 
 LIST_MAX_BYTES = 2_000_000
 LIST_MAX_ENTRIES = 5_000
@@ -89,34 +87,24 @@ async def list_models(target: Target, limits: Limits) -> list[str]:
     loop that lives for one call.
     """
     deadline = asyncio.get_running_loop().time() + limits.first_token_seconds
+    call = http.Call("GET", target, "models")
     async with http.new_session() as session:
-        call = http.Call("GET", target, "models")
-        async with await call.send(session, limits=limits, deadline=deadline) as response:
-            try:
-                body, is_all = await http.read_all(response, max_bytes=LIST_MAX_BYTES, deadline=deadline)
-            except (TimeoutError, http.ConnectionLost) as error:
-                message = f"{http.host_of(target)} broke off its list of models. Try again."
-                raise ProviderUnreachable(message) from error
-    if http.is_compressed(response):
-        raise http.compressed(http.host_of(target))
-    if response.status != 200:
-        raise failure_of_status(response.status, body=body, target=target, headers=response.headers)
-    ids = _model_ids(body) if is_all else None
+        body = await whole.body_of(
+            call, session, limits=limits, deadline=deadline, max_bytes=LIST_MAX_BYTES, what="list of models"
+        )
+    ids = None if body is None else _model_ids(body)
     if ids is None:
         raise ProviderNonsense(
             f"{http.host_of(target)} did not answer with a list of models. Staff should check the base URL; it usually"
             " ends in /v1.",
-            detail=words_of(body, target=target) if is_all else "",
+            detail="" if body is None else words_of(body, target=target),
         )
     return ids
 
 
 def _model_ids(body: bytes) -> list[str] | None:
     """The ids in any of the shapes that servers use; None if it is no list of models."""
-    try:
-        value = decode(body)
-    except ValueError:
-        return None
+    value = whole.value_of(body)
     if isinstance(value, dict):
         value = value.get("data", value.get("models"))
     if not isinstance(value, list):

@@ -1,17 +1,18 @@
 """Kinds of providers: each a module, loaded on first use. The rest of the house calls only what is here."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from chats.llm.errors import ProviderError, ProviderRejected, ProviderTimeout
 from chats.llm.http import close_sessions, host_of
 from chats.llm.values import (
     ChatRequest,
+    Embedded,
     Limits,
     ReasoningDelta,
     StreamEvent,
@@ -21,7 +22,7 @@ from chats.llm.values import (
     UsageReported,
 )
 
-__all__ = ["KINDS", "close_sessions", "complete", "list_models", "open_stream"]
+__all__ = ["KINDS", "close_sessions", "complete", "embed", "list_models", "open_stream"]
 
 KINDS = {
     "openai": "chats.llm.openai",
@@ -37,6 +38,10 @@ class Kind(Protocol):
     ) -> AsyncGenerator[StreamEvent, None]: ...
 
     async def list_models(self, target: Target, limits: Limits, /) -> list[str]: ...
+
+    async def embed(
+        self, target: Target, texts: Sequence[str], settings: Mapping[str, Any], limits: Limits, /
+    ) -> Embedded: ...
 
 
 @cache
@@ -69,6 +74,14 @@ def open_stream(target: Target, request: ChatRequest, limits: Limits) -> AsyncGe
 async def list_models(target: Target, limits: Limits) -> list[str]:
     """The ids of the models this provider offers, sorted. Raises ProviderError. Leaves no session behind."""
     return await _module(target.kind).list_models(target, limits)
+
+
+async def embed(target: Target, texts: Sequence[str], settings: Mapping[str, Any], limits: Limits) -> Embedded:
+    """The vectors of `texts`, one each, as long as the provider makes them. Raises ProviderError.
+
+    `settings` are sent as they are. A loop of one's own must `await close_sessions()` before it ends.
+    """
+    return await _module(target.kind).embed(target, texts, settings, limits)
 
 
 async def complete(

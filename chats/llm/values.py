@@ -2,7 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Role = Literal["system", "user", "assistant", "tool"]
 # "stop": it said all it wanted; "length": it met a limit of tokens; "tool_calls": it waits for results;
@@ -76,6 +80,14 @@ class Usage:
     output_tokens: int = 0
     reasoning_tokens: int = 0
     raw: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """Vectors, one a row, all of them finite. `usage` is None if the provider did not tell."""
+
+    vectors: "NDArray[np.float32]"
+    usage: Usage | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ def test_it_makes_provider_model_and_price(db: None) -> None:
             "base_url": "https://api.example.org/v1",
         },
         "model_id": "gpt-9",
+        "kind": "chat",
         "enabled": True,
         "order": 100,
         "first_token_seconds": None,
@@ -58,6 +59,17 @@ def test_it_makes_provider_model_and_price(db: None) -> None:
         "created": True,
     }
     assert (model.provider.api_key, model.context_window) == ("sk-canary", 128_000)
+
+
+def test_a_model_for_embeddings_has_no_price_of_output(db: None) -> None:
+    shown = add(*NEW, "--embeddings", "--input-price", "0.02")
+    assert (shown["kind"], shown["price"]["input_per_million"], shown["price"]["output_per_million"]) == (
+        "embedding",
+        "0.02",
+        "0",
+    )
+    assert add(*NEW)["kind"] == "embedding"
+    assert "titles" in refused(*NEW, "--writes-titles")["message"]
 
 
 def test_the_same_again_changes_nothing_and_adds_no_price(db: None) -> None:

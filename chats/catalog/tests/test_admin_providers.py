@@ -175,6 +175,13 @@ def test_imported_models_arrive_disabled_and_unpriced(desk: Client, provider: Pr
     assert "Imported 2 models" in LogEntry.objects.latest("pk").get_change_message()
 
 
+def test_models_for_embeddings_are_imported_as_such(desk: Client, provider: Provider, fake_provider) -> None:
+    fake_provider.models = ["fake-large", "fake-embed"]
+    desk.post(button(provider, "import-models"))
+    kinds = dict(provider.models.values_list("model_id", "kind"))
+    assert kinds == {"fake-large": AIModel.Kind.CHAT, "fake-embed": AIModel.Kind.EMBEDDING}
+
+
 def test_a_second_import_leaves_everything_as_staff_made_it(desk: Client, provider: Provider, fake_provider) -> None:
     ours = AIModel.objects.create(provider=provider, name="Ours", model_id="fake-large", enabled=True, order=1)
     AIModel.objects.create(provider=provider, name="fake-small", model_id="something else")

@@ -25,6 +25,14 @@ def test_a_model_is_found_by_id_name_or_model_id(owner: User, model: AIModel, fi
     assert usable_model(owner, str(getattr(model, field))) == model
 
 
+@pytest.mark.parametrize("field", ["pk", "name", "model_id"])
+def test_a_model_for_embeddings_answers_nobody(owner: User, model: AIModel, field: str) -> None:
+    AIModel.objects.filter(pk=model.pk).update(kind=AIModel.Kind.EMBEDDING)
+    with pytest.raises(ModelUnavailable):
+        usable_model(owner, str(getattr(model, field)))
+    assert model not in AIModel.objects.visible_to(owner)
+
+
 def test_without_a_name_the_first_by_order_is_meant(owner: User, model: AIModel, demo_model: AIModel) -> None:
     assert usable_model(owner, None) == model
 

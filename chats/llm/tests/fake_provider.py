@@ -43,6 +43,9 @@ class Script:
     gate: threading.Event | None = None  # waited for after `gate_after` chunks
     gate_after: int = 0
 
+    vector_of: Callable[[str], Sequence[float]] | None = None  # of a text; None: `vector_of_words`
+    texts_max_words: int | None = None  # longer texts to /embeddings get a 400
+
     status: int = 200
     body: bytes | str | Mapping[str, Any] | None = None  # the whole answer, instead of a stream
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -273,22 +276,45 @@ class _Answer:
             return await self._whole(200, {"object": "list", "data": [{"id": m} for m in self.provider.models]})
         if path == "/v1/chat/completions":
             return await self._completion(self.provider.script_of(self.request))
+        if path == "/v1/embeddings":
+            return await self._embeddings(self.provider.script_of(self.request))
         return await self._whole(404, _error(f"No such route: {path}", "not_found"))
 
     async def _completion(self, script: Script) -> bool:
         if script.drop_before:
             return False
+        await self._wait(script)
+        if script.body is not None or script.status != HTTPStatus.OK:
+            return await self._whole(script.status, script.body, script.headers)
+        if not self.request.body.get("stream"):
+            return await self._whole(200, self._completion_object(script))
+        return await self._stream(script)
+
+    async def _wait(self, script: Script) -> None:
         if script.hang:
             await asyncio.Event().wait()
         if script.drip_head:
             await self._drip_head()
         await self._pass_gate(script, 0)
         await asyncio.sleep(script.first_token_seconds)
+
+    async def _embeddings(self, script: Script) -> bool:
+        if script.drop_before:
+            return False
+        await self._wait(script)
         if script.body is not None or script.status != HTTPStatus.OK:
             return await self._whole(script.status, script.body, script.headers)
-        if not self.request.body.get("stream"):
-            return await self._whole(200, self._completion_object(script))
-        return await self._stream(script)
+        texts = self.request.body["input"]
+        words = [len(text.split()) for text in texts]
+        if script.texts_max_words is not None and max(words) > script.texts_max_words:
+            return await self._whole(400, _error("This input is longer than the model reads.", "invalid_request_error"))
+        vector_of = script.vector_of or vector_of_words
+        data = [
+            {"object": "embedding", "index": index, "embedding": list(vector_of(text))}
+            for index, text in enumerate(texts)
+        ]
+        usage = {"prompt_tokens": sum(words), "total_tokens": sum(words)} if script.usage == "last" else script.usage
+        return await self._whole(200, {"object": "list", "data": data, "usage": usage})
 
     async def _whole(self, status: int, body: Any, headers: Mapping[str, str] | None = None) -> bool:
         if body is None:
@@ -420,6 +446,14 @@ class _Answer:
         message = {"role": "assistant", "content": "".join(script.pieces(last_user_text(self.request.body)))}
         choice = {"index": 0, "message": message, "finish_reason": script.finish_reason}
         return {"object": "chat.completion", "choices": [choice], "usage": self.usage(script)}
+
+
+def vector_of_words(text: str) -> list[float]:
+    """Near that of a text with the same words."""
+    vector = [0.01] * 64
+    for word in re.findall(r"\w+", text.lower()):
+        vector[zlib.crc32(word.encode()) % 64] += 1.0
+    return vector
 
 
 def last_user_text(body: Any) -> str:

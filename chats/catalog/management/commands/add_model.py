@@ -23,6 +23,9 @@ class Command(BaseCommand):
         parser.add_argument("--kind", help=f"of provider: {' or '.join(Provider.Kind.values)}")
         parser.add_argument("--base-url", help="of the provider, up to and including /v1")
         parser.add_argument("--api-key", help="stored encrypted; without it the present key stays")
+        parser.add_argument(
+            "--embeddings", action="store_true", help="it makes vectors of documents, and answers in no chat"
+        )
         parser.add_argument("--disabled", action="store_true", help="without it the model is enabled")
         parser.add_argument("--description", help="what it is good at")
         parser.add_argument("--context-window", help="tokens it can read at once")
@@ -58,6 +61,7 @@ def _save(options: dict[str, Any]) -> SavedModel:
         base_url=options["base_url"],
         api_key=options["api_key"],
         model_id=options["model_id"],
+        makes_embeddings=options["embeddings"] or None,
         enabled=not options["disabled"],
         price=_price(options),
         description=options["description"],
@@ -75,6 +79,8 @@ def _price(options: dict[str, Any]) -> PriceValues | None:
     paid, asked, cached = (_usd(options[f"{kind}_price"]) for kind in ("input", "output", "cached_input"))
     if paid is None and asked is None and cached is None:
         return None
+    if options["embeddings"] and asked is None:
+        asked = Decimal(0)  # there is none
     if paid is None or asked is None:
         raise Invalid("Give both --input-price and --output-price; 0 means free.")
     return PriceValues(input_per_million=paid, output_per_million=asked, cached_input_per_million=cached)
@@ -104,6 +110,7 @@ def _shown(saved: SavedModel) -> dict[str, Any]:
             "base_url": provider.base_url,
         },
         "model_id": model.model_id,
+        "kind": model.kind,
         "enabled": model.enabled,
         "order": model.order,
         "first_token_seconds": model.first_token_seconds,
