@@ -351,6 +351,10 @@ DOCUMENT_TOTAL_SECONDS = env.float("DOCUMENT_TOTAL_SECONDS", default=90)
 DOCUMENT_MEMORY_BYTES = env.int("DOCUMENT_MEMORY_BYTES", default=536_870_912)
 DOCUMENT_EXPANDED_MAX_BYTES = env.int("DOCUMENT_EXPANDED_MAX_BYTES", default=200_000_000)
 DOCUMENT_MAX_ATTEMPTS = env.int("DOCUMENT_MAX_ATTEMPTS", default=3)  # of servers that died while they read it
+# Embeddings by a provider: of a document, at once from one process, and of a question, else looked for by words alone.
+EMBEDDING_SECONDS = env.float("EMBEDDING_SECONDS", default=60)
+EMBEDDING_CALLS = env.int("EMBEDDING_CALLS", default=4)
+EMBEDDING_QUERY_SECONDS = env.float("EMBEDDING_QUERY_SECONDS", default=5)
 SEARCHES_PER_MINUTE = env.int("SEARCHES_PER_MINUTE", default=30)  # of one person, in documents
 PASSAGES_DEFAULT = env.int("PASSAGES_DEFAULT", default=8)  # of documents, given to a model with a question
 PASSAGES_MAX = env.int("PASSAGES_MAX", default=10)

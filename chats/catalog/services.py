@@ -179,19 +179,18 @@ def save_model(
     kind: str | None = None,
     base_url: str | None = None,
     api_key: str | None = None,
-    makes_embeddings: bool | None = None,
     enabled: bool = True,
     price: PriceValues | None = None,
     **details: Any,
 ) -> SavedModel:
     """Create or update the model `name` of the provider named `provider`, and that provider.
 
-    None leaves what is there; so do `details` that are not given: `description`, `context_window`,
+    None leaves what is there; so do `details` that are not given: `makes_embeddings`, `description`, `context_window`,
     `max_output_tokens`, `first_token_seconds`, `silence_seconds`, `writes_titles`, `order`, and `fallback`: a model's
     id, name or model id, "" for none. Without an `order` a new model comes last of its kind, see `_last_order`.
     A price row is added only when it differs from the one in force.
     """
-    fallback = details.pop("fallback", None)
+    fallback, makes_embeddings = details.pop("fallback", None), details.pop("makes_embeddings", None)
     owner = save_provider(provider, kind=kind, base_url=base_url, api_key=api_key)
     model = AIModel.objects.filter(provider=owner, name=_storable(name)).first() or AIModel(provider=owner, name=name)
     created = model._state.adding

@@ -15,6 +15,9 @@ from chats.knowledge.models.fields import has_vector_type
 # numbers a vector has; other ones are compared one by one. An index without rows costs nothing.
 DIMENSIONS = (256, 384, 512, 768, 1024, 1536)
 
+# The most numbers that pgvector's HNSW takes: as they are, and as half as precise ones.
+VECTOR_MAX, HALFVEC_MAX = 2_000, 4_000
+
 _FTS = (
     """CREATE VIRTUAL TABLE IF NOT EXISTS knowledge_terms USING fts5(
         terms, content='knowledge_chunk', content_rowid='id', tokenize="unicode61 remove_diacritics 0")""",
@@ -62,6 +65,29 @@ def make_indexes(_apps: Any, editor: BaseDatabaseSchemaEditor) -> None:
                 f"CREATE INDEX knowledge_embedding_{number} ON knowledge_embedding"
                 f" USING hnsw ((vectors::vector({number})) vector_cosine_ops) WHERE dimensions = {number}"
             )
+
+
+def make_vector_index(connection: BaseDatabaseWrapper, dimensions: int) -> None:
+    """HNSW for vectors of this length, unless it is there or can't be. Not in a transaction; needs pgvector."""
+    cast = searched_type(connection, dimensions)
+    if dimensions in DIMENSIONS or cast is None:
+        return
+    operators = f"{cast.partition('(')[0]}_cosine_ops"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"CREATE INDEX CONCURRENTLY IF NOT EXISTS knowledge_embedding_{dimensions} ON knowledge_embedding"
+            f" USING hnsw ((vectors::{cast}) {operators}) WHERE dimensions = {dimensions}"
+        )
+
+
+def searched_type(connection: BaseDatabaseWrapper, dimensions: int) -> str | None:
+    """As what vectors of this length are indexed by pgvector; None: they are too long, and compared one by one."""
+    if dimensions <= VECTOR_MAX:
+        return f"vector({dimensions})"
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT to_regtype('halfvec') IS NOT NULL")
+        (has_halfvec,) = cursor.fetchone()
+    return f"halfvec({dimensions})" if has_halfvec and dimensions <= HALFVEC_MAX else None
 
 
 def drop_indexes(_apps: Any, editor: BaseDatabaseSchemaEditor) -> None:

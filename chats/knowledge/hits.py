@@ -16,6 +16,7 @@ from django.db import connection, transaction
 
 from accounts.models import User
 from accounts.queries import stored
+from chats.knowledge.full_text import searched_type
 from chats.knowledge.models import DocumentVersion, Embedder
 
 if TYPE_CHECKING:
@@ -172,6 +173,11 @@ def has_vector_column() -> bool:
     return str(name).rpartition(".")[2] == "vector"
 
 
+@cache
+def _searched_type(dimensions: int) -> str | None:
+    return searched_type(connection, dimensions)
+
+
 def as_vector(vector: "NDArray[np.float32]") -> str:
     """As pgvector reads it."""
     return f"[{','.join(f'{number:.6g}' for number in vector.tolist())}]"
@@ -179,7 +185,7 @@ def as_vector(vector: "NDArray[np.float32]") -> str:
 
 def _nearest_by_pgvector(place: Place, embedder: Embedder, vector: "NDArray[np.float32]", limit: int) -> list[Key]:
     owner, near = stored(DocumentVersion, "id", place.user.pk), as_vector(vector)
-    size = f"vector({len(vector)})"
+    cast = _searched_type(len(vector))
     mine = f"e.dimensions = {len(vector)} AND e.embedder_id = %s AND e.user_id = %s"
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
@@ -187,19 +193,19 @@ def _nearest_by_pgvector(place: Place, embedder: Embedder, vector: "NDArray[np.f
             [embedder.pk, owner],
         )
         (count,) = cursor.fetchone()
-        if count <= EXACT_MAX:
+        if count <= EXACT_MAX or cast is None:
             sql = f"""
                 WITH mine AS MATERIALIZED (
                     SELECT e.version_id, e.first, e.vectors FROM knowledge_embedding e WHERE {mine}
                 ) SELECT m.version_id, m.first FROM mine m {_CURRENT.format("m")} WHERE {place.where}
-                ORDER BY m.vectors <=> %s::{size} LIMIT %s
+                ORDER BY m.vectors <=> %s::vector LIMIT %s
             """  # noqa: S608 - constants
             return _keys(sql, [embedder.pk, owner, owner, *place.values, near, limit])
         cursor.execute("SET LOCAL hnsw.iterative_scan = relaxed_order")
         cursor.execute(f"SET LOCAL hnsw.ef_search = {2 * limit}")
         sql = f"""
             SELECT e.version_id, e.first FROM knowledge_embedding e {_CURRENT.format("e")}
-            WHERE {mine} AND {place.where} ORDER BY e.vectors::{size} <=> %s::{size} LIMIT %s
+            WHERE {mine} AND {place.where} ORDER BY e.vectors::{cast} <=> %s::{cast} LIMIT %s
         """  # noqa: S608 - constants
         return _keys(sql, [owner, embedder.pk, owner, *place.values, near, limit])
 

@@ -4,7 +4,7 @@ Sync functions, for the engine (`chats.replies.documents`). A version is held by
 takeover the writes of whoever had it before change nothing. Each is short, so that nobody else's waits for it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -18,9 +18,10 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from chats import doorbell
-from chats.knowledge.embedders import active_embedder
-from chats.knowledge.hits import as_vector, has_vector_column, mark_of
+from chats.knowledge.embedders import active_embedder, wanted_embedders
+from chats.knowledge.hits import mark_of
 from chats.knowledge.models import Chunk, Document, DocumentText, DocumentVersion, Embedder, Embedding
+from chats.knowledge.vectors import embeddings, lacks_some
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,7 +45,7 @@ class Reading:
     version: DocumentVersion
     name: str
     user_id: UUID
-    embedder: Embedder
+    builtin: Embedder | None  # where it is wanted: the vectors of others are made later (`vectors`)
 
     @property
     def held(self) -> Any:
@@ -86,7 +87,8 @@ def claim_next(worker: str, *, after_user: UUID | None = None) -> Reading | None
         version.heartbeat_at, version.done, version.total = Now(), 0, 0
         version.save(update_fields=["status", "worker", "attempt", "heartbeat_at", "done", "total"])
     document = Document.objects.get(pk=version.document_id)
-    return Reading(version, document.name, document.user_id, active_embedder())
+    builtin = next((each for each in wanted_embedders() if each.kind == Embedder.Kind.BUILTIN), None)
+    return Reading(version, document.name, document.user_id, builtin)
 
 
 def _locked(versions: Any) -> DocumentVersion | None:
@@ -119,7 +121,7 @@ def store_text(reading: Reading, *, kind: str, text: str, pages: int | None, pag
 def store_parts(
     reading: Reading, parts: Sequence[Part], vectors: "NDArray[np.float32]", *, done: int, total: int
 ) -> None:
-    """Some chunks with their vectors, one a row. Not found by any search yet. Raises Lost."""
+    """Some chunks with their vectors by the built-in embedder, one a row. Not found by any search yet. Raises Lost."""
     with transaction.atomic():
         note_progress(reading, done=done, total=total)
         mark = mark_of(reading.user_id)
@@ -137,22 +139,10 @@ def store_parts(
             )
             for part in parts
         )
-        Embedding.objects.bulk_create(_embeddings(reading, [part.index for part in parts], vectors))
-
-
-def _embeddings(reading: Reading, places: Sequence[int], vectors: "NDArray[np.float32]") -> Iterable[Embedding]:
-    row = partial(
-        Embedding,
-        embedder=reading.embedder,
-        user_id=reading.user_id,
-        version=reading.version,
-        dimensions=vectors.shape[1],
-    )
-    if has_vector_column():
-        return [row(first=at, vectors=as_vector(vector)) for at, vector in zip(places, vectors, strict=True)]
-    from chats.knowledge.packed import pack  # noqa: PLC0415 - see `embedders`
-
-    return [row(first=places[0], count=len(places), vectors=pack(vectors))]
+        if reading.builtin is not None:
+            places = [part.index for part in parts]
+            version, embedder = reading.version, reading.builtin
+            Embedding.objects.bulk_create(embeddings(embedder, version.pk, reading.user_id, places, vectors))
 
 
 def finish(reading: Reading, *, chunk_count: int) -> None:
@@ -160,8 +150,10 @@ def finish(reading: Reading, *, chunk_count: int) -> None:
     now = timezone.now()
     version = reading.version
     with transaction.atomic():
+        active_embedder(is_locked=True)
         document = Document.objects.select_for_update().filter(pk=version.document_id).first()
         ready = {"status": DocumentVersion.Status.READY, "indexed_at": now, "chunk_count": chunk_count}
+        ready["lacks_vectors"] = lacks_some(version.pk)
         if document is None or not reading.held.update(**ready, error_code="", error_message=""):
             raise Lost
         # A newer one may have been quicker.
@@ -195,11 +187,16 @@ def _announce(version: DocumentVersion) -> None:
 
 # ---------------------------------------------------------------- what is no longer searched
 def purge_some() -> bool:
-    """Take away some of what belongs to no current version any more; whether there may be more.
+    """Take away some of what belongs to no current version or embedder any more; whether there may be more.
 
     A deleted document goes with its files and texts. Of a version that another has replaced the text stays: earlier
     answers cite it.
     """
+    retired = Embedder.objects.filter(state=Embedder.State.RETIRED).first()
+    if retired is not None:
+        if not _delete_some(Embedding.objects.filter(embedder=retired)):
+            retired.delete()
+        return True
     version = _superseded().first()
     if version is not None:
         _remove_some(version.pk)
@@ -226,10 +223,13 @@ def _superseded() -> Any:
 
 def _remove_some(version_id: UUID) -> bool:
     """At most ROWS_AT_ONCE chunks of a version, and as many rows of vectors; whether there may be more."""
-    gone = 0
     with transaction.atomic():
-        for model in (Embedding, Chunk):
-            rows = model._default_manager.filter(version=version_id)
-            ids = list(rows.values_list("pk", flat=True)[:ROWS_AT_ONCE])
-            gone += model._default_manager.filter(pk__in=ids).delete()[0] if ids else 0
-    return gone > 0
+        vectors, chunks = (
+            _delete_some(model._default_manager.filter(version=version_id)) for model in (Embedding, Chunk)
+        )
+    return bool(vectors + chunks)
+
+
+def _delete_some(rows: Any) -> int:
+    ids = list(rows.values_list("pk", flat=True)[:ROWS_AT_ONCE])
+    return rows.model._default_manager.filter(pk__in=ids).delete()[0] if ids else 0

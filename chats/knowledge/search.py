@@ -15,7 +15,7 @@ from django.db import connection
 from django.db.models import Q
 
 from accounts.models import User
-from chats.knowledge.embedders import active_embedder, vector_of
+from chats.knowledge.embedders import QueryVector, active_embedder, local_vectors
 from chats.knowledge.hits import Place, text_hits, vector_hits
 from chats.knowledge.models import Chunk, Document, Embedder
 from chats.knowledge.terms import query_terms
@@ -71,13 +71,14 @@ def search_chunks(
     *,
     limit: int,
     scope: Scope = EVERYWHERE,
-    vector: "NDArray[np.float32] | None" = None,
+    near: QueryVector | None = None,
     ways: Collection[str] = BOTH,
 ) -> list[Passage]:
     """The passages nearest to `query` among what `user` may read, best first, at most `limit`.
 
     Neighbours are one passage, and no more than half of them are from one document where others have some too.
-    `vector` is the query's, by the active embedder; without it the built-in one is asked, if that is the active one.
+    `near` is the query's vector where a provider makes it; without one by the embedder that is active now, only words
+    are looked for.
     """
     query = query[:QUERY_MAX_CHARACTERS].strip()
     place = _place_of(user, scope)
@@ -88,11 +89,18 @@ def search_chunks(
         rankings.append((1, text_hits(place, query_terms(query), limit=CANDIDATES)))
     if "vector" in ways:
         embedder = active_embedder()
-        near = vector if vector is not None else vector_of(embedder, query)
+        vector = _vector_of(embedder, query, near)
         weight = WEIGHT_OF_BUILTIN if embedder.kind == Embedder.Kind.BUILTIN else 1
-        if near is not None and near.any():
-            rankings.append((weight, vector_hits(place, embedder, near, limit=CANDIDATES)))
+        if vector is not None and vector.any():
+            rankings.append((weight, vector_hits(place, embedder, vector, limit=CANDIDATES)))
     return _passages(_fused(rankings), limit=limit)
+
+
+def _vector_of(embedder: Embedder, query: str, near: QueryVector | None) -> "NDArray[np.float32] | None":
+    if near is not None and near.embedder_id == embedder.pk:
+        return near.vector
+    made = local_vectors(embedder, [query])
+    return None if made is None else made[0]
 
 
 def _place_of(user: User, scope: Scope) -> Place:

@@ -1,10 +1,12 @@
 """Work that goes on beside other work, for as long as a process does."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 import structlog
+
+from chats import doorbell
 
 logger = structlog.get_logger(__name__)
 
@@ -41,3 +43,22 @@ def is_cancelled() -> bool:
     """Whether this task was told to end: a library may have made another error of it."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+@contextmanager
+def rings(topic: doorbell.Topic) -> Iterator[Callable[[float], Awaitable[None]]]:
+    """What waits for the next ring of `topic`, at most so many seconds. One that came before counts."""
+    has_rung = asyncio.Event()
+
+    async def ring(seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await has_rung.wait()
+        # Before the rows are looked at: what rings from now on is news again.
+        has_rung.clear()
+
+    end = doorbell.listen(topic, lambda _: has_rung.set())
+    try:
+        yield ring
+    finally:
+        end()

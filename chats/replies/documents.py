@@ -7,8 +7,7 @@ at at once. What a dead worker left is read again from the beginning.
 import asyncio
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from shutil import copyfileobj
 from uuid import UUID
@@ -17,18 +16,25 @@ import structlog
 from django.conf import settings
 from django.db import Error
 
-from chats import doorbell
+from chats.errors import DomainError
 from chats.knowledge import indexing
 from chats.knowledge.extraction import Extracted, ExtractionFailed, ExtractionLimits, extract
 from chats.knowledge.indexing import Lost, Reading
+from chats.knowledge.models import Embedder
 from chats.knowledge.parts import Batch, batches_of
+from chats.knowledge.vectors import gaps_of
+from chats.llm.errors import ProviderError
+from chats.replies.background import rings
 from chats.replies.database import AWAY, in_database_of_documents
+from chats.replies.embedding import VectorMaker
 
 logger = structlog.get_logger(__name__)
 
 PROGRESS_SECONDS = 1.0
 PURGE_SECONDS = 60.0
 RETRY_SECONDS = 1.0
+# So long a document waits for its vectors, and others for it, before the rest are made in the background.
+VECTORS_SECONDS = 30.0
 FILE_LOST = ("file_lost", "The server can't find this file any more. Upload it again.")
 INTERNAL = ("internal", "Something went wrong on this server while it read this document. Try again.")
 
@@ -36,13 +42,14 @@ INTERNAL = ("internal", "Something went wrong on this server while it read this 
 class DocumentReader:
     """`read` and `purge` go on for as long as the process lasts."""
 
-    def __init__(self, *, name: str) -> None:
+    def __init__(self, *, name: str, vectors: VectorMaker) -> None:
         self.name = name
+        self._vectors = vectors
 
     async def read(self) -> None:
         """One document after the other, of each person in turn: whoever uploads a thousand waits for the others."""
         last_user: UUID | None = None
-        with _rings() as ring:
+        with rings("document") as ring:
             while True:
                 try:
                     reading = await in_database_of_documents(indexing.claim_next, self.name, after_user=last_user)
@@ -54,11 +61,11 @@ class DocumentReader:
                     await ring(settings.REPLY_HEARTBEAT_SECONDS)
                 else:
                     last_user = reading.user_id
-                    await _read(reading)
+                    await _read(reading, self._vectors)
 
     async def purge(self) -> None:
         """Rows of deleted documents and of old versions, a few at a time."""
-        with _rings() as ring:
+        with rings("document") as ring:
             while True:
                 try:
                     while await in_database_of_documents(indexing.purge_some):
@@ -68,29 +75,10 @@ class DocumentReader:
                 await ring(PURGE_SECONDS)
 
 
-@contextmanager
-def _rings() -> Iterator[Callable[[float], Awaitable[None]]]:
-    """What waits for the next ring about a document, at most so many seconds. One that came before counts."""
-    has_rung = asyncio.Event()
-
-    async def ring(seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await has_rung.wait()
-        # Before the rows are looked at: what rings from now on is news again.
-        has_rung.clear()
-
-    end = doorbell.listen("document", lambda _: has_rung.set())
-    try:
-        yield ring
-    finally:
-        end()
-
-
-async def _read(reading: Reading) -> None:
+async def _read(reading: Reading, vectors: VectorMaker) -> None:
     """Read one version to its end. Where the database is away its lease runs out, and somebody begins anew."""
     document = str(reading.version.document_id)
-    work = _Work(reading)
+    work = _Work(reading, vectors)
     try:
         await work.go()
         logger.info("document_ready", document=document, chunks=work.stored)
@@ -120,10 +108,11 @@ async def _fail(reading: Reading, code: str, message: str) -> None:
 
 
 class _Work:
-    """What is done for one version. `done` of `total` is how far it is: pages first, then parts of the text."""
+    """What is done for one version. `done` of `total` is how far it is: pages, then parts of the text, then vectors."""
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: Reading, vectors: VectorMaker) -> None:
         self.reading = reading
+        self._vectors = vectors
         self.done = self.total = self.stored = 0
 
     async def go(self) -> None:
@@ -186,7 +175,15 @@ class _Work:
             seconds = await in_database_of_documents(self._store_batch, batch)
             # SQLite has one writer at a time, and others wait for their turn.
             await asyncio.sleep(seconds)
+        await self._ask_for_vectors()
         await in_database_of_documents(indexing.finish, self.reading, chunk_count=self.stored)
+
+    async def _ask_for_vectors(self) -> None:
+        """Those of the embedder that searches ask. What can't be had now comes later, and words are found at once."""
+        for gap in await in_database_of_documents(gaps_of, self.reading.version.pk):
+            if gap.embedder.state == Embedder.State.ACTIVE and not gap.embedder.error:
+                with suppress(ProviderError, DomainError):
+                    await self._vectors.fill(gap, seconds=VECTORS_SECONDS, on_progress=self._note_progress)
 
     def _store_batch(self, batch: Batch) -> float:
         """Returns how many seconds it took."""

@@ -13,6 +13,7 @@ from chats.llm.registry import close_sessions
 from chats.replies.background import background
 from chats.replies.bus import Rings, Waiting
 from chats.replies.documents import DocumentReader
+from chats.replies.embedding import VectorMaker
 from chats.replies.streams import Writer
 from chats.replies.tails import TAILS, Reader
 from chats.replies.wire import connect
@@ -29,8 +30,9 @@ async def node(*, runs_replies: bool, has_sockets: bool) -> Any:
             worker = Worker(writer=bus.writer if bus else None)
             await worker.start()
             stack.push_async_callback(worker.leave, grace_seconds=settings.SHUTDOWN_GRACE_SECONDS)
-            documents = DocumentReader(name=worker.name)
-            await stack.enter_async_context(background(documents.read, documents.purge))
+            vectors = VectorMaker(name=worker.name)
+            documents = DocumentReader(name=worker.name, vectors=vectors)
+            await stack.enter_async_context(background(documents.read, documents.purge, vectors.work))
             if bus is not None:
                 await stack.enter_async_context(background(bus.waiting.receive, partial(bus.fetch_jobs, worker)))
         yield

@@ -11,6 +11,7 @@ from django.conf import settings
 from accounts.models import User
 from chats.errors import Invalid
 from chats.knowledge import search
+from chats.knowledge.embedders import QueryVector
 from chats.knowledge.services import check_visible
 from chats.knowledge.terms import query_terms
 from chats.llm.values import ChatMessage, Passage
@@ -56,14 +57,17 @@ def check_documents(user: User, use: DocumentUse) -> None:
     check_visible(user, use.documents)
 
 
-def find_sources(job: Job) -> list[dict[str, Any]]:
-    """What a search of the person's documents finds for the question of this job, as `Message.sources` has it."""
+def find_sources(job: Job, near: QueryVector | None) -> list[dict[str, Any]]:
+    """What a search of the person's documents finds for the question of this job, as `Message.sources` has it.
+
+    `near` is the vector of `query_of` its messages, where a provider makes it.
+    """
     use: Mapping[str, Any] = job.reply.retrieval or {}
     chat = job.reply.chat
     documents = [UUID(pk) for pk in use.get("documents", [])]
     scope = search.Scope(documents=documents, chat=None if documents else chat.pk, space=chat.space)
     query = query_of(job.request.messages)
-    found = search.search_chunks(job.reply.user, query, limit=int(use.get("limit", 0)), scope=scope)
+    found = search.search_chunks(job.reply.user, query, limit=int(use.get("limit", 0)), scope=scope, near=near)
     return [source_of(number, passage) for number, passage in enumerate(_fitting(job, found), 1)]
 
 

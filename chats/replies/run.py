@@ -2,12 +2,11 @@
 
 import asyncio
 import itertools
-import random
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
 import structlog
@@ -22,8 +21,10 @@ from chats.models import Reply
 from chats.replies import claims, endings, lease
 from chats.replies.database import AWAY, in_database, in_database_of_documents
 from chats.replies.draft import Draft
+from chats.replies.embedding import query_vector
 from chats.replies.log import ReplyLog
-from chats.replies.retrieval import find_sources, in_event, passages_of, store_sources
+from chats.replies.pauses import pause_seconds
+from chats.replies.retrieval import find_sources, in_event, passages_of, query_of, store_sources
 from chats.usage.costs import estimated_usage
 
 logger = structlog.get_logger(__name__)
@@ -33,8 +34,6 @@ R = TypeVar("R")
 
 SAVE_RETRY_MAX_SECONDS = 2.0
 SAVE_REFUSALS_MAX = 5
-RETRY_SECONDS = 0.5
-JITTER = 0.25  # of a pause, and of a second
 
 Cause = tuple[Reply.Status, str, str]  # status, error code, one sentence of cause and next step
 
@@ -143,13 +142,18 @@ class Run:
         """Give the model what the person's documents say. An attempt before this one may have found it already."""
         sources = self.job.message.sources
         if not sources:
-            sources = await self._insist(partial(in_database_of_documents, find_sources, self.job)) or []
+            sources = await self._insist(self._search) or []
             await self._save(store_sources, self.job, sources)
             self.job.message.sources = sources
         self.log.append("sources.found", sources=in_event(sources))
         request = replace(self.job.request, passages=passages_of(sources))
         self.job = self._first_job = replace(self.job, request=request)
         self.draft.expect_markers(len(sources))
+
+    async def _search(self) -> list[dict[str, Any]]:
+        query = query_of(self.job.request.messages)
+        near = await query_vector(query, user_id=self.job.reply.user_id, chat_id=self.job.reply.chat_id)
+        return await in_database_of_documents(find_sources, self.job, near)
 
     async def _ask_in_turn(self) -> Cause:
         """Ask the model, and those that answer in its place until one comes to its first token.
@@ -202,7 +206,7 @@ class Run:
                 if asked_for is not None and asked_for > settings.PROVIDER_RETRY_AFTER_MAX_SECONDS:
                     raise
                 self._set_usage_aside()
-                pause = _pause_seconds(attempt, asked_for=asked_for)
+                pause = pause_seconds(attempt, asked_for=asked_for)
                 logger.info("provider_retry", reply=str(self.job.reply_id), code=error.code, pause_seconds=pause)
                 await asyncio.sleep(pause)
         raise AssertionError("the last attempt returns or raises")
@@ -303,13 +307,3 @@ class Run:
                 await asyncio.sleep(min(SAVE_RETRY_MAX_SECONDS, 0.1 * 2 ** min(attempt, 10)))
         logger.error("save_given_up", reply=str(self.job.reply_id))
         return None
-
-
-def _pause_seconds(attempt: int, *, asked_for: float | None) -> float:
-    """How long to wait before asking again: twice as long each time, or what the provider asked for and a little more.
-
-    Never the same twice, so that the many who were sent away at one moment do not come back at one moment.
-    """
-    if asked_for is not None:
-        return asked_for + random.uniform(0, JITTER)  # noqa: S311 - no secret
-    return RETRY_SECONDS * 2.0**attempt * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret

@@ -25,6 +25,7 @@ class UsageRecord(models.Model):
     class Purpose(models.TextChoices):
         ANSWER = "answer", "answer"
         TITLE = "title", "title"
+        EMBEDDING = "embedding", "embedding"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")

@@ -1,8 +1,12 @@
 """Verbs on the ledger."""
 
+from typing import Any
+from uuid import UUID
+
+from accounts.models import User
 from chats.catalog.models import AIModel, Price
 from chats.llm.values import Usage
-from chats.models import Message, Reply
+from chats.models import Chat, Message, Reply
 from chats.usage.costs import cost_of
 from chats.usage.models import UsageRecord
 
@@ -22,16 +26,51 @@ def record_usage(
 
     A reply that `is_deleted`, with its chat or its person, is booked under the person's email alone.
     """
-    return UsageRecord.objects.create(
+    return _record(
         user=None if is_deleted else reply.user,
         chat_id=None if is_deleted else reply.chat_id,
         message=message,
         reply=None if is_deleted else reply,
         attempt=reply.attempt,
         purpose=purpose,
+        user_email=reply.user.email,
         model=model,
         price=price,
-        user_email=reply.user.email,
+        usage=usage,
+        is_estimated=is_estimated,
+    )
+
+
+def record_embedding(
+    *,
+    user_id: UUID | None,
+    chat_id: UUID | None = None,
+    model: AIModel,
+    price: Price | None,
+    usage: Usage,
+    is_estimated: bool,
+) -> UsageRecord:
+    """Book one call of a model for embeddings, at `price`: for a person's documents or question, or for all (None)."""
+    user = User.objects.filter(pk=user_id).first()
+    return _record(
+        user=user,
+        chat_id=Chat.objects.filter(pk=chat_id).values_list("pk", flat=True).first(),
+        purpose=UsageRecord.Purpose.EMBEDDING,
+        user_email=user.email if user else "",
+        model=model,
+        price=price,
+        usage=usage,
+        is_estimated=is_estimated,
+    )
+
+
+def _record(
+    *, model: AIModel | None, price: Price | None, usage: Usage, is_estimated: bool, **whose: Any
+) -> UsageRecord:
+    return UsageRecord.objects.create(
+        **whose,
+        model=model,
+        price=price,
         provider_name=model.provider.name if model else "",
         model_name=model.name if model else "",
         input_tokens=usage.input_tokens,

@@ -1,14 +1,12 @@
 """What a search needs of each chunk, made here, where it takes nobody else's time."""
 
-import re
 from base64 import b64encode
 from typing import Any
 
+from chats.knowledge.about import about
 from chats.knowledge.extractor.split import Chunk
 from chats.knowledge.hashing import embed
 from chats.knowledge.terms import language_of, terms_of
-
-_MARKS_IN_NAMES = re.compile(r"[-_.]+")
 
 
 class Preparation:
@@ -17,14 +15,14 @@ class Preparation:
     def __init__(self, text: str, *, name: str) -> None:
         self._text = text
         self._language = language_of(text)
-        self._name = _MARKS_IN_NAMES.sub(" ", name.rpartition(".")[0] or name)
+        self._name = name
 
     def row(self, chunk: Chunk) -> dict[str, Any]:
         text = self._text[chunk.start : chunk.end]
-        about = f"{self._name} {chunk.heading}"
-        around = dict.fromkeys(terms_of(about, language=self._language))
+        before = about(self._name, chunk.heading)
+        around = dict.fromkeys(terms_of(before, language=self._language))
         terms = [*terms_of(text, language=self._language), *around]
-        vector = embed([f"{about} {text}"])[0]
+        vector = embed([f"{before} {text}"])[0]
         return {
             "index": chunk.index,
             "start": chunk.start,

@@ -94,6 +94,14 @@ class DocumentVersionQuerySet(models.QuerySet["DocumentVersion"]):
         pending = models.Q(status=DocumentVersion.Status.PENDING)
         return self.filter(pending | abandoned, document__deleted_at__isnull=True)
 
+    def lacking_vectors(self) -> Self:
+        """Those that are searched, and of which a wanted embedder has not made all vectors yet."""
+        return self.searched().filter(lacks_vectors=True)
+
+    def searched(self) -> Self:
+        """The current versions of documents."""
+        return self.filter(document__current=models.F("pk"), document__deleted_at__isnull=True)
+
     def held_by(self, worker: str, attempt: int) -> Self:
         """The row as long as this worker still holds it."""
         return self.filter(status=DocumentVersion.Status.INDEXING, worker=worker, attempt=attempt)
@@ -128,6 +136,9 @@ class DocumentVersion(models.Model):
     heartbeat_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     indexed_at = models.DateTimeField(null=True, blank=True)
+    lacks_vectors = models.BooleanField(
+        default=False, db_default=False, help_text="Ready, but not all of its chunks have a vector of each embedder."
+    )
 
     objects: ClassVar[models.Manager["DocumentVersion"]] = DocumentVersionQuerySet.as_manager()
 
@@ -144,6 +155,7 @@ class DocumentVersion(models.Model):
                 condition=models.Q(status__in=["pending", "indexing"]),
                 name="documentversion_unfinished",
             ),
+            models.Index(fields=["id"], condition=models.Q(lacks_vectors=True), name="documentversion_lacks_vectors"),
         ]
 
     def __str__(self) -> str:

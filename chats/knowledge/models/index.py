@@ -3,17 +3,18 @@
 Rows of a version are written in many small transactions and count from the one that makes it `Document.current`.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
-from chats.catalog.models import Provider
+from chats.catalog.models import AIModel, Provider
 from chats.knowledge.models.document import DocumentVersion
 from chats.knowledge.models.fields import TermsField, VectorsField
 
 HEADING_MAX_LENGTH = 200
+PREFIX_MAX_LENGTH = 500
 
 
 class Chunk(models.Model):
@@ -38,8 +39,17 @@ class Chunk(models.Model):
         return f"{self.version_id}: {self.start} to {self.end}"
 
 
+class EmbedderQuerySet(models.QuerySet["Embedder"]):
+    def wanted(self) -> Self:
+        """Those that new documents need vectors of: the one that is asked, and the one that will be."""
+        return self.filter(state__in=[Embedder.State.ACTIVE, Embedder.State.PREPARING])
+
+
 class Embedder(models.Model):
-    """What makes vectors of texts. One is asked by searches; another may be preparing to take its place."""
+    """What makes vectors of texts. One is asked by searches; another may be preparing to take its place.
+
+    What vectors depend on stands here and never changes: another model, setting or prefix is another embedder.
+    """
 
     class Kind(models.TextChoices):
         BUILTIN = "builtin", "Built in (no network)"
@@ -51,19 +61,35 @@ class Embedder(models.Model):
         RETIRED = "retired", "retired: its vectors are thrown away"
 
     kind = models.CharField(max_length=20, choices=Kind.choices)
+    ai_model = models.ForeignKey(AIModel, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
     provider = models.ForeignKey(Provider, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     model_id = models.CharField("model id", max_length=200, blank=True, default="")
+    settings = models.JSONField(default=dict, db_default={}, blank=True, help_text="Sent with every request.")
+    query_prefix = models.CharField(max_length=PREFIX_MAX_LENGTH, blank=True, default="", db_default="")
+    text_prefix = models.CharField(max_length=PREFIX_MAX_LENGTH, blank=True, default="", db_default="")
     dimensions = models.PositiveIntegerField()
     state = models.CharField(max_length=20, choices=State.choices, default=State.PREPARING)
+    error = models.CharField(
+        max_length=1_000, blank=True, default="", db_default="", help_text="Why it could not be asked last time."
+    )
+    worker = models.CharField(max_length=100, blank=True, default="", db_default="")
+    heartbeat_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects: ClassVar[models.Manager["Embedder"]] = EmbedderQuerySet.as_manager()
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["state"], condition=models.Q(state="active"), name="embedder_one_is_active")
+            models.UniqueConstraint(
+                fields=["state"], condition=models.Q(state="active"), name="embedder_one_is_active"
+            ),
+            models.UniqueConstraint(
+                fields=["state"], condition=models.Q(state="preparing"), name="embedder_one_is_preparing"
+            ),
         ]
 
     def __str__(self) -> str:
-        return self.model_id or "Built in"
+        return f"{self.model_id} ({self.provider})" if self.kind == self.Kind.PROVIDER else "Built in"
 
 
 class Embedding(models.Model):

@@ -1,0 +1,130 @@
+"""Choosing what makes vectors of documents: staff's verbs. The old one is asked until the new one knows them all."""
+
+import asyncio
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Sum
+
+from chats import doorbell
+from chats.catalog.models import AIModel
+from chats.errors import Conflict, Invalid
+from chats.knowledge.embedders import Asked, active_embedder, asked_model
+from chats.knowledge.models import DocumentVersion, Embedder
+from chats.llm.errors import ProviderError
+from chats.llm.registry import close_sessions, embed
+from chats.llm.values import Embedded, Usage
+
+SAMPLE = "Where is the manual of the weather station?"
+CHARACTERS_PER_TOKEN = 4
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Of how many documents, and of how many of them all vectors are made."""
+
+    documents: int
+    done: int
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A new embedder, with what its trial used and about how many tokens its documents have."""
+
+    embedder: Embedder
+    asked: Asked
+    trial: Usage | None
+    tokens: int
+
+
+def choose_builtin() -> Embedder:
+    """Have the built-in embedder take over again. Raises Conflict when it is asked already."""
+    from chats.knowledge.hashing import DIMENSIONS  # noqa: PLC0415 - see `embedders`
+
+    embedder = Embedder(kind=Embedder.Kind.BUILTIN, dimensions=DIMENSIONS)
+    return _start(embedder)
+
+
+def choose_model(model: AIModel, *, query_prefix: str = "", text_prefix: str = "") -> Chosen:
+    """Have `model` of a provider take over, once it has made vectors of all documents. It is tried first.
+
+    The prefixes go before every query and text, for models that tell them apart by it. Raises Invalid when the model
+    can't be asked, Conflict when it is asked already.
+    """
+    embedder = Embedder(
+        kind=Embedder.Kind.PROVIDER,
+        ai_model=model,
+        provider=model.provider,
+        model_id=model.model_id,
+        settings=model.default_settings,
+        query_prefix=query_prefix,
+        text_prefix=text_prefix,
+    )
+    asked = asked_model(embedder, model)
+    done = _try(asked)
+    embedder.dimensions = done.vectors.shape[1]
+    tokens = (_searched().aggregate(sum=Sum("characters"))["sum"] or 0) // CHARACTERS_PER_TOKEN
+    return Chosen(_start(embedder), asked, done.usage, tokens)
+
+
+def give_up(embedder: Embedder) -> None:
+    """Take a choice back before it is in force. Raises Conflict afterwards."""
+    with transaction.atomic():
+        active_embedder(is_locked=True)
+        preparing = Embedder.objects.filter(pk=embedder.pk, state=Embedder.State.PREPARING)
+        if not preparing.update(state=Embedder.State.RETIRED):
+            raise Conflict("Searches ask it. Choose another one, and it goes when that has taken over.")
+        _wake(embedder)
+
+
+def progress() -> Progress:
+    """How far the vectors of all documents are."""
+    documents = _searched().count()
+    return Progress(documents, documents - DocumentVersion.objects.lacking_vectors().count())
+
+
+def _searched() -> Any:
+    return DocumentVersion.objects.searched()
+
+
+def _try(asked: Asked) -> Embedded:
+    try:
+        return _embed_sample(asked)
+    except TimeoutError:
+        raise Invalid(f"No answer within {settings.PROVIDER_TEST_SECONDS:g} seconds. Is the address right?") from None
+    except ProviderError as error:
+        raise Invalid(error.message) from None
+
+
+@async_to_sync
+async def _embed_sample(asked: Asked) -> Embedded:
+    try:
+        async with asyncio.timeout(settings.PROVIDER_TEST_SECONDS):
+            return await embed(asked.target, [SAMPLE], asked.embedder.settings, asked.limits)
+    finally:
+        await close_sessions()
+
+
+def _start(embedder: Embedder) -> Embedder:
+    with transaction.atomic():
+        active = active_embedder(is_locked=True)
+        if _identity(active) == _identity(embedder):
+            raise Conflict(f"Searches ask «{active}» already, with these settings.")
+        Embedder.objects.filter(state=Embedder.State.PREPARING).update(state=Embedder.State.RETIRED)
+        embedder.save(force_insert=True)
+        _searched().update(lacks_vectors=True)
+        _wake(embedder)
+    return embedder
+
+
+def _identity(embedder: Embedder) -> tuple[Any, ...]:
+    names = ("kind", "provider_id", "model_id", "settings", "query_prefix", "text_prefix", "dimensions")
+    return tuple(getattr(embedder, name) for name in names)
+
+
+def _wake(embedder: Embedder) -> None:
+    transaction.on_commit(partial(doorbell.ring, "document", embedder.pk))

@@ -1,0 +1,322 @@
+"""Asks providers for vectors: of documents, a few calls at once, and of questions, which must not wait long.
+
+What a document lacks is in the rows (`chats.knowledge.vectors`): after any failure, or with another embedder, it is
+made good in the background. Meanwhile the document is found by its words. Each call is booked when it is done.
+"""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.db import Error
+
+from accounts.models import User
+from chats.catalog.models import AIModel
+from chats.errors import DomainError, Invalid
+from chats.knowledge import choosing, vectors
+from chats.knowledge.embedders import Asked, QueryVector, active_embedder, asked_of, local_vectors
+from chats.knowledge.models import Embedder
+from chats.knowledge.vectors import Gap
+from chats.llm.errors import ProviderError, ProviderNonsense, ProviderRejected
+from chats.llm.registry import embed
+from chats.llm.values import Embedded, Usage
+from chats.replies.background import rings
+from chats.replies.database import AWAY, in_database, in_database_of_documents
+from chats.replies.pauses import pause_seconds
+from chats.usage.costs import estimated_tokens
+from chats.usage.services import record_embedding
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+logger = structlog.get_logger(__name__)
+
+# As many as the servers people run themselves take at once. OpenAI's takes more, but answers no faster for it.
+TEXTS_PER_CALL = 32
+VERSIONS_AT_ONCE = 4
+# A model that refuses a text for its length gets a half of it, then a quarter.
+SHORTENED = 2
+SAMPLE = "weather"
+LOOK_SECONDS = 30.0
+PAUSE_SECONDS, PAUSE_MAX_SECONDS = 5.0, 300.0
+
+Progress = Callable[[int, int], None]
+
+
+class VectorMaker:
+    """Of one process: gives versions the vectors they lack."""
+
+    def __init__(self, *, name: str) -> None:
+        self.name = name
+        self._calls = asyncio.Semaphore(settings.EMBEDDING_CALLS)
+        # By embedder. Some servers take fewer texts at once, and say so only by refusing.
+        self._texts_per_call: defaultdict[int, int] = defaultdict(lambda: TEXTS_PER_CALL)
+
+    async def work(self) -> None:
+        """Give versions what they lack, for as long as the process lasts."""
+        pause, odd = PAUSE_SECONDS, set[UUID]()
+        with rings("document") as ring:
+            try:
+                while True:
+                    versions = await self._claim(odd)
+                    if not versions:
+                        odd.clear()
+                        await ring(LOOK_SECONDS)
+                    elif await self._fill_all(versions, odd):
+                        pause = PAUSE_SECONDS
+                    else:
+                        await asyncio.sleep(pause)
+                        pause = min(2 * pause, PAUSE_MAX_SECONDS)
+            finally:
+                await _quietly(in_database_of_documents(vectors.leave, self.name))
+
+    async def _claim(self, odd: set[UUID]) -> list[UUID]:
+        while True:
+            try:
+                return await in_database_of_documents(vectors.claim_lacking, self.name, limit=VERSIONS_AT_ONCE, but=odd)
+            except Error as error:
+                logger.warning("vectors_retry", error=str(error))
+                await asyncio.sleep(1)
+
+    async def _fill_all(self, versions: Sequence[UUID], odd: set[UUID]) -> bool:
+        """Returns whether those who were asked had answers. Versions with which something else is wrong are `odd`."""
+        tasks = {asyncio.create_task(self._fill_and_settle(version)): version for version in versions}
+        try:
+            waiting = set(tasks)
+            while waiting:
+                _, waiting = await asyncio.wait(waiting, timeout=settings.REPLY_HEARTBEAT_SECONDS)
+                await _quietly(in_database_of_documents(vectors.beat, self.name))
+        finally:
+            for task in tasks:
+                task.cancel()
+        has_answers = True
+        for task, version in tasks.items():
+            match task.exception():
+                case None:
+                    pass
+                case ProviderError() | DomainError():
+                    has_answers = False
+                case Error() as error:
+                    logger.warning("vectors_cut", version=str(version), error=str(error))
+                    has_answers = False
+                case failure:
+                    logger.error("vectors_failed", version=str(version), exc_info=failure)
+                    odd.add(version)
+        return has_answers
+
+    async def _fill_and_settle(self, version_id: UUID) -> None:
+        for gap in await in_database_of_documents(vectors.gaps_of, version_id):
+            await self.fill(gap)
+        await in_database_of_documents(vectors.settle, version_id)
+
+    async def fill(self, gap: Gap, *, seconds: float | None = None, on_progress: Progress | None = None) -> None:
+        """Make the vectors that are lacking; after `seconds` no more of them.
+
+        Raises ProviderError or DomainError, which staff find at the embedder.
+        """
+        embedder = gap.embedder
+        try:
+            await self._fill(gap, self._batches(gap, seconds), on_progress or _tell_nobody)
+        except (ProviderError, DomainError) as failure:
+            logger.warning("embedder_failed", embedder=str(embedder), code=failure.code, message=failure.message)
+            await _quietly(in_database_of_documents(vectors.note_error, embedder, failure.message))
+            raise
+        if embedder.error:
+            await _quietly(in_database_of_documents(vectors.note_error, embedder, ""))
+
+    async def _fill(self, gap: Gap, batches: Iterator[Sequence[int]], on_progress: Progress) -> None:
+        make, done = await self._maker_of(gap), 0
+        await in_database_of_documents(vectors.make_room_for, gap.embedder)
+
+        async def drain() -> None:
+            nonlocal done
+            for places in batches:
+                texts = dict(await in_database_of_documents(vectors.texts_of, gap, places))
+                made = await make(list(texts.values()))
+                seconds = await in_database_of_documents(_timed_store, gap, list(texts), made)
+                done += len(places)
+                on_progress(done, len(gap.places))
+                # SQLite has one writer at a time, and others wait for their turn.
+                await asyncio.sleep(seconds)
+
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(settings.EMBEDDING_CALLS):
+                    tasks.create_task(drain())
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+
+    def _batches(self, gap: Gap, seconds: float | None) -> Iterator[Sequence[int]]:
+        at, began = 0, time.monotonic()
+        while (seconds is None or time.monotonic() - began < seconds) and (
+            places := gap.places[at : at + self._texts_per_call[gap.embedder.pk]]
+        ):
+            at += len(places)
+            yield places
+
+    async def _maker_of(self, gap: Gap) -> Callable[[list[str]], Awaitable["NDArray[np.float32]"]]:
+        embedder = gap.embedder
+        if embedder.kind != Embedder.Kind.PROVIDER:
+            return lambda texts: asyncio.to_thread(_made_here, embedder, texts)
+        asked = await in_database_of_documents(asked_of, embedder)
+        # Whoever uploads pays for it; that all documents are read once more is for nobody in particular.
+        payer = None if embedder.state == Embedder.State.PREPARING else gap.user_id
+        return lambda texts: self._ask(asked, texts, payer)
+
+    # ------------------------------------------------------------ asking
+    async def _ask(self, asked: Asked, texts: list[str], payer: UUID | None) -> "NDArray[np.float32]":
+        """The vectors of `texts`, one a row. One that the model does not take costs the others nothing."""
+        made, _ = await self._ask_or_split(asked, texts, payer)
+        return made
+
+    async def _ask_or_split(
+        self, asked: Asked, texts: list[str], payer: UUID | None
+    ) -> tuple["NDArray[np.float32]", bool]:
+        """As `_ask`, and whether it was one call."""
+        import numpy as np  # noqa: PLC0415 - see `embedders`
+
+        try:
+            return await self._call(asked, texts, payer), True
+        except ProviderRejected as refusal:
+            if len(texts) == 1:
+                return await self._ask_for_less(asked, texts[0], payer, refusal), False
+        half = (len(texts) + 1) // 2
+        first, first_is_one = await self._ask_or_split(asked, texts[:half], payer)
+        second, second_is_one = await self._ask_or_split(asked, texts[half:], payer)
+        if first_is_one and second_is_one:
+            # Not one of the texts was too much, but that they were so many.
+            self._texts_per_call[asked.embedder.pk] = min(half, self._texts_per_call[asked.embedder.pk])
+        return np.concatenate([first, second]), False
+
+    async def _ask_for_less(
+        self, asked: Asked, text: str, payer: UUID | None, refusal: ProviderRejected
+    ) -> "NDArray[np.float32]":
+        """The vector of the beginning of `text`; of one that is refused in any case zeros, near to nothing."""
+        import numpy as np  # noqa: PLC0415 - see `embedders`
+
+        for _ in range(SHORTENED):
+            text = text[: len(text) // 2]
+            try:
+                return await self._call(asked, [text], payer)
+            except ProviderRejected:
+                continue
+        try:
+            await self._call(asked, [SAMPLE], payer)
+        except ProviderRejected:
+            # It is not the text.
+            raise refusal from None
+        return np.zeros((1, asked.embedder.dimensions), dtype=np.float32)
+
+    async def _call(self, asked: Asked, texts: Sequence[str], payer: UUID | None) -> "NDArray[np.float32]":
+        """One call that has an answer, after others if need be. Raises ProviderError."""
+        async with self._calls:
+            done = await _with_retries(asked, texts)
+        await in_database(_book, asked, done.usage, texts, user_id=payer)
+        return _checked(asked, done)
+
+
+async def query_vector(query: str, *, user_id: UUID, chat_id: UUID | None = None) -> QueryVector | None:
+    """The vector of a query where a provider makes it; None where it need not or, at the moment, can't be asked."""
+    asked = await in_database_of_documents(_asked_now)
+    if asked is None or not query:
+        return None
+    text = f"{asked.embedder.query_prefix}{query}"
+    try:
+        async with asyncio.timeout(settings.EMBEDDING_QUERY_SECONDS):
+            done = await embed(asked.target, [text], asked.embedder.settings, asked.limits)
+        await in_database(_book, asked, done.usage, [text], user_id=user_id, chat_id=chat_id)
+        return QueryVector(asked.embedder.pk, _checked(asked, done)[0])
+    except (ProviderError, TimeoutError) as failure:
+        message = failure.message if isinstance(failure, ProviderError) else "It took too long."
+        logger.warning("query_without_vector", embedder=str(asked.embedder), message=message)
+        return None
+
+
+def has_remote_embedder() -> bool:
+    """Whether queries need a call of a provider."""
+    return active_embedder().kind == Embedder.Kind.PROVIDER
+
+
+def choose_embedder(staff: User, model: AIModel, *, query_prefix: str = "", text_prefix: str = "") -> choosing.Chosen:
+    """As `choosing.choose_model`; its trial is booked for `staff`."""
+    chosen = choosing.choose_model(model, query_prefix=query_prefix, text_prefix=text_prefix)
+    _book(chosen.asked, chosen.trial, [choosing.SAMPLE], user_id=staff.pk)
+    return chosen
+
+
+def _asked_now() -> Asked | None:
+    embedder = active_embedder()
+    if embedder.kind != Embedder.Kind.PROVIDER:
+        return None
+    try:
+        return asked_of(embedder)
+    except Invalid as error:
+        logger.warning("query_without_vector", embedder=str(embedder), message=error.message)
+        return None
+
+
+async def _with_retries(asked: Asked, texts: Sequence[str]) -> Embedded:
+    for attempt in range(settings.PROVIDER_RETRIES + 1):
+        try:
+            return await embed(asked.target, texts, asked.embedder.settings, asked.limits)
+        except ProviderError as error:
+            asked_for = error.retry_after_seconds
+            is_long = asked_for is not None and asked_for > settings.PROVIDER_RETRY_AFTER_MAX_SECONDS
+            if attempt == settings.PROVIDER_RETRIES or not error.is_retryable or is_long:
+                raise
+            await asyncio.sleep(pause_seconds(attempt, asked_for=asked_for))
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _checked(asked: Asked, done: Embedded) -> "NDArray[np.float32]":
+    length = done.vectors.shape[1]
+    if length != asked.embedder.dimensions:
+        raise ProviderNonsense(
+            f"«{asked.model}» makes vectors of {length} numbers now, and made {asked.embedder.dimensions} when it was"
+            " chosen. Choose it again."
+        )
+    return done.vectors
+
+
+def _book(
+    asked: Asked, usage: Usage | None, texts: Sequence[str], *, user_id: UUID | None, chat_id: UUID | None = None
+) -> None:
+    record_embedding(
+        user_id=user_id,
+        chat_id=chat_id,
+        model=asked.model,
+        price=asked.price,
+        usage=usage or Usage(input_tokens=sum(estimated_tokens(text) for text in texts)),
+        is_estimated=usage is None,
+    )
+
+
+def _made_here(embedder: Embedder, texts: list[str]) -> "NDArray[np.float32]":
+    made = local_vectors(embedder, texts)
+    assert made is not None
+    return made
+
+
+def _timed_store(gap: Gap, places: list[int], made: "NDArray[np.float32]") -> float:
+    """Returns how many seconds it took."""
+    began = time.monotonic()
+    vectors.store(gap, places, made)
+    return time.monotonic() - began
+
+
+def _tell_nobody(_done: int, _total: int) -> None:
+    pass
+
+
+async def _quietly(work: Awaitable[object]) -> None:
+    """What may as well not be said while the database is away."""
+    try:
+        await work
+    except AWAY as error:
+        logger.warning("vectors_not_told", error=str(error))
