@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 
+import chats.desk  # noqa: F401 - registers itself: choosing one is of rooms above that of documents
 from accounts.columns import moment
 from chats.catalog.desk import ReadOnlyAdmin
 from chats.models import Chat, Message, Reply

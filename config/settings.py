@@ -354,6 +354,7 @@ DOCUMENT_MAX_ATTEMPTS = env.int("DOCUMENT_MAX_ATTEMPTS", default=3)  # of server
 # Embeddings by a provider: of a document, at once from one process, and of a question, else looked for by words alone.
 EMBEDDING_SECONDS = env.float("EMBEDDING_SECONDS", default=60)
 EMBEDDING_CALLS = env.int("EMBEDDING_CALLS", default=4)
+EMBEDDING_PAUSE_SECONDS = env.float("EMBEDDING_PAUSE_SECONDS", default=5)  # after a failure; then twice as long
 EMBEDDING_QUERY_SECONDS = env.float("EMBEDDING_QUERY_SECONDS", default=5)
 SEARCHES_PER_MINUTE = env.int("SEARCHES_PER_MINUTE", default=30)  # of one person, in documents
 PASSAGES_DEFAULT = env.int("PASSAGES_DEFAULT", default=8)  # of documents, given to a model with a question

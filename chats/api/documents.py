@@ -1,12 +1,13 @@
 """/api/v1/documents/: a person's documents, and searching them."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
-from django.http import FileResponse
+from django.http import FileResponse, StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
@@ -15,6 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts import limits
+from accounts.models import User
 from accounts.queries import found
 from chats import cleaning
 from chats.api import fields as f
@@ -22,14 +24,18 @@ from chats.api import shapes
 from chats.api.base import Resource, checked, choice_parameter, person, text_parameter
 from chats.api.documentation import PAGING
 from chats.api.pagination import number_parameter, page_of
+from chats.api.streams import answer_of, check_room
 from chats.api.wire import JSONParser
 from chats.errors import Invalid, NotFound
 from chats.knowledge import services
+from chats.knowledge.embedders import QueryVector
 from chats.knowledge.files import file_response
 from chats.knowledge.models import Document, DocumentText, DocumentVersion
 from chats.knowledge.models.document import NAME_MAX_LENGTH
 from chats.knowledge.search import QUERY_MAX_CHARACTERS, Passage, Scope, search_chunks
 from chats.models import Chat
+from chats.replies.database import in_database_of_documents
+from chats.replies.embedding import has_remote_embedder, query_vector
 
 TEXT_MAX_CHARACTERS = 100_000
 
@@ -158,16 +164,25 @@ class DocumentResource(Resource):
 
 class SearchResource(Resource):
     @extend_schema(operation_id="documents_search", request=SearchForm, responses={200: shapes.PassageList})
-    def create(self, request: Request) -> Response:
+    def create(self, request: Request) -> Response | StreamingHttpResponse:
         """Search your documents for what answers a question, by words and by nearness. Best first."""
         asked = checked(SearchForm, request)
         user = person(request)
         limits.hit("search", str(user.pk), limit=settings.SEARCHES_PER_MINUTE, seconds=60)
         documents = asked.get("documents", [])
         services.check_visible(user, documents)
-        limit = asked.get("limit", settings.PASSAGES_DEFAULT)
-        passages = search_chunks(user, asked["query"], limit=limit, scope=Scope(documents=documents))
-        return Response({"results": [passage_json(passage) for passage in passages]})
+        search = partial(
+            _results, user, asked["query"], asked.get("limit", settings.PASSAGES_DEFAULT), Scope(documents=documents)
+        )
+        if not has_remote_embedder():
+            return Response(search())
+        check_room(request)
+
+        async def search_with_vector() -> dict[str, Any]:
+            near = await query_vector(asked["query"], user_id=user.pk)
+            return await in_database_of_documents(search, near=near)
+
+        return answer_of(search_with_vector)
 
 
 def document_json(document: Document) -> dict[str, Any]:
@@ -193,6 +208,11 @@ def document_json(document: Document) -> dict[str, Any]:
         "updated_at": document.updated_at,
         "indexed_at": version.indexed_at,
     }
+
+
+def _results(user: User, query: str, limit: int, scope: Scope, *, near: QueryVector | None = None) -> dict[str, Any]:
+    passages = search_chunks(user, query, limit=limit, scope=scope, near=near)
+    return {"results": [passage_json(passage) for passage in passages]}
 
 
 def passage_json(passage: Passage) -> dict[str, Any]:

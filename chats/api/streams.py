@@ -1,7 +1,7 @@
 """Answers that take as long as a reply: its events, or one body at its end. They are written on the event loop."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Any
 from uuid import UUID
@@ -103,6 +103,13 @@ def _address_of(reply_id: UUID) -> str:
     return reverse("api:replies-detail", args=[reply_id])
 
 
+def answer_of(work: Callable[[], Awaitable[Any]]) -> StreamingHttpResponse:
+    """One JSON body: what comes of `work` on the event loop, whose wait holds no thread and no connection."""
+    response = StreamingHttpResponse(content_type="application/json")
+    response.streaming_content = _body_of(response, work)
+    return response
+
+
 async def _events(principal: Principal, reply_id: UUID, after: int) -> AsyncIterator[bytes]:
     with STREAMS.open(principal) as stream:
         async with aclosing(sse(follow(reply_id, after), over=stream.over)) as parts:
@@ -118,9 +125,20 @@ async def _body_when_finished(
         async with aclosing(sse(follow(reply_id), over=stream.over)) as parts:
             async for _ in parts:
                 pass
-    try:
+
+    async def answered() -> dict[str, Any]:
         body, is_finished = await in_database(_answered, principal, reply_id)
         response.status_code = 200 if is_finished else 202
+        return body
+
+    async for part in _body_of(response, answered):
+        yield part
+
+
+async def _body_of(response: StreamingHttpResponse, work: Callable[[], Awaitable[Any]]) -> AsyncIterator[bytes]:
+    """What comes of `work` as JSON, or the error that it raises. The status goes out with the first part."""
+    try:
+        body = await work()
     except (DomainError, *AWAY) as error:
         problem = errors.problem_of(error)
         assert problem is not None

@@ -82,7 +82,8 @@ def local_vectors(embedder: Embedder, texts: Sequence[str]) -> "NDArray[np.float
 
 def asked_of(embedder: Embedder) -> Asked:
     """How to ask this embedder of a provider now. Raises Invalid where staff have switched it off, or changed it."""
-    model = AIModel.objects.filter(pk=embedder.ai_model_id).select_related("provider").first()
+    named = embedder.ai_model_id
+    model = AIModel.objects.filter(pk=named).select_related("provider").first() if named else None
     if model is None or (model.provider_id, model.model_id) != (embedder.provider_id, embedder.model_id):
         raise Invalid("Its model was changed or deleted. Choose an embedder again.")
     return asked_model(embedder, model)

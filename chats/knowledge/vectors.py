@@ -8,6 +8,7 @@ wanted embedder. Both are said under a lock on the active embedder's row, so tha
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from django.db import connection, transaction
 from django.db.models import Q, Sum
 from django.db.models.functions import Coalesce, Now
 
+from chats import doorbell
 from chats.knowledge.about import about
 from chats.knowledge.embedders import active_embedder, wanted_embedders
 from chats.knowledge.full_text import make_vector_index
@@ -184,6 +186,8 @@ def activate_prepared() -> bool:
         active.state, prepared.state = Embedder.State.RETIRED, Embedder.State.ACTIVE
         active.save(update_fields=["state"])
         prepared.save(update_fields=["state"])
+        # Whose vectors are thrown away now.
+        transaction.on_commit(partial(doorbell.ring, "document", active.pk))
     return True
 
 

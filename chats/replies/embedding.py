@@ -44,7 +44,7 @@ VERSIONS_AT_ONCE = 4
 SHORTENED = 2
 SAMPLE = "weather"
 LOOK_SECONDS = 30.0
-PAUSE_SECONDS, PAUSE_MAX_SECONDS = 5.0, 300.0
+LONGER_MAX = 60  # times the first pause
 
 Progress = Callable[[int, int], None]
 
@@ -60,7 +60,7 @@ class VectorMaker:
 
     async def work(self) -> None:
         """Give versions what they lack, for as long as the process lasts."""
-        pause, odd = PAUSE_SECONDS, set[UUID]()
+        failures, odd = 0, set[UUID]()
         with rings("document") as ring:
             try:
                 while True:
@@ -69,10 +69,10 @@ class VectorMaker:
                         odd.clear()
                         await ring(LOOK_SECONDS)
                     elif await self._fill_all(versions, odd):
-                        pause = PAUSE_SECONDS
+                        failures = 0
                     else:
-                        await asyncio.sleep(pause)
-                        pause = min(2 * pause, PAUSE_MAX_SECONDS)
+                        await asyncio.sleep(settings.EMBEDDING_PAUSE_SECONDS * min(2**failures, LONGER_MAX))
+                        failures = min(failures + 1, LONGER_MAX)
             finally:
                 await _quietly(in_database_of_documents(vectors.leave, self.name))
 
@@ -124,7 +124,7 @@ class VectorMaker:
         try:
             await self._fill(gap, self._batches(gap, seconds), on_progress or _tell_nobody)
         except (ProviderError, DomainError) as failure:
-            logger.warning("embedder_failed", embedder=str(embedder), code=failure.code, message=failure.message)
+            logger.warning("embedder_failed", embedder=embedder.pk, code=failure.code, message=failure.message)
             await _quietly(in_database_of_documents(vectors.note_error, embedder, failure.message))
             raise
         if embedder.error:
@@ -234,7 +234,7 @@ async def query_vector(query: str, *, user_id: UUID, chat_id: UUID | None = None
         return QueryVector(asked.embedder.pk, _checked(asked, done)[0])
     except (ProviderError, TimeoutError) as failure:
         message = failure.message if isinstance(failure, ProviderError) else "It took too long."
-        logger.warning("query_without_vector", embedder=str(asked.embedder), message=message)
+        logger.warning("query_without_vector", embedder=asked.embedder.pk, message=message)
         return None
 
 
@@ -257,7 +257,7 @@ def _asked_now() -> Asked | None:
     try:
         return asked_of(embedder)
     except Invalid as error:
-        logger.warning("query_without_vector", embedder=str(embedder), message=error.message)
+        logger.warning("query_without_vector", embedder=embedder.pk, message=error.message)
         return None
 
 

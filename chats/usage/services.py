@@ -51,10 +51,11 @@ def record_embedding(
     is_estimated: bool,
 ) -> UsageRecord:
     """Book one call of a model for embeddings, at `price`: for a person's documents or question, or for all (None)."""
-    user = User.objects.filter(pk=user_id).first()
+    user = User.objects.filter(pk=user_id).first() if user_id else None
+    chat = Chat.objects.filter(pk=chat_id).only("pk").first() if chat_id else None
     return _record(
         user=user,
-        chat_id=Chat.objects.filter(pk=chat_id).values_list("pk", flat=True).first(),
+        chat=chat,
         purpose=UsageRecord.Purpose.EMBEDDING,
         user_email=user.email if user else "",
         model=model,

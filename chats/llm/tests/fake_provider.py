@@ -45,6 +45,7 @@ class Script:
 
     vector_of: Callable[[str], Sequence[float]] | None = None  # of a text; None: `vector_of_words`
     texts_max_words: int | None = None  # longer texts to /embeddings get a 400
+    texts_max: int | None = None  # more texts at once too
 
     status: int = 200
     body: bytes | str | Mapping[str, Any] | None = None  # the whole answer, instead of a stream
@@ -123,6 +124,10 @@ class FakeProvider:
         """From now on a model without a script of its own answers as `choose` says of the last user message."""
         self._choose = choose
 
+    def embed_by(self, choose: Callable[[list[str]], Script]) -> None:
+        """From now on calls of /embeddings are answered as `choose` says of their texts."""
+        self.choose_embeddings = choose
+
     def require_key(self, key: str) -> None:
         """From now on answer 401 to whoever does not bring this bearer key."""
         self._key = key
@@ -151,6 +156,7 @@ class FakeProvider:
     def _forget(self) -> None:
         self._scripts: dict[str, Script] = {}
         self._choose: Callable[[str], Script] = lambda _: Script()
+        self.choose_embeddings: Callable[[list[str]], Script] | None = None
         self._key = ""
         self.models = ["fake-large", "fake-small"]  # what GET /models lists
         self.models_script: Script | None = None  # answers GET /models instead, with its status, body and headers
@@ -277,7 +283,8 @@ class _Answer:
         if path == "/v1/chat/completions":
             return await self._completion(self.provider.script_of(self.request))
         if path == "/v1/embeddings":
-            return await self._embeddings(self.provider.script_of(self.request))
+            choose = self.provider.choose_embeddings or (lambda _: self.provider.script_of(self.request))
+            return await self._embeddings(choose(self.request.body["input"]))
         return await self._whole(404, _error(f"No such route: {path}", "not_found"))
 
     async def _completion(self, script: Script) -> bool:
@@ -308,6 +315,8 @@ class _Answer:
         words = [len(text.split()) for text in texts]
         if script.texts_max_words is not None and max(words) > script.texts_max_words:
             return await self._whole(400, _error("This input is longer than the model reads.", "invalid_request_error"))
+        if script.texts_max is not None and len(texts) > script.texts_max:
+            return await self._whole(422, _error("These are too many inputs at once.", "invalid_request_error"))
         vector_of = script.vector_of or vector_of_words
         data = [
             {"object": "embedding", "index": index, "embedding": list(vector_of(text))}
