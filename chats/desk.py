@@ -13,7 +13,7 @@ from accounts.models import User
 from chats.catalog.desk import PoliteAdmin
 from chats.catalog.forms import ModelChoiceField
 from chats.catalog.models import AIModel, Price
-from chats.errors import Conflict, DomainError
+from chats.errors import DomainError
 from chats.knowledge import choosing
 from chats.knowledge.models import Embedder
 from chats.money import plain_usd
@@ -95,10 +95,11 @@ class EmbedderAdmin(PoliteAdmin):
         is_preparing = embedder.state == Embedder.State.PREPARING
         if not is_preparing and Embedder.objects.filter(state=Embedder.State.PREPARING).exists():
             return "in use until the next one is ready"
-        so_far = choosing.progress()
+        so_far = choosing.progress(embedder)
         if so_far.done == so_far.documents:
             return f"all {so_far.documents:,} documents"
-        return f"{so_far.done:,} of {so_far.documents:,} documents"
+        said = f"{so_far.done:,} of {so_far.documents:,} documents"
+        return f"{said}, {so_far.vectors:,} of {so_far.chunks:,} parts" if is_preparing else said
 
     @admin.display(description="what went wrong last")
     def problem(self, embedder: Embedder) -> str:
@@ -107,13 +108,19 @@ class EmbedderAdmin(PoliteAdmin):
     def has_change_permission(self, request: HttpRequest, obj: Embedder | None = None) -> bool:
         return False
 
+    def has_delete_permission(self, request: HttpRequest, obj: Embedder | None = None) -> bool:
+        # The one in force goes when another has taken over.
+        is_choice = obj is None or obj.state == Embedder.State.PREPARING
+        return is_choice and super().has_delete_permission(request, obj)
+
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
         if request.method == "POST" and self.has_add_permission(request):
             form = self.get_form(request)(request.POST)
             # Not by Django's own way, which would hold a transaction open while the provider is asked.
             if form.is_valid():
                 return self._choose(request, form.cleaned_data)
-        return super().add_view(request, form_url, extra_context)
+        shown = {"show_save_and_add_another": False, "show_save_and_continue": False, **(extra_context or {})}
+        return super().add_view(request, form_url, shown)
 
     def _choose(self, request: HttpRequest, chosen: dict[str, Any]) -> HttpResponse:
         assert isinstance(request.user, User)
@@ -124,10 +131,6 @@ class EmbedderAdmin(PoliteAdmin):
         self.log_addition(request, embedder, [{"added": {}}])
         self.message_user(request, said, messages.SUCCESS)
         return HttpResponseRedirect(reverse("admin:knowledge_embedder_changelist"))
-
-    def check_deletable(self, obj: Embedder) -> None:
-        if obj.state != Embedder.State.PREPARING:
-            raise Conflict("Searches ask it, or it goes by itself. Choose another one, and that takes over.")
 
     def delete_model(self, request: HttpRequest, obj: Embedder) -> None:
         choosing.give_up(obj)
@@ -142,7 +145,7 @@ def _choose(staff: User, model: AIModel | None, **prefixes: str) -> tuple[Embedd
 
 
 def _words_of(chosen: choosing.Chosen) -> str:
-    said = [f"{chosen.embedder} answers, and takes over once it has read all documents:"]
+    said = [f"«{chosen.embedder}» answers, and takes over once it has read all documents:"]
     said.append(f"about {chosen.tokens:,} tokens,")
     said.append(_cost_of(chosen.tokens, chosen.asked.price))
     return " ".join(said)

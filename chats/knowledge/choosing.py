@@ -8,13 +8,14 @@ from typing import Any
 from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Sum
+from django.db.models import Count, Sum
+from django.db.models.functions import Coalesce
 
 from chats import doorbell
 from chats.catalog.models import AIModel
 from chats.errors import Conflict, Invalid
 from chats.knowledge.embedders import Asked, active_embedder, asked_model
-from chats.knowledge.models import DocumentVersion, Embedder
+from chats.knowledge.models import DocumentVersion, Embedder, Embedding
 from chats.llm.errors import ProviderError
 from chats.llm.registry import close_sessions, embed
 from chats.llm.values import Embedded, Usage
@@ -25,10 +26,12 @@ CHARACTERS_PER_TOKEN = 4
 
 @dataclass(frozen=True)
 class Progress:
-    """Of how many documents, and of how many of them all vectors are made."""
+    """Of how many documents, and of how many of them all vectors are made; the same in parts of them."""
 
     documents: int
     done: int
+    chunks: int
+    vectors: int
 
 
 @dataclass(frozen=True)
@@ -81,10 +84,12 @@ def give_up(embedder: Embedder) -> None:
         _wake(embedder)
 
 
-def progress() -> Progress:
-    """How far the vectors of all documents are."""
-    documents = _searched().count()
-    return Progress(documents, documents - DocumentVersion.objects.lacking_vectors().count())
+def progress(embedder: Embedder) -> Progress:
+    """How far the vectors of all documents by `embedder` are."""
+    total = _searched().aggregate(documents=Count("pk"), chunks=Coalesce(Sum("chunk_count"), 0))
+    lacking = DocumentVersion.objects.lacking_vectors().count()
+    vectors = Embedding.objects.filter(embedder=embedder).aggregate(made=Coalesce(Sum("count"), 0))["made"]
+    return Progress(total["documents"], total["documents"] - lacking, total["chunks"], min(vectors, total["chunks"]))
 
 
 def _searched() -> Any:

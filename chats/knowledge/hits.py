@@ -218,11 +218,11 @@ def _nearest_by_numpy(place: Place, embedder: Embedder, vector: "NDArray[np.floa
     owner = stored(DocumentVersion, "id", place.user.pk)
     sql = f"""
         SELECT e.version_id, e.first, e.count, e.vectors FROM knowledge_embedding e {_CURRENT.format("e")}
-        WHERE e.embedder_id = %s AND e.user_id = %s AND {place.where}
+        WHERE e.embedder_id = %s AND e.user_id = %s AND e.dimensions = %s AND {place.where}
     """  # noqa: S608 - constants
     best: list[tuple[float, Any, int]] = []
     with connection.cursor() as cursor:
-        cursor.execute(sql, [owner, embedder.pk, owner, *place.values])
+        cursor.execute(sql, [owner, embedder.pk, owner, len(vector), *place.values])
         while rows := cursor.fetchmany(ROWS_AT_ONCE):
             near = similarities([bytes(vectors) for *_, vectors in rows], vector)
             top = np.argpartition(near, -limit)[-limit:] if len(near) > limit else np.arange(len(near))

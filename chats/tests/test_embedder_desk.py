@@ -58,7 +58,7 @@ def test_a_choice_is_tried_and_says_what_it_will_cost(desk: Client, model: AIMod
     page = choose(desk, model, query_prefix="query: ", text_prefix="passage: ")
 
     assert "about 2,000,000 tokens, about 1 USD" in page
-    assert "0 of 1 documents" in page
+    assert "0 of 1 documents, 0 of 1 parts" in page
     embedder = Embedder.objects.get(state=Embedder.State.PREPARING)
     assert (embedder.dimensions, embedder.query_prefix, embedder.text_prefix) == (64, "query: ", "passage: ")
     assert (embedder.provider, embedder.model_id, embedder.ai_model) == (model.provider, "embed-1", model)

@@ -3,7 +3,7 @@
 Rows of a version are written in many small transactions and count from the one that makes it `Document.current`.
 """
 
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from django.conf import settings
 from django.db import models
@@ -39,6 +39,10 @@ class Chunk(models.Model):
         return f"{self.version_id}: {self.start} to {self.end}"
 
 
+def _prefix(name: str) -> Any:
+    return models.CharField(name, max_length=PREFIX_MAX_LENGTH, blank=True, default="", db_default="")
+
+
 class EmbedderQuerySet(models.QuerySet["Embedder"]):
     def wanted(self) -> Self:
         """Those that new documents need vectors of: the one that is asked, and the one that will be."""
@@ -61,12 +65,14 @@ class Embedder(models.Model):
         RETIRED = "retired", "retired: its vectors are thrown away"
 
     kind = models.CharField(max_length=20, choices=Kind.choices)
-    ai_model = models.ForeignKey(AIModel, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    ai_model = models.ForeignKey(
+        AIModel, verbose_name="AI model", on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
     provider = models.ForeignKey(Provider, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     model_id = models.CharField("model id", max_length=200, blank=True, default="")
     settings = models.JSONField(default=dict, db_default={}, blank=True, help_text="Sent with every request.")
-    query_prefix = models.CharField(max_length=PREFIX_MAX_LENGTH, blank=True, default="", db_default="")
-    text_prefix = models.CharField(max_length=PREFIX_MAX_LENGTH, blank=True, default="", db_default="")
+    query_prefix = _prefix("before every question")
+    text_prefix = _prefix("before every text")
     dimensions = models.PositiveIntegerField()
     state = models.CharField(max_length=20, choices=State.choices, default=State.PREPARING)
     error = models.CharField(

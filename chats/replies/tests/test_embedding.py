@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import timedelta
 from decimal import Decimal
 from http.client import HTTPConnection
 from threading import Event
@@ -14,9 +15,11 @@ import pytest
 from django.core.files.base import ContentFile
 from django.db import connection
 from django.db.models import Sum
+from django.utils import timezone
 
 from accounts.models import User
 from accounts.services import create_api_key
+from chats import doorbell
 from chats.catalog.models import AIModel, Price
 from chats.errors import Conflict, Invalid
 from chats.knowledge import choosing, hits
@@ -270,6 +273,21 @@ def test_a_deleted_document_needs_no_vectors_any_more(
     assert not Embedding.objects.exists()
 
 
+def test_what_a_dead_server_had_half_done_is_done_by_another(chosen: Embedder, owner: User) -> None:
+    document = upload(owner, LONG)
+    rows = Embedding.objects.filter(embedder=chosen)
+    rows.filter(pk__in=list(rows.values_list("pk", flat=True)[1::2])).delete()
+    assert not has_all(chosen)
+    Embedder.objects.update(worker="dead", heartbeat_at=timezone.now() - timedelta(hours=1))
+    DocumentVersion.objects.filter(document=document).update(lacks_vectors=True)
+
+    doorbell.ring("document", document.pk)
+
+    wait_for_vectors(chosen)
+    covered = [place for first, count in rows.values_list("first", "count") for place in range(first, first + count)]
+    assert sorted(covered) == list(range(Chunk.objects.count())), "no chunk has two"
+
+
 # ---------------------------------------------------------------- another embedder
 @pytest.fixture
 def shut(fake_provider: FakeProvider) -> Iterator[Event]:
@@ -294,7 +312,9 @@ def test_until_the_new_one_knows_all_documents_the_old_one_is_asked(
     old = Embedder.objects.get(state=Embedder.State.ACTIVE)
 
     new = choose_embedder(staff, embedding_model).embedder
-    assert choosing.progress() == choosing.Progress(documents=2, done=0)
+    so_far = choosing.progress(new)
+    assert (so_far.documents, so_far.done, so_far.vectors) == (2, 0, 0)
+    assert so_far.chunks > 20
     assert names_of(search("automobiles parked", limit=1)) == ["cars.txt"]
     old.refresh_from_db()
     assert (old.state, new.state) == ("active", "preparing")
