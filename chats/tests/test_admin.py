@@ -89,6 +89,9 @@ def test_staff_without_the_right_see_nothing(staff: User, client_of, rows) -> No
 
 def test_what_is_theirs_goes_with_a_person(desk: Client, rows, owner: User) -> None:
     url = reverse("admin:accounts_user_delete", args=[owner.pk])
+    page = text(desk.get(url))
+    assert "Chats: 1" in page
+    assert "said" not in page
     assert "was deleted successfully" in text(desk.post(url, {"post": "yes"}, follow=True))
     assert not Chat.objects.exists()
 
