@@ -78,8 +78,7 @@ def give_up(embedder: Embedder) -> None:
     """Take a choice back before it is in force. Raises Conflict afterwards."""
     with transaction.atomic():
         active_embedder(is_locked=True)
-        preparing = Embedder.objects.filter(pk=embedder.pk, state=Embedder.State.PREPARING)
-        if not preparing.update(state=Embedder.State.RETIRED):
+        if not Embedder.objects.filter(pk=embedder.pk, state=Embedder.State.PREPARING).retire():
             raise Conflict("Searches ask it. Choose another one, and it goes when that has taken over.")
         _wake(embedder)
 
@@ -115,11 +114,11 @@ async def _embed_sample(asked: Asked) -> Embedded:
 
 
 def _start(embedder: Embedder) -> Embedder:
-    with transaction.atomic():
+    with transaction.atomic(durable=True):
         active = active_embedder(is_locked=True)
         if _identity(active) == _identity(embedder):
             raise Conflict(f"Searches ask «{active}» already, with these settings.")
-        Embedder.objects.filter(state=Embedder.State.PREPARING).update(state=Embedder.State.RETIRED)
+        Embedder.objects.filter(state=Embedder.State.PREPARING).retire()
         embedder.save(force_insert=True)
         _searched().update(lacks_vectors=True)
         _wake(embedder)

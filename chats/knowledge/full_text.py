@@ -17,6 +17,7 @@ DIMENSIONS = (256, 384, 512, 768, 1024, 1536)
 
 # The most numbers that pgvector's HNSW takes: as they are, and as half as precise ones.
 VECTOR_MAX, HALFVEC_MAX = 2_000, 4_000
+_LOCK = 0x5041524C  # any number, that nothing else here locks
 
 _FTS = (
     """CREATE VIRTUAL TABLE IF NOT EXISTS knowledge_terms USING fts5(
@@ -72,12 +73,36 @@ def make_vector_index(connection: BaseDatabaseWrapper, dimensions: int) -> None:
     cast = searched_type(connection, dimensions)
     if dimensions in DIMENSIONS or cast is None:
         return
-    operators = f"{cast.partition('(')[0]}_cosine_ops"
+    name, operators = f"knowledge_embedding_{dimensions}", f"{cast.partition('(')[0]}_cosine_ops"
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"CREATE INDEX CONCURRENTLY IF NOT EXISTS knowledge_embedding_{dimensions} ON knowledge_embedding"
-            f" USING hnsw ((vectors::{cast}) {operators}) WHERE dimensions = {dimensions}"
-        )
+        # Two at once would wait for each other for ever. Who comes second finds it made, or at the next occasion.
+        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [_LOCK, dimensions])
+        if cursor.fetchone() != (True,):
+            return
+        try:
+            cursor.execute("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)", [name])
+            found = cursor.fetchone()
+            if found == (True,):
+                return
+            cursor.execute("SET statement_timeout = 0")
+            if found is not None:
+                # It broke off, as when the server was stopped in the middle.
+                cursor.execute(f"DROP INDEX CONCURRENTLY {name}")
+            cursor.execute(
+                f"CREATE INDEX CONCURRENTLY {name} ON knowledge_embedding"
+                f" USING hnsw ((vectors::{cast}) {operators}) WHERE dimensions = {dimensions}"
+            )
+        finally:
+            cursor.execute("RESET statement_timeout")
+            cursor.execute("SELECT pg_advisory_unlock(%s, %s)", [_LOCK, dimensions])
+
+
+def version_of_pgvector(connection: BaseDatabaseWrapper) -> tuple[int, ...]:
+    """Of the extension in this database; () without it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
+        found = cursor.fetchone()
+    return tuple(int(part) for part in found[0].split(".") if part.isdigit()) if found else ()
 
 
 def searched_type(connection: BaseDatabaseWrapper, dimensions: int) -> str | None:

@@ -16,7 +16,7 @@ from django.db import connection, transaction
 
 from accounts.models import User
 from accounts.queries import stored
-from chats.knowledge.full_text import searched_type
+from chats.knowledge.full_text import searched_type, version_of_pgvector
 from chats.knowledge.models import DocumentVersion, Embedder
 
 if TYPE_CHECKING:
@@ -201,13 +201,24 @@ def _nearest_by_pgvector(place: Place, embedder: Embedder, vector: "NDArray[np.f
                 ORDER BY m.vectors <=> %s::vector LIMIT %s
             """  # noqa: S608 - constants
             return _keys(sql, [embedder.pk, owner, owner, *place.values, near, limit])
-        cursor.execute("SET LOCAL hnsw.iterative_scan = relaxed_order")
+        if _goes_on():
+            cursor.execute("SET LOCAL hnsw.iterative_scan = relaxed_order")
         cursor.execute(f"SET LOCAL hnsw.ef_search = {2 * limit}")
+        # Sorted once more: a relaxed order is nearly one.
         sql = f"""
-            SELECT e.version_id, e.first FROM knowledge_embedding e {_CURRENT.format("e")}
-            WHERE {mine} AND {place.where} ORDER BY e.vectors::{cast} <=> %s::{cast} LIMIT %s
+            WITH near AS MATERIALIZED (
+                SELECT e.version_id, e.first, e.vectors::{cast} <=> %s::{cast} AS distance
+                FROM knowledge_embedding e {_CURRENT.format("e")} WHERE {mine} AND {place.where}
+                ORDER BY distance LIMIT %s
+            ) SELECT version_id, first FROM near ORDER BY distance
         """  # noqa: S608 - constants
-        return _keys(sql, [owner, embedder.pk, owner, *place.values, near, limit])
+        return _keys(sql, [near, owner, embedder.pk, owner, *place.values, limit])
+
+
+@cache
+def _goes_on() -> bool:
+    """Whether HNSW looks on where what it found first is another's, or elsewhere; pgvector before 0.8 does not."""
+    return version_of_pgvector(connection) >= (0, 8)
 
 
 def _nearest_by_numpy(place: Place, embedder: Embedder, vector: "NDArray[np.float32]", limit: int) -> list[Key]:

@@ -11,9 +11,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import structlog
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -27,7 +27,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+logger = structlog.get_logger(__name__)
+
 ROWS_AT_ONCE = 200
+# Whoever began to read a document before may still store vectors of it.
+RETIRED_FOR = timedelta(minutes=10)
 INTERRUPTED = (
     "interrupted",
     "The server ended several times while it read this document. Try again, or upload it in parts.",
@@ -66,34 +70,43 @@ class Part:
 
 
 def claim_next(worker: str, *, after_user: UUID | None = None) -> Reading | None:
-    """Take the version that has waited longest, of somebody else than `after_user` if others wait; None: nothing waits.
+    """Take the version that has waited longest of the person whose turn it is, the one after `after_user`.
 
-    One whose servers died too often while they read it fails.
+    None: nothing waits. One whose servers died too often while they read it fails.
     """
-    stale = Now() - timedelta(seconds=settings.REPLY_STALE_SECONDS)
-    with transaction.atomic():
-        waiting = DocumentVersion.objects.waiting(stale).order_by("created_at")
-        others = waiting.exclude(document__user=after_user) if after_user else waiting
-        version = _locked(others) or (_locked(waiting) if after_user else None)
-        if version is None:
-            return None
-        if version.attempt >= settings.DOCUMENT_MAX_ATTEMPTS:
-            version.status = DocumentVersion.Status.FAILED
-            version.error_code, version.error_message = INTERRUPTED
-            version.save(update_fields=["status", "error_code", "error_message"])
-            _announce(version)
-            return None
-        version.status, version.worker, version.attempt = DocumentVersion.Status.INDEXING, worker, version.attempt + 1
-        version.heartbeat_at, version.done, version.total = Now(), 0, 0
-        version.save(update_fields=["status", "worker", "attempt", "heartbeat_at", "done", "total"])
-    document = Document.objects.get(pk=version.document_id)
-    builtin = next((each for each in wanted_embedders() if each.kind == Embedder.Kind.BUILTIN), None)
-    return Reading(version, document.name, document.user_id, builtin)
+    waiting = DocumentVersion.objects.waiting(Now() - timedelta(seconds=settings.REPLY_STALE_SECONDS))
+    # Before a transaction, which on SQLite would keep others from writing.
+    while waiting.exists():
+        with transaction.atomic():
+            version = _next_of(waiting, after_user)
+            if version is None:
+                return None
+            if version.attempt < settings.DOCUMENT_MAX_ATTEMPTS:
+                return _claimed(version, worker)
+            code, message = INTERRUPTED
+            _fail(DocumentVersion.objects.filter(pk=version.pk), version, code, message)
+    return None
+
+
+def _next_of(waiting: Any, after_user: UUID | None) -> DocumentVersion | None:
+    waiting = waiting.select_related("document").order_by("document__user", "created_at")
+    later = waiting.filter(document__user__gt=after_user) if after_user else waiting
+    return _locked(later) or (_locked(waiting) if after_user else None)
 
 
 def _locked(versions: Any) -> DocumentVersion | None:
     found: DocumentVersion | None = versions.select_for_update(of=("self",), skip_locked=True).first()
     return found
+
+
+def _claimed(version: DocumentVersion, worker: str) -> Reading:
+    version.status, version.worker, version.attempt = DocumentVersion.Status.INDEXING, worker, version.attempt + 1
+    version.heartbeat_at, version.done, version.total = Now(), 0, 0
+    version.has_leftovers = False  # what there is of it, it will be
+    changed = ["status", "worker", "attempt", "heartbeat_at", "done", "total", "has_leftovers"]
+    version.save(update_fields=changed)
+    builtin = next((each for each in wanted_embedders() if each.kind == Embedder.Kind.BUILTIN), None)
+    return Reading(version, version.document.name, version.document.user_id, builtin)
 
 
 def note_progress(reading: Reading, *, done: int, total: int) -> None:
@@ -139,6 +152,7 @@ def store_parts(
             )
             for part in parts
         )
+        # One that was retired meanwhile keeps its row for some minutes, so that there is something to refer to.
         if reading.builtin is not None:
             places = [part.index for part in parts]
             version, embedder = reading.version, reading.builtin
@@ -156,9 +170,12 @@ def finish(reading: Reading, *, chunk_count: int) -> None:
         ready["lacks_vectors"] = lacks_some(version.pk)
         if document is None or not reading.held.update(**ready, error_code="", error_message=""):
             raise Lost
+        before = document.current
         # A newer one may have been quicker.
-        if document.current is None or document.current.number < version.number:
+        if before is None or before.number < version.number:
             document.current = version
+        replaced = [each.pk for each in (before, version) if each and each != document.current]
+        document.versions.filter(pk__in=replaced).update(has_leftovers=True)
         document.updated_at = now
         document.save(update_fields=["current", "updated_at"])
         _announce(version)
@@ -167,10 +184,16 @@ def finish(reading: Reading, *, chunk_count: int) -> None:
 def fail(reading: Reading, code: str, message: str) -> None:
     """It could not be read. Raises Lost."""
     with transaction.atomic():
-        failed = {"status": DocumentVersion.Status.FAILED, "error_code": code, "error_message": message}
-        if not reading.held.update(**failed):
+        if not _fail(reading.held, reading.version, code, message):
             raise Lost
-        _announce(reading.version)
+
+
+def _fail(held: Any, version: DocumentVersion, code: str, message: str) -> int:
+    failed = {"status": DocumentVersion.Status.FAILED, "error_code": code, "error_message": message}
+    count: int = held.update(**failed, has_leftovers=True)
+    if count:
+        _announce(version)
+    return count
 
 
 def release(reading: Reading) -> None:
@@ -192,15 +215,30 @@ def purge_some() -> bool:
     A deleted document goes with its files and texts. Of a version that another has replaced the text stays: earlier
     answers cite it.
     """
-    retired = Embedder.objects.filter(state=Embedder.State.RETIRED).first()
-    if retired is not None:
-        if not _delete_some(Embedding.objects.filter(embedder=retired)):
-            retired.delete()
-        return True
-    version = _superseded().first()
-    if version is not None:
-        _remove_some(version.pk)
-        return True
+    return _purge_embedder() or _purge_leftovers() or _purge_document()
+
+
+def _purge_embedder() -> bool:
+    retired = Embedder.objects.filter(state=Embedder.State.RETIRED)
+    for embedder in retired:
+        if _delete_some(Embedding.objects.filter(embedder=embedder)):
+            return True
+    return retired.filter(retired_at__lt=Now() - RETIRED_FOR).delete()[0] > 0
+
+
+def _purge_leftovers() -> bool:
+    left = DocumentVersion.objects.filter(has_leftovers=True)
+    version_id = left.values_list("pk", flat=True).first()
+    if version_id is None:
+        return False
+    with transaction.atomic():
+        # Somebody may just have asked for it to be read again: then they are leftovers no more.
+        if left.select_for_update().filter(pk=version_id).exists() and not _remove_some(version_id):
+            left.filter(pk=version_id).update(has_leftovers=False)
+    return True
+
+
+def _purge_document() -> bool:
     document = Document.objects.filter(deleted_at__isnull=False).order_by("deleted_at").first()
     if document is None:
         return False
@@ -208,17 +246,13 @@ def purge_some() -> bool:
         if _remove_some(version.pk):
             return True
     for version in document.versions.all():
-        version.file.delete(save=False)
+        try:
+            version.file.delete(save=False)
+        except OSError as error:
+            # The others are not to wait for it: without a row it is swept away later.
+            logger.warning("document_file_stays", file=version.file.name, error=str(error))
     document.delete()
     return True
-
-
-def _superseded() -> Any:
-    """Versions that are ready and not their document's current one, and failed ones, that still have chunks."""
-    left = Exists(Chunk.objects.filter(version=OuterRef("pk")))
-    is_other = Q(document__current__isnull=True) | ~Q(document__current=F("pk"))
-    ended = [DocumentVersion.Status.READY, DocumentVersion.Status.FAILED]
-    return DocumentVersion.objects.filter(is_other, left, status__in=ended)
 
 
 def _remove_some(version_id: UUID) -> bool:

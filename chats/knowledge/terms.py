@@ -42,9 +42,11 @@ def language_of(text: str) -> str:
 
 
 def words_of(text: str) -> Iterator[str]:
-    """The words of `text`, folded, in their order; small ones too."""
+    """The words of `text`, folded, in their order; small ones too. None is empty, or has a blank."""
     for match in _WORD.finditer(text):
         word = fold(match[0])
+        if not word:
+            continue
         if _UNSPACED.search(word):
             yield from (word[at : at + 2] for at in range(max(1, len(word) - 1)))
         else:
@@ -79,7 +81,8 @@ def query_terms(text: str) -> list[str]:
 def fold(word: str) -> str:
     """`word` in lower case, without accents and apostrophes: «Größe» is «grosse»."""
     spread = unicodedata.normalize("NFKD", word.casefold())
-    return "".join(sign for sign in spread if not unicodedata.combining(sign) and sign not in APOSTROPHES)
+    # Some letters, as Arabic ones in PDFs, are spread into signs with blanks between them.
+    return "".join(sign for sign in spread if sign.isalnum())
 
 
 @lru_cache(50_000)

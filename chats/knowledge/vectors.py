@@ -15,7 +15,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Q, Sum
-from django.db.models.functions import Coalesce, Now
+from django.db.models.functions import Now
 
 from chats import doorbell
 from chats.knowledge.about import about
@@ -128,10 +128,10 @@ def _runs(places: Sequence[int]) -> list[tuple[int, int]]:
 
 def lacks_some(version_id: UUID) -> bool:
     """Whether a chunk of it has no vector of a wanted embedder. The caller holds the lock on the active one."""
-    count = Chunk.objects.filter(version=version_id).count()
-    made = Embedding.objects.filter(version=version_id, embedder__in=wanted_embedders()).values("embedder")
-    counts = dict(made.annotate(made=Coalesce(Sum("count"), 0)).values_list("embedder", "made"))
-    return any(counts.get(embedder.pk, 0) < count for embedder in wanted_embedders())
+    wanted, count = wanted_embedders(), Chunk.objects.filter(version=version_id).count()
+    made = Embedding.objects.filter(version=version_id, embedder__in=wanted).values("embedder").order_by()
+    counts = dict(made.annotate(made=Sum("count")).values_list("embedder", "made"))
+    return any(counts.get(embedder.pk, 0) < count for embedder in wanted)
 
 
 def settle(version_id: UUID) -> None:
@@ -144,18 +144,11 @@ def settle(version_id: UUID) -> None:
 
 # ---------------------------------------------------------------- the work there is
 def claim_lacking(worker: str, *, limit: int, but: Collection[UUID]) -> list[UUID]:
-    """Versions to be given vectors by this worker, at most `limit`; none while another is at it.
-
-    Where all have theirs, the embedder that was preparing becomes the active one.
-    """
+    """Versions to be given vectors by this worker, at most `limit`; none while another is at it."""
     lacking = DocumentVersion.objects.lacking_vectors().exclude(pk__in=but).order_by("pk")
-    is_preparing = Embedder.objects.filter(state=Embedder.State.PREPARING)
-    if not (lacking.exists() or is_preparing.exists()) or not _hold(worker):
+    if not lacking.exists() or not _hold(worker):
         return []
-    versions = list(lacking.values_list("pk", flat=True)[:limit])
-    if not versions and not but:
-        activate_prepared()
-    return versions
+    return list(lacking.values_list("pk", flat=True)[:limit])
 
 
 def beat(worker: str) -> None:
@@ -176,25 +169,28 @@ def leave(worker: str) -> None:
     Embedder.objects.filter(worker=worker).update(worker="", heartbeat_at=None)
 
 
-def activate_prepared() -> bool:
+def take_over() -> bool:
     """Let searches ask the embedder that was preparing, if every version has its vectors; whether it was so."""
+    preparing = Embedder.objects.filter(state=Embedder.State.PREPARING)
+    if not preparing.exists():
+        return False
     with transaction.atomic():
         active = active_embedder(is_locked=True)
-        prepared = Embedder.objects.filter(state=Embedder.State.PREPARING).first()
+        prepared = preparing.first()
         if prepared is None or DocumentVersion.objects.lacking_vectors().exists():
             return False
-        active.state, prepared.state = Embedder.State.RETIRED, Embedder.State.ACTIVE
-        active.save(update_fields=["state"])
-        prepared.save(update_fields=["state"])
+        Embedder.objects.filter(pk=active.pk).retire()
+        preparing.filter(pk=prepared.pk).update(state=Embedder.State.ACTIVE)
         # Whose vectors are thrown away now.
         transaction.on_commit(partial(doorbell.ring, "document", active.pk))
     return True
 
 
-def make_room_for(embedder: Embedder) -> None:
-    """The index of vectors of this length, where the database needs one for each. Not in a transaction."""
+def make_indexes() -> None:
+    """Those of the vectors that are wanted, where the database needs one for each length. Not in a transaction."""
     if has_vector_column():
-        make_vector_index(connection, embedder.dimensions)
+        for dimensions in {embedder.dimensions for embedder in wanted_embedders()}:
+            make_vector_index(connection, dimensions)
 
 
 def note_error(embedder: Embedder, message: str) -> None:

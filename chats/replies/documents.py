@@ -22,7 +22,7 @@ from chats.knowledge.extraction import Extracted, ExtractionFailed, ExtractionLi
 from chats.knowledge.indexing import Lost, Reading
 from chats.knowledge.models import Embedder
 from chats.knowledge.parts import Batch, batches_of
-from chats.knowledge.vectors import gaps_of
+from chats.knowledge.vectors import Gap, gaps_of
 from chats.llm.errors import ProviderError
 from chats.replies.background import rings
 from chats.replies.database import AWAY, in_database_of_documents
@@ -33,7 +33,8 @@ logger = structlog.get_logger(__name__)
 PROGRESS_SECONDS = 1.0
 PURGE_SECONDS = 60.0
 RETRY_SECONDS = 1.0
-# So long a document waits for its vectors, and others for it, before the rest are made in the background.
+# After so long a document asks for no more of its vectors, after twice as long it waits for none: the rest are made in
+# the background.
 VECTORS_SECONDS = 30.0
 FILE_LOST = ("file_lost", "The server can't find this file any more. Upload it again.")
 INTERNAL = ("internal", "Something went wrong on this server while it read this document. Try again.")
@@ -182,8 +183,18 @@ class _Work:
         """Those of the embedder that searches ask. What can't be had now comes later, and words are found at once."""
         for gap in await in_database_of_documents(gaps_of, self.reading.version.pk):
             if gap.embedder.state == Embedder.State.ACTIVE and not gap.embedder.error:
-                with suppress(ProviderError, DomainError):
-                    await self._vectors.fill(gap, seconds=VECTORS_SECONDS, on_progress=self._note_progress)
+                await self._fill(gap)
+
+    async def _fill(self, gap: Gap) -> None:
+        try:
+            async with asyncio.timeout(2 * VECTORS_SECONDS):
+                await self._vectors.fill(gap, seconds=VECTORS_SECONDS, on_progress=self._note_progress)
+        except (ProviderError, DomainError, TimeoutError):
+            pass  # it is at the embedder, for staff to read
+        except AWAY:
+            raise
+        except Exception:
+            logger.exception("document_without_vectors", document=str(self.reading.version.document_id))
 
     def _store_batch(self, batch: Batch) -> float:
         """Returns how many seconds it took."""

@@ -60,32 +60,42 @@ class VectorMaker:
 
     async def work(self) -> None:
         """Give versions what they lack, for as long as the process lasts."""
-        failures, odd = 0, set[UUID]()
+        passed: set[UUID] = set()  # what could not be done: others have their turn first
+        times = 1
         with rings("document") as ring:
             try:
                 while True:
-                    versions = await self._claim(odd)
-                    if not versions:
-                        odd.clear()
-                        await ring(LOOK_SECONDS)
-                    elif await self._fill_all(versions, odd):
-                        failures = 0
+                    versions = await self._claim(passed)
+                    failed = await self._fill_all(versions)
+                    passed |= failed
+                    if failed:
+                        await asyncio.sleep(times * settings.EMBEDDING_PAUSE_SECONDS)
+                        times = min(2 * times, LONGER_MAX)
+                    elif versions:
+                        times = 1
+                    elif passed:
+                        passed.clear()
                     else:
-                        await asyncio.sleep(settings.EMBEDDING_PAUSE_SECONDS * min(2**failures, LONGER_MAX))
-                        failures = min(failures + 1, LONGER_MAX)
+                        await ring(LOOK_SECONDS)
             finally:
                 await _quietly(in_database_of_documents(vectors.leave, self.name))
 
-    async def _claim(self, odd: set[UUID]) -> list[UUID]:
+    async def _claim(self, passed: set[UUID]) -> list[UUID]:
         while True:
             try:
-                return await in_database_of_documents(vectors.claim_lacking, self.name, limit=VERSIONS_AT_ONCE, but=odd)
+                await in_database_of_documents(vectors.make_indexes)
+                versions = await in_database_of_documents(
+                    vectors.claim_lacking, self.name, limit=VERSIONS_AT_ONCE, but=passed
+                )
+                if not versions:
+                    await in_database_of_documents(vectors.take_over)
+                return versions
             except Error as error:
                 logger.warning("vectors_retry", error=str(error))
                 await asyncio.sleep(1)
 
-    async def _fill_all(self, versions: Sequence[UUID], odd: set[UUID]) -> bool:
-        """Returns whether those who were asked had answers. Versions with which something else is wrong are `odd`."""
+    async def _fill_all(self, versions: Sequence[UUID]) -> set[UUID]:
+        """Returns those that could not be given all that they lack."""
         tasks = {asyncio.create_task(self._fill_and_settle(version)): version for version in versions}
         try:
             waiting = set(tasks)
@@ -95,20 +105,7 @@ class VectorMaker:
         finally:
             for task in tasks:
                 task.cancel()
-        has_answers = True
-        for task, version in tasks.items():
-            match task.exception():
-                case None:
-                    pass
-                case ProviderError() | DomainError():
-                    has_answers = False
-                case Error() as error:
-                    logger.warning("vectors_cut", version=str(version), error=str(error))
-                    has_answers = False
-                case failure:
-                    logger.error("vectors_failed", version=str(version), exc_info=failure)
-                    odd.add(version)
-        return has_answers
+        return {version for task, version in tasks.items() if not _has_succeeded(task, version)}
 
     async def _fill_and_settle(self, version_id: UUID) -> None:
         for gap in await in_database_of_documents(vectors.gaps_of, version_id):
@@ -132,12 +129,13 @@ class VectorMaker:
 
     async def _fill(self, gap: Gap, batches: Iterator[Sequence[int]], on_progress: Progress) -> None:
         make, done = await self._maker_of(gap), 0
-        await in_database_of_documents(vectors.make_room_for, gap.embedder)
 
         async def drain() -> None:
             nonlocal done
             for places in batches:
                 texts = dict(await in_database_of_documents(vectors.texts_of, gap, places))
+                if not texts:
+                    continue
                 made = await make(list(texts.values()))
                 seconds = await in_database_of_documents(_timed_store, gap, list(texts), made)
                 done += len(places)
@@ -221,21 +219,52 @@ class VectorMaker:
         return _checked(asked, done)
 
 
-async def query_vector(query: str, *, user_id: UUID, chat_id: UUID | None = None) -> QueryVector | None:
+async def query_vector(query: str, *, user_id: UUID) -> QueryVector | None:
     """The vector of a query where a provider makes it; None where it need not or, at the moment, can't be asked."""
-    asked = await in_database_of_documents(_asked_now)
-    if asked is None or not query:
+    asked = await in_database_of_documents(asked_now)
+    done = await ask_for_query(asked, query) if asked else None
+    if asked is None or done is None:
         return None
-    text = f"{asked.embedder.query_prefix}{query}"
+    await in_database(book_query, asked, done, query, user_id=user_id)
+    return vector_in(asked, done)
+
+
+def asked_now() -> Asked | None:
+    """The provider that queries need to ask; None where there is none, or it is switched off."""
+    embedder = active_embedder()
+    if embedder.kind != Embedder.Kind.PROVIDER:
+        return None
+    try:
+        return asked_of(embedder)
+    except Invalid as error:
+        logger.warning("query_without_vector", embedder=embedder.pk, message=error.message)
+        return None
+
+
+async def ask_for_query(asked: Asked, query: str) -> Embedded | None:
+    """What the provider says to a query; None when it says nothing in time."""
     try:
         async with asyncio.timeout(settings.EMBEDDING_QUERY_SECONDS):
-            done = await embed(asked.target, [text], asked.embedder.settings, asked.limits)
-        await in_database(_book, asked, done.usage, [text], user_id=user_id, chat_id=chat_id)
-        return QueryVector(asked.embedder.pk, _checked(asked, done)[0])
+            return await embed(asked.target, [_asked_text(asked, query)], asked.embedder.settings, asked.limits)
     except (ProviderError, TimeoutError) as failure:
         message = failure.message if isinstance(failure, ProviderError) else "It took too long."
         logger.warning("query_without_vector", embedder=asked.embedder.pk, message=message)
         return None
+
+
+def book_query(asked: Asked, done: Embedded, query: str, *, user_id: UUID, chat_id: UUID | None = None) -> None:
+    """Book a call that `ask_for_query` made."""
+    _book(asked, done.usage, [_asked_text(asked, query)], user_id=user_id, chat_id=chat_id)
+
+
+def vector_in(asked: Asked, done: Embedded) -> QueryVector | None:
+    """The vector in an answer; None when it is no longer like those of the documents."""
+    is_like = done.vectors.shape[1] == asked.embedder.dimensions
+    return QueryVector(asked.embedder.pk, done.vectors[0]) if is_like else None
+
+
+def _asked_text(asked: Asked, query: str) -> str:
+    return f"{asked.embedder.query_prefix}{query}"
 
 
 def has_remote_embedder() -> bool:
@@ -248,17 +277,6 @@ def choose_embedder(staff: User, model: AIModel, *, query_prefix: str = "", text
     chosen = choosing.choose_model(model, query_prefix=query_prefix, text_prefix=text_prefix)
     _book(chosen.asked, chosen.trial, [choosing.SAMPLE], user_id=staff.pk)
     return chosen
-
-
-def _asked_now() -> Asked | None:
-    embedder = active_embedder()
-    if embedder.kind != Embedder.Kind.PROVIDER:
-        return None
-    try:
-        return asked_of(embedder)
-    except Invalid as error:
-        logger.warning("query_without_vector", embedder=embedder.pk, message=error.message)
-        return None
 
 
 async def _with_retries(asked: Asked, texts: Sequence[str]) -> Embedded:
@@ -295,6 +313,19 @@ def _book(
         usage=usage or Usage(input_tokens=sum(estimated_tokens(text) for text in texts)),
         is_estimated=usage is None,
     )
+
+
+def _has_succeeded(task: asyncio.Task[None], version: UUID) -> bool:
+    match task.exception():
+        case None:
+            return True
+        case ProviderError() | DomainError():
+            pass  # it is at the embedder
+        case Error() as error:
+            logger.warning("vectors_cut", version=str(version), error=str(error))
+        case failure:
+            logger.error("vectors_failed", version=str(version), exc_info=failure)
+    return False
 
 
 def _made_here(embedder: Embedder, texts: list[str]) -> "NDArray[np.float32]":

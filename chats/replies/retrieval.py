@@ -57,16 +57,15 @@ def check_documents(user: User, use: DocumentUse) -> None:
     check_visible(user, use.documents)
 
 
-def find_sources(job: Job, near: QueryVector | None) -> list[dict[str, Any]]:
-    """What a search of the person's documents finds for the question of this job, as `Message.sources` has it.
+def find_sources(job: Job, query: str, near: QueryVector | None) -> list[dict[str, Any]]:
+    """What a search of the person's documents finds for `query`, as `Message.sources` has it.
 
-    `near` is the vector of `query_of` its messages, where a provider makes it.
+    `near` is its vector, where a provider makes it.
     """
     use: Mapping[str, Any] = job.reply.retrieval or {}
     chat = job.reply.chat
     documents = [UUID(pk) for pk in use.get("documents", [])]
     scope = search.Scope(documents=documents, chat=None if documents else chat.pk, space=chat.space)
-    query = query_of(job.request.messages)
     found = search.search_chunks(job.reply.user, query, limit=int(use.get("limit", 0)), scope=scope, near=near)
     return [source_of(number, passage) for number, passage in enumerate(_fitting(job, found), 1)]
 
@@ -109,12 +108,19 @@ def query_of(messages: Sequence[ChatMessage]) -> str:
     questions = [message.content for message in messages if message.role == "user" and message.content.strip()]
     if not questions:
         return ""
-    query = questions[-1]
+    query = _shortened(questions[-1])
     for earlier in reversed(questions[-1 - EARLIER_QUESTIONS : -1]):
         if len(query_terms(query)) >= TERMS_ENOUGH:
             break
-        query = f"{query}\n{earlier}"
-    return re.sub(r"\s+", " ", query)[:QUERY_MAX_CHARACTERS]
+        query = f"{query} {_shortened(earlier)}"
+    return query[:QUERY_MAX_CHARACTERS]
+
+
+def _shortened(text: str) -> str:
+    """`text` on one line. Of a long one its ends: before or behind what was pasted stands what is asked of it."""
+    half = QUERY_MAX_CHARACTERS // 2
+    ends = text if len(text) <= 2 * half else f"{text[:half]} {text[-half:]}"
+    return re.sub(r"\s+", " ", ends).strip()
 
 
 def _title_of(source: Mapping[str, Any]) -> str:

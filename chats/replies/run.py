@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db import Error
 
 from chats.errors import ModelUnavailable
+from chats.knowledge.embedders import QueryVector
 from chats.llm.errors import ProviderError, ProviderTimeout, StreamCut
 from chats.llm.registry import open_stream
 from chats.llm.values import Usage
@@ -21,7 +22,7 @@ from chats.models import Reply
 from chats.replies import claims, endings, lease
 from chats.replies.database import AWAY, in_database, in_database_of_documents
 from chats.replies.draft import Draft
-from chats.replies.embedding import query_vector
+from chats.replies.embedding import ask_for_query, asked_now, book_query, vector_in
 from chats.replies.log import ReplyLog
 from chats.replies.pauses import pause_seconds
 from chats.replies.retrieval import find_sources, in_event, passages_of, query_of, store_sources
@@ -142,7 +143,7 @@ class Run:
         """Give the model what the person's documents say. An attempt before this one may have found it already."""
         sources = self.job.message.sources
         if not sources:
-            sources = await self._insist(self._search) or []
+            sources = await self._search()
             await self._save(store_sources, self.job, sources)
             self.job.message.sources = sources
         self.log.append("sources.found", sources=in_event(sources))
@@ -151,9 +152,18 @@ class Run:
         self.draft.expect_markers(len(sources))
 
     async def _search(self) -> list[dict[str, Any]]:
-        query = query_of(self.job.request.messages)
-        near = await query_vector(query, user_id=self.job.reply.user_id, chat_id=self.job.reply.chat_id)
-        return await in_database_of_documents(find_sources, self.job, near)
+        query = await asyncio.to_thread(query_of, self.job.request.messages)
+        near = await self._vector_of(query)
+        return await self._insist(partial(in_database_of_documents, find_sources, self.job, query, near)) or []
+
+    async def _vector_of(self, query: str) -> QueryVector | None:
+        asked = await self._insist(partial(in_database_of_documents, asked_now)) if query else None
+        done = await ask_for_query(asked, query) if asked else None
+        if asked is None or done is None:
+            return None
+        reply = self.job.reply
+        await self._save(book_query, asked, done, query, user_id=reply.user_id, chat_id=reply.chat_id)
+        return vector_in(asked, done)
 
     async def _ask_in_turn(self) -> Cause:
         """Ask the model, and those that answer in its place until one comes to its first token.

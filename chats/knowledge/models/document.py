@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from django.conf import settings
 from django.db import models
-from django.db.models.expressions import Combinable
+from django.db.models.expressions import Combinable, RawSQL
 from django.db.models.functions import Substr
 from django.utils import timezone
 from uuid_utils.compat import uuid7
@@ -87,12 +87,17 @@ def place_of_file(_version: "DocumentVersion", _name: str) -> str:
     return f"documents/{key[-2:]}/{key}"
 
 
+_UNFINISHED = "knowledge_documentversion.status IN ('pending', 'indexing')"
+
+
 class DocumentVersionQuerySet(models.QuerySet["DocumentVersion"]):
     def waiting(self, stale_before: datetime | Combinable) -> Self:
         """Versions to be indexed, and those whose worker has not been heard of since `stale_before`."""
         abandoned = models.Q(status=DocumentVersion.Status.INDEXING, heartbeat_at__lt=stale_before)
         pending = models.Q(status=DocumentVersion.Status.PENDING)
-        return self.filter(pending | abandoned, document__deleted_at__isnull=True)
+        # In the words of the index, or SQLite does not see that it may use it.
+        unfinished = RawSQL(_UNFINISHED, [], output_field=models.BooleanField())  # noqa: S611 - a constant
+        return self.filter(unfinished, pending | abandoned, document__deleted_at__isnull=True)
 
     def lacking_vectors(self) -> Self:
         """Those that are searched, and of which a wanted embedder has not made all vectors yet."""
@@ -140,6 +145,10 @@ class DocumentVersion(models.Model):
         default=False, db_default=False, help_text="Ready, but not all of its chunks have a vector of each embedder."
     )
 
+    has_leftovers = models.BooleanField(
+        default=False, db_default=False, help_text="It is not searched any more, and has chunks that are to go."
+    )
+
     objects: ClassVar[models.Manager["DocumentVersion"]] = DocumentVersionQuerySet.as_manager()
 
     class Meta:
@@ -155,6 +164,7 @@ class DocumentVersion(models.Model):
                 condition=models.Q(status__in=["pending", "indexing"]),
                 name="documentversion_unfinished",
             ),
+            models.Index(fields=["id"], condition=models.Q(has_leftovers=True), name="documentversion_has_leftovers"),
             models.Index(fields=["id"], condition=models.Q(lacks_vectors=True), name="documentversion_lacks_vectors"),
         ]
 

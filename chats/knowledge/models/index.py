@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 
 from django.conf import settings
 from django.db import models
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from chats.catalog.models import AIModel, Provider
@@ -48,6 +49,10 @@ class EmbedderQuerySet(models.QuerySet["Embedder"]):
         """Those that new documents need vectors of: the one that is asked, and the one that will be."""
         return self.filter(state__in=[Embedder.State.ACTIVE, Embedder.State.PREPARING])
 
+    def retire(self) -> int:
+        """Have their vectors thrown away. Returns how many there were."""
+        return self.update(state=Embedder.State.RETIRED, retired_at=Now())
+
 
 class Embedder(models.Model):
     """What makes vectors of texts. One is asked by searches; another may be preparing to take its place.
@@ -80,9 +85,10 @@ class Embedder(models.Model):
     )
     worker = models.CharField(max_length=100, blank=True, default="", db_default="")
     heartbeat_at = models.DateTimeField(null=True, blank=True)
+    retired_at = models.DateTimeField(null=True, blank=True, help_text="When another took over, or it was given up.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
-    objects: ClassVar[models.Manager["Embedder"]] = EmbedderQuerySet.as_manager()
+    objects: ClassVar[EmbedderQuerySet] = EmbedderQuerySet.as_manager()  # type: ignore[assignment]
 
     class Meta:
         constraints = [

@@ -70,8 +70,18 @@ def test_a_passage_names_its_document_and_place(owner, library):
     assert 0 < passage.score <= 1
 
 
+# Letters that are spread into a blank and a sign, or into nothing.
+ODD_WORDS = ["ab\ufe70 cd", "hello \uff9e there", "\ufdfa", "\ufdfb \u037a", "\ufc5e\ufc63"]
+
+
+@pytest.mark.parametrize("word", ODD_WORDS)
+def test_any_text_may_be_indexed(owner, word):
+    shelve(owner, "odd.txt", [f"{word} zeppelin"])
+    assert "zeppelin" in first(owner, "zeppelin")
+
+
 @pytest.mark.parametrize(
-    "query", ["", "   ", "\x00", "'", '"', "') OR 1=1 --", "a" * 5_000, "the", "*", "AND OR NOT", "💥"]
+    "query", ["", "   ", "\x00", "'", '"', "') OR 1=1 --", "a" * 5_000, "the", "*", "AND OR NOT", "💥", *ODD_WORDS]
 )
 def test_any_text_may_be_searched_for(owner, library, query):
     assert isinstance(search_chunks(owner, query, limit=4), list)

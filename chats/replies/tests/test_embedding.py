@@ -325,8 +325,13 @@ def test_until_the_new_one_knows_all_documents_the_old_one_is_asked(
     assert late.versions.get().lacks_vectors is False
     assert has_all(new)
     assert names_of(search("When does the dog eat?", limit=1)) == ["dogs.txt"]
-    wait_until(lambda: not Embedder.objects.filter(pk=old.pk).exists(), seconds=SECONDS, what="the old one is gone")
-    assert not Embedding.objects.exclude(embedder=new).exists()
+    others = Embedding.objects.exclude(embedder=new)
+    wait_until(lambda: not others.exists(), seconds=SECONDS, what="the vectors of the old one are gone")
+    old.refresh_from_db()
+    assert old.state == "retired"
+    Embedder.objects.filter(pk=old.pk).update(retired_at=timezone.now() - timedelta(hours=1))
+    doorbell.ring("document", old.pk)
+    wait_until(lambda: not Embedder.objects.filter(pk=old.pk).exists(), seconds=SECONDS, what="it is gone itself")
     reindexed = UsageRecord.objects.filter(purpose="embedding", user=None)
     assert reindexed.exists(), "that all are read once more is booked for nobody in particular"
 
@@ -366,9 +371,10 @@ def test_a_choice_can_be_taken_back_before_it_is_in_force(
     choosing.give_up(new)
     shut.set()
 
-    wait_until(lambda: not Embedder.objects.filter(pk=new.pk).exists(), seconds=SECONDS, what="it is gone")
+    vectors = Embedding.objects.filter(embedder=new)
+    wait_until(lambda: not vectors.exists(), seconds=SECONDS, what="its vectors are gone")
     assert names_of(search("automobile")) == ["cars.txt"]
-    wait_for_vectors(Embedder.objects.get())
+    wait_for_vectors(Embedder.objects.get(state=Embedder.State.ACTIVE))
 
 
 def test_the_one_in_force_can_not_be_taken_back_or_chosen_again(chosen: Embedder, staff: User) -> None:
