@@ -17,6 +17,7 @@ STATUS_OF: Final[Mapping[str, int]] = {
     "too_many": 429,
     "issuer_unavailable": 503,
     "unavailable": 503,
+    "storage_failed": 507,
 }
 
 

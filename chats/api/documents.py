@@ -128,11 +128,16 @@ class DocumentResource(Resource):
         services.delete_document(_editable(request, document_id))
         return Response(status=204)
 
-    @extend_schema(request={"multipart/form-data": VersionForm}, responses={201: shapes.Document})
+    @extend_schema(request={"multipart/form-data": VersionForm}, responses={201: shapes.Document, 200: shapes.Document})
     def add_version(self, request: Request, document_id: UUID) -> Response:
-        """Upload a new version. The one before it is found until this one is ready, and stays for what cites it."""
+        """Upload a new version. The one before it is found until this one is ready, and stays for what cites it.
+
+        The same file again changes nothing, and is answered with 200.
+        """
         document = _editable(request, document_id)
-        return Response(document_json(services.add_version(document, _file_of(checked(VersionForm, request)))), 201)
+        before = document.newest[0].number
+        changed = services.add_version(document, _file_of(checked(VersionForm, request)))
+        return Response(document_json(changed), status=201 if changed.newest[0].number > before else 200)
 
     @extend_schema(request=None, responses=shapes.Document)
     def retry(self, request: Request, document_id: UUID) -> Response:
@@ -234,7 +239,7 @@ def _documents(request: Request) -> Any:
 
 
 def _editable(request: Request, document_id: UUID) -> Document:
-    return found(Document.objects.editable_by(person(request)).select_related("user"), pk=document_id)
+    return found(Document.objects.editable_by(person(request)).with_newest().select_related("user"), pk=document_id)
 
 
 def _documents_json(documents: Sequence[Document]) -> list[dict[str, Any]]:

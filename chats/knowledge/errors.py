@@ -1,8 +1,8 @@
 """What can go wrong with documents, said once."""
 
-from accounts.errors import Conflict, TooLarge
+from accounts.errors import Conflict, DomainError, TooLarge
 
-__all__ = ["DocumentTooLarge", "DocumentUnfinished", "QuotaExceeded"]
+__all__ = ["DocumentTooLarge", "DocumentUnfinished", "QuotaExceeded", "StorageFailed"]
 
 
 class DocumentTooLarge(TooLarge):
@@ -17,3 +17,8 @@ class QuotaExceeded(TooLarge):
 class DocumentUnfinished(Conflict):
     code = "document_unfinished"
     message = "This document is still being read. Wait until it is ready."
+
+
+class StorageFailed(DomainError):
+    code = "storage_failed"
+    message = "The server could not keep this file; it may have run out of room. Try again later, or tell its operator."

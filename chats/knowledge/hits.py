@@ -60,6 +60,10 @@ def mark_of(user_id: UUID) -> str:
     return f"user{user_id.hex}"
 
 
+_COUNT_OF_FTS = "SELECT count(*) FROM (SELECT 1 FROM knowledge_terms WHERE knowledge_terms MATCH %s LIMIT %s)"
+_IN_PLACE = 'SELECT c.version_id, c."index" FROM {0} JOIN knowledge_chunk c ON c.id = {1} '
+
+
 # ---------------------------------------------------------------- words
 def text_hits(place: Place, terms: Sequence[str], *, limit: int) -> list[Key]:
     """The chunks that have these terms, those with the rarest and the most of them first."""
@@ -95,11 +99,24 @@ def _counts(user: User, terms: Sequence[str]) -> list[int]:
                 count if count < COUNTED_MAX else max(count, _expected(cursor, query))
                 for count, query in zip(counts, queries, strict=True)
             ]
-        # Of everybody's chunks, which is what FTS5 knows at once.
+        # Of everybody's chunks, as FTS5 knows at once; what may be too frequent is counted among the person's.
         marks = ", ".join(["%s"] * len(terms))
         cursor.execute(f"SELECT term, doc FROM knowledge_terms_rows WHERE term IN ({marks})", list(terms))  # noqa: S608 - constants
-        found = dict(cursor.fetchall())
-    return [found.get(term, 0) for term in terms]
+        of_all = dict(cursor.fetchall())
+        return [_count_of_own(user, term, of_all.get(term, 0)) for term in terms]
+
+
+def _count_of_own(user: User, term: str, count_of_all: int) -> int:
+    if count_of_all <= COUNTED_MAX:
+        return count_of_all
+    return _count_matches(f'"{mark_of(user.pk)}" AND "{term}"', most=MATCHES_MAX + 1)
+
+
+def _count_matches(query: str, *, most: int) -> int:
+    """How many chunks FTS5 finds, counted so far."""
+    with connection.cursor() as cursor:
+        cursor.execute(_COUNT_OF_FTS, [query, most])
+        return int(cursor.fetchone()[0])
 
 
 def _expected(cursor: Any, query: str) -> int:
@@ -135,20 +152,21 @@ def _matches_of_gin(place: Place, counted: Sequence[tuple[str, int]], limit: int
 
 
 def _matches_of_fts(place: Place, terms: Sequence[str], limit: int) -> list[Key]:
-    """Ranked by BM25. First the best of the person, then those of the place; where these are few, of all in it."""
+    """Ranked by BM25. First those of the person's best that are in the place; where these are few, all in the place."""
     any_term = " OR ".join(f'"{term}"' for term in terms)
     query = f'"{mark_of(place.user.pk)}" AND ({any_term})'
-    best = "SELECT rowid AS id, rank FROM knowledge_terms WHERE knowledge_terms MATCH %s ORDER BY rank LIMIT %s"
-    sql = f"""
-        SELECT c.version_id, c."index" FROM ({best}) best
-        JOIN knowledge_chunk c ON c.id = best.id {_CURRENT.format("c")} WHERE {place.where} ORDER BY best.rank LIMIT %s
-    """  # noqa: S608 - constants
-    owner = stored(DocumentVersion, "id", place.user.pk)
+    inside = [stored(DocumentVersion, "id", place.user.pk), *place.values]
+    chunk = _IN_PLACE + _CURRENT.format("c")
+    best = "(SELECT rowid AS id, rank FROM knowledge_terms WHERE knowledge_terms MATCH %s ORDER BY rank LIMIT %s) best"
+    sql = f"{chunk.format(best, 'best.id')} WHERE {place.where} ORDER BY best.rank LIMIT %s"
     for looked_at in (4 * limit, MATCHES_MAX):
-        found = _keys(sql, [query, looked_at, owner, *place.values, limit])
-        if len(found) == limit:
-            break
-    return found
+        found = _keys(sql, [query, looked_at, *inside, limit])
+        if len(found) == limit or _count_matches(query, most=looked_at) < looked_at:
+            return found
+    all_chunks = chunk.format("knowledge_terms t", "t.rowid")
+    sql = f"{all_chunks} WHERE t.terms MATCH %s AND {place.where} ORDER BY t.rank LIMIT %s"
+    owner, *values = inside
+    return _keys(sql, [owner, query, *values, limit])
 
 
 # ---------------------------------------------------------------- vectors

@@ -5,15 +5,18 @@ Reading a document is the engine's work (`chats.replies.documents`); here it is 
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 from uuid import UUID
 
+import structlog
 from django.conf import settings
 from django.core.files import File
+from django.core.files.storage import Storage
 from django.db import transaction
-from django.db.models import Max, Sum
+from django.db.models import F, Max, Sum
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from accounts import limits
@@ -22,9 +25,11 @@ from accounts.queries import found
 from chats import doorbell
 from chats.cleaning import SPACE_MAX_LENGTH, check_line
 from chats.errors import Conflict, Invalid, NotFound
-from chats.knowledge.errors import DocumentTooLarge, DocumentUnfinished, QuotaExceeded
+from chats.knowledge.errors import DocumentTooLarge, DocumentUnfinished, QuotaExceeded, StorageFailed
 from chats.knowledge.models import Document, DocumentVersion
-from chats.knowledge.models.document import NAME_MAX_LENGTH
+from chats.knowledge.models.document import NAME_MAX_LENGTH, place_of_file
+
+logger = structlog.get_logger(__name__)
 
 UPLOADS_SECONDS = 3600
 READ_BYTES = 1 << 20
@@ -35,24 +40,29 @@ def add_document(
 ) -> tuple[Document, bool]:
     """Store what `user` uploads and have it read; the same file again is the document that is there, and False.
 
-    `chat` is one of `user`'s, which the caller has looked at. Raises Invalid, TooMany, DocumentTooLarge, QuotaExceeded.
+    A file that was lost, or could not be read, takes its place there and is read anew. `chat` is one of `user`'s, which
+    the caller has looked at. Raises Invalid, TooMany, DocumentTooLarge, QuotaExceeded and StorageFailed.
     """
     fields = _clean({"name": name or file.name or "", "space": space})
     digest = _digest_of(file)
-    if same := _same_file(user, digest, space=fields["space"], chat=chat):
+    place = {"space": fields["space"], "chat": chat}
+    if (same := _same_file(user, digest, **place)) and _is_kept(same.newest[0]):
         return same, False
     limits.hit("uploads", str(user.pk), limit=settings.UPLOADS_PER_HOUR, seconds=UPLOADS_SECONDS)
+    if same is None:
+        _check_quota(user, file.size, is_new=True)
     document = Document(user=user, chat=chat, **fields)
     with _stored(document, file, digest) as version, transaction.atomic(durable=True):
         _lock(user)
         # Somebody may have been quicker, in another tab.
-        same = _same_file(user, digest, space=fields["space"], chat=chat)
+        same = _same_file(user, digest, **place)
         if same is None:
             _check_quota(user, version.size, is_new=True)
             document.save(force_insert=True)
             _insert_version(version)
+        else:
+            _take_for(same.newest[0], version)
     if same is not None:
-        version.file.delete(save=False)
         return same, False
     document.newest = [version]
     return document, True
@@ -64,30 +74,34 @@ def add_version(document: Document, file: File) -> Document:
     The same file again changes nothing. Raises as `add_document`.
     """
     user, digest = document.user, _digest_of(file)
-    if (newest := _newest(document)) and newest.sha256 == digest:
+    newest = _newest(document)
+    is_same = newest is not None and newest.sha256 == digest
+    if newest is not None and is_same and _is_kept(newest):
         document.newest = [newest]
         return document
     limits.hit("uploads", str(user.pk), limit=settings.UPLOADS_PER_HOUR, seconds=UPLOADS_SECONDS)
+    if not is_same:
+        _check_quota(user, file.size, is_new=False)
     with _stored(document, file, digest) as version, transaction.atomic(durable=True):
         _lock(user)
         locked = found(Document.objects.visible_to(user).select_for_update(), pk=document.pk)
-        _check_quota(user, version.size, is_new=False)
-        last = locked.versions.aggregate(last=Max("number"))["last"] or 0
-        version.document, version.number = locked, last + 1
-        # What is not read yet need not be: only the newest counts.
-        waiting = locked.versions.filter(status=DocumentVersion.Status.PENDING)
-        waiting.update(status=DocumentVersion.Status.FAILED, **_REPLACED)
-        _insert_version(version)
-        Document.objects.filter(pk=locked.pk).update(updated_at=timezone.now())
-    locked.newest = [version]
+        newest = _newest(locked)
+        if newest is not None and newest.sha256 == digest:
+            _take_for(newest, version)
+        else:
+            _check_quota(user, version.size, is_new=False)
+            _append_version(locked, version)
+            newest = version
+    locked.newest = [newest]
     return locked
 
 
 def update_document(document: Document, **changes: Any) -> Document:
-    """Write only the named fields: name, space. Raises Invalid."""
+    """Write only the named fields: name, space. Raises Invalid, Conflict where the same file is in that space."""
     with transaction.atomic(durable=True):
         locked = found(Document.objects.visible_to(document.user).select_for_update(), pk=document.pk)
         fields = _clean(changes) | {"updated_at": timezone.now()}
+        _check_place(locked, fields.get("space", locked.space))
         for name, value in fields.items():
             setattr(locked, name, value)
         locked.save(update_fields=list(fields))
@@ -110,12 +124,16 @@ def retry_document(document: Document) -> Document:
             raise DocumentUnfinished
         if version.status == DocumentVersion.Status.READY:
             raise Conflict("This document is ready; there is nothing to try again.")
-        version.status, version.error_code, version.error_message = DocumentVersion.Status.PENDING, "", ""
-        version.attempt = version.done = version.total = 0
-        version.save(update_fields=["status", "error_code", "error_message", "attempt", "done", "total"])
-        _announce(locked.pk)
+        _have_read_again(version)
     locked.newest = [version]
     return locked
+
+
+def _have_read_again(version: DocumentVersion) -> None:
+    version.status, version.error_code, version.error_message = DocumentVersion.Status.PENDING, "", ""
+    version.attempt = version.done = version.total = 0
+    version.save(update_fields=["status", "error_code", "error_message", "attempt", "done", "total"])
+    _announce(version.document_id)
 
 
 def check_visible(user: User, documents: Collection[UUID]) -> None:
@@ -126,9 +144,10 @@ def check_visible(user: User, documents: Collection[UUID]) -> None:
 
 
 def used_by(user: User) -> tuple[int, int]:
-    """How many documents `user` has, and how many bytes their versions take."""
+    """How many documents `user` has, and how many bytes their versions take, with the text that was read of them."""
     mine = Document.objects.visible_to(user)
-    size = DocumentVersion.objects.filter(document__in=mine).aggregate(size=Sum("size"))["size"]
+    taken = Sum(F("size") + Coalesce(F("characters"), 0))
+    size = DocumentVersion.objects.filter(document__in=mine).aggregate(size=taken)["size"]
     return mine.count(), size or 0
 
 
@@ -182,7 +201,14 @@ def _same_file(user: User, digest: str, *, space: str, chat: UUID | None) -> Doc
 def _stored(document: Document, file: File, digest: str) -> Iterator[DocumentVersion]:
     """A version with its file put into the storage; whatever fails within takes the file away again."""
     version = DocumentVersion(document=document, number=1, size=file.size, sha256=digest)
-    version.file.save("upload", file, save=False)
+    storage, name = version.file.storage, place_of_file(version, "")
+    try:
+        version.file.name = storage.save(name, file)
+    except OSError as error:
+        logger.warning("storage_failed", error=str(error))
+        with suppress(OSError):
+            storage.delete(name)  # what there is of it
+        raise StorageFailed from error
     try:
         yield version
     except BaseException:
@@ -202,6 +228,49 @@ def _check_quota(user: User, size: int, *, is_new: bool) -> None:
     if used + size > settings.DOCUMENT_BYTES_PER_USER:
         limit = settings.DOCUMENT_BYTES_PER_USER // 1_000_000
         raise QuotaExceeded(f"Your documents take {used / 1e6:,.1f} of {limit:,} MB; this one does not fit.")
+
+
+def _is_kept(version: DocumentVersion) -> bool:
+    """Whether the file of this version need not be sent again: it is there, and could be read or may yet be."""
+    return version.status != DocumentVersion.Status.FAILED and version.file.storage.exists(str(version.file.name))
+
+
+def _take_for(version: DocumentVersion, sent: DocumentVersion) -> None:
+    """Put the file of `sent`, which is the same, in the place of one that is lost; what could not be read is read anew.
+
+    Of the two files the one that is not needed goes.
+    """
+    unneeded = sent.file.name
+    if not _is_kept(version):
+        unneeded, version.file.name = version.file.name, sent.file.name
+        version.save(update_fields=["file"])
+        if version.status == DocumentVersion.Status.FAILED:
+            _have_read_again(version)
+    transaction.on_commit(partial(_delete_file, version.file.storage, str(unneeded)))
+
+
+def _delete_file(storage: Storage, name: str) -> None:
+    with suppress(OSError):
+        storage.delete(name)
+
+
+def _check_place(document: Document, space: str) -> None:
+    newest = _newest(document)
+    if space == document.space or newest is None:
+        return
+    same = _same_file(document.user, newest.sha256, space=space, chat=document.chat)
+    if same is not None and same.pk != document.pk:
+        raise Conflict(f"The same file is in that space already, as «{same.name}».")
+
+
+def _append_version(document: Document, version: DocumentVersion) -> None:
+    last = document.versions.aggregate(last=Max("number"))["last"] or 0
+    version.document, version.number = document, last + 1
+    # What is not read yet need not be: only the newest counts.
+    waiting = document.versions.filter(status=DocumentVersion.Status.PENDING)
+    waiting.update(status=DocumentVersion.Status.FAILED, **_REPLACED)
+    _insert_version(version)
+    Document.objects.filter(pk=document.pk).update(updated_at=timezone.now())
 
 
 def _insert_version(version: DocumentVersion) -> None:

@@ -1,13 +1,17 @@
 """Documents through the API: upload, state, search, versions, and what is refused. They are read by the engine."""
 
 import json
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from django.core.files.base import ContentFile
+from django.core.files.storage import FileSystemStorage
 from django.core.files.uploadedfile import SimpleUploadedFile
 
-from chats.knowledge import indexing
-from chats.knowledge.models import Document, DocumentVersion
+from chats.knowledge import hashing, indexing
+from chats.knowledge.models import Document, DocumentVersion, Embedder
+from chats.knowledge.services import add_document, retry_document
 from chats.knowledge.tests.library import index_next, shelve
 from chats.services import create_chat
 
@@ -111,6 +115,119 @@ def test_who_was_taken_for_dead_writes_nothing_any_more(owner, api, settings):
         indexing.finish(lost, chunk_count=0)
     with pytest.raises(indexing.Lost):
         indexing.fail(lost, "x", "x")
+
+
+def test_one_that_could_not_be_read_is_read_anew_when_it_is_sent_again(api):
+    made = upload(api).json()
+    DocumentVersion.objects.update(status="failed", error_code="file_lost", error_message="Lost.")
+    for again in (upload(api), upload(api, url=f"{DOCUMENTS}{made['id']}/versions/")):
+        assert again.status_code == 200
+        shown = again.json()
+        assert (shown["id"], shown["version"], shown["status"], shown["error"]) == (made["id"], 1, "pending", None)
+        DocumentVersion.objects.update(status="failed")
+    assert Document.objects.count() == 1
+
+
+def test_a_file_that_was_lost_is_taken_again(api, owner, settings):
+    document = shelve(owner, "manual.txt", PARAGRAPHS)
+    version = document.versions.get()
+    with version.file.open("rb") as file:
+        content = file.read()
+    version.file.storage.delete(version.file.name)
+    url = f"{DOCUMENTS}{document.pk}/"
+    assert "Upload it again" in error_of(api.get(f"{url}file/"), 404)["message"]
+
+    assert upload(api, content).status_code == 200
+
+    assert api.get(url).json()["status"] == "ready"
+    (kept,) = files_in(settings.MEDIA_ROOT)
+    assert kept.read_bytes() == content
+
+
+def files_in(folder):
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_the_same_file_as_a_new_version_changes_nothing(api, settings):
+    made = upload(api).json()
+    again = upload(api, url=f"{DOCUMENTS}{made['id']}/versions/")
+    assert (again.status_code, again.json()) == (200, made)
+    assert len(files_in(settings.MEDIA_ROOT)) == 1
+
+
+def test_a_disk_without_room_is_an_error_with_a_code_and_leaves_nothing(api, settings, monkeypatch):
+    def write_some(self, name, content):
+        Path(self.path(name)).parent.mkdir(parents=True, exist_ok=True)
+        Path(self.path(name)).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(FileSystemStorage, "_save", write_some)
+    assert error_of(upload(api), 507)["code"] == "storage_failed"
+    assert not Document.objects.exists()
+    assert not files_in(settings.MEDIA_ROOT)
+
+
+def test_a_document_is_not_moved_where_its_file_is_already(api):
+    here, there = upload(api).json(), upload(api, space="work", name="there.txt").json()
+    refused = api.patch(f"{DOCUMENTS}{here['id']}/", {"space": "work"}, format="json")
+    assert "there.txt" in error_of(refused, 409)["message"]
+    assert api.patch(f"{DOCUMENTS}{there['id']}/", {"space": "work", "name": "x"}, format="json").status_code == 200
+
+
+def test_the_text_of_documents_counts_as_room(api, settings):
+    upload(api)
+    DocumentVersion.objects.update(characters=2_000)
+    settings.DOCUMENT_BYTES_PER_USER = 1_000
+    assert error_of(upload(api, b"More words."), 413)["code"] == "quota_exceeded"
+
+
+def test_three_people_with_many_documents_take_turns(owner, stranger, staff):
+    for user in (owner, stranger, staff):
+        for number in range(3):
+            add_document(user, ContentFile(f"{number}".encode(), name="x.txt"))
+    turns, last = [], None
+    for _ in range(9):
+        reading = indexing.claim_next("turns", after_user=last)
+        last = reading.user_id
+        turns.append(last)
+    assert all(len(set(turns[at : at + 3])) == 3 for at in range(7))
+    assert indexing.claim_next("turns", after_user=last) is None
+
+
+def test_one_that_fails_for_its_dead_servers_lets_the_next_be_read(owner, settings):
+    first, _ = add_document(owner, ContentFile(b"1", name="1.txt"))
+    add_document(owner, ContentFile(b"2", name="2.txt"))
+    first.versions.update(attempt=settings.DOCUMENT_MAX_ATTEMPTS)
+    assert indexing.claim_next("next").name == "2.txt"
+    assert first.versions.get().error_code == "interrupted"
+
+
+def test_what_is_read_anew_is_not_purged(api, owner):
+    """A purge that had found the leftovers of a failed attempt must not take what the next one writes."""
+    document = shelve(owner, "manual.txt", PARAGRAPHS)
+    document.versions.update(status="failed", has_leftovers=True)
+    Document.objects.update(current=None)
+    retry_document(document)
+    index_next(PARAGRAPHS)
+    while indexing.purge_some():
+        pass
+    assert document.versions.get().chunks.count() == 2
+    assert api.post(SEARCH, {"query": "battery"}).json()["results"]
+
+
+def test_a_change_of_embedders_fails_no_document_that_is_being_read(api, owner):
+    add_document(owner, ContentFile(b"x", name="x.txt"))
+    reading = indexing.claim_next("slow")
+    old = reading.builtin
+    Embedder.objects.filter(pk=old.pk).retire()
+    while indexing.purge_some():
+        pass
+    part = indexing.Part(0, 0, 3, None, "", "The zeppelin.", "zeppelin")
+    indexing.store_parts(reading, [part], hashing.embed(["zeppelin"]), done=1, total=1)
+    indexing.finish(reading, chunk_count=1)
+    version = DocumentVersion.objects.get()
+    assert (version.status, version.lacks_vectors) == ("ready", True)
+    assert api.post(SEARCH, {"query": "zeppelin"}).json()["results"]
 
 
 def test_rename_move_and_delete(api, owner):

@@ -93,6 +93,21 @@ def test_nobody_finds_what_is_another_s(owner, stranger, library):
     assert search_chunks(stranger, "battery", limit=10, scope=Scope(documents=[library[0].pk])) == []
 
 
+def test_a_chosen_document_is_found_behind_any_number_of_better_ones(owner):
+    """The place is looked at last, but the best of the person alone are not all there is."""
+    shelve(owner, "many.txt", [f"station station {number}" for number in range(1_600)])
+    chosen = shelve(owner, "one.txt", ["There is a station among very many other words of no importance here."])
+    found = search_chunks(owner, "station", limit=4, scope=Scope(documents=[chosen.pk]), ways=["text"])
+    assert [passage.name for passage in found] == ["one.txt"]
+
+
+def test_what_others_have_does_not_change_what_one_finds(owner, stranger):
+    shelve(owner, "mine.txt", ["The station is closed."])
+    shelve(stranger, "theirs.txt", [f"The station has number {number}." for number in range(1_600)])
+    found = search_chunks(owner, "zeppelin station", limit=4, ways=["text"])
+    assert [passage.name for passage in found] == ["mine.txt"]
+
+
 def test_a_deleted_document_is_found_no_more_and_leaves_nothing(owner, library):
     delete_document(library[0])
     assert "battery of" not in first(owner, "How long does the battery last?")
