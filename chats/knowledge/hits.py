@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Key = tuple[UUID, int]
+Key = tuple[UUID, int]  # a version, and the place of a chunk in it
 
 # The rarest words of a question say most of it. Beyond so many chunks that have one of them, the others only cost time.
 TERMS_MAX = 24

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-PER_ROW = 256  # vectors in one row of the database
-
 
 def pack(vectors: NDArray[np.float32]) -> bytes:
     """`vectors`, one a row, as bytes."""

@@ -8,15 +8,15 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import Q
 
 from accounts.models import User
+from accounts.queries import stored
 from chats.knowledge.embedders import QueryVector, active_embedder, local_vectors
-from chats.knowledge.hits import Place, text_hits, vector_hits
+from chats.knowledge.hits import Key, Place, text_hits, vector_hits
 from chats.knowledge.models import Chunk, Document, Embedder
 from chats.knowledge.terms import query_terms
 
@@ -33,8 +33,6 @@ RRF_CONSTANT = 60
 # The built-in embedder knows letters, not meanings: it says less than the words do.
 WEIGHT_OF_BUILTIN = 0.5
 BOTH = ("text", "vector")
-
-Key = tuple[UUID, int]  # a version, and the place of a chunk in it
 
 
 @dataclass(frozen=True)
@@ -107,16 +105,13 @@ def _place_of(user: User, scope: Scope) -> Place:
     """The scope as a condition on `d`, a row of documents."""
     if scope.documents:
         marks = ", ".join(["%s"] * len(scope.documents))
-        return Place(user, f"d.id IN ({marks})", [_uuid(pk) for pk in scope.documents])
+        return Place(user, f"d.id IN ({marks})", [stored(Document, "id", pk) for pk in scope.documents])
     if scope.chat is not None:
-        return Place(user, "d.chat = %s OR (d.chat IS NULL AND d.space IN ('', %s))", [_uuid(scope.chat), scope.space])
+        values = [stored(Document, "id", scope.chat), scope.space]
+        return Place(user, "d.chat = %s OR (d.chat IS NULL AND d.space IN ('', %s))", values)
     if scope.space:
         return Place(user, "d.chat IS NULL AND d.space IN ('', %s)", [scope.space])
     return Place(user, "", [])
-
-
-def _uuid(value: UUID) -> Any:
-    return Document._meta.pk.get_db_prep_value(value, connection)
 
 
 def _fused(rankings: Collection[tuple[float, Sequence[Key]]]) -> list[tuple[Key, float]]:

@@ -4,6 +4,8 @@ from uuid import uuid4
 
 import pytest
 from django.core.files.base import ContentFile
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from chats.knowledge import hashing, hits, indexing
 from chats.knowledge.models import Chunk, Document, DocumentVersion
@@ -180,5 +182,13 @@ def test_many_vectors_are_searched_as_few_are(owner, monkeypatch):
         shelve(owner, f"doc{number}.txt", [f"Subject {number} and {text}" for text in MANUAL])
     expected = search_chunks(owner, "rain gauge solvents", limit=4, ways=["vector"])
     monkeypatch.setattr(hits, "EXACT_MAX", 3)
-    found = search_chunks(owner, "rain gauge solvents", limit=4, ways=["vector"])
+    with CaptureQueriesContext(connection) as asked:
+        found = search_chunks(owner, "rain gauge solvents", limit=4, ways=["vector"])
+    if hits.has_vector_column():
+        (nearest,) = (query["sql"] for query in asked if "distance" in query["sql"])
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SET LOCAL enable_seqscan = off")
+            cursor.execute("SET LOCAL enable_sort = off")
+            cursor.execute("EXPLAIN " + nearest.replace("%", "%%"))
+            assert "knowledge_embedding_512" in str(cursor.fetchall()), "its index can be used for this query"
     assert {passage.text for passage in found} == {passage.text for passage in expected}

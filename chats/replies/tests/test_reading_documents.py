@@ -85,16 +85,9 @@ def test_what_is_deleted_or_replaced_leaves_no_rows_and_no_file(live: LiveServer
 
 
 def test_deleted_while_it_is_read(live: LiveServer, owner: User) -> None:
-    document = upload(owner)
+    document = upload(owner, "\n\n".join(f"{TEXT} {number}" for number in range(50)))
+    indexing = document.versions.filter(status="indexing", chunks__isnull=False)
+    wait_until(indexing.exists, seconds=20, what="its first parts are stored")
     delete_document(document)
     wait_until(lambda: not Document.objects.exists(), seconds=20, what="its rows are gone")
     assert not Chunk.objects.exists()
-
-
-def test_people_take_turns(live: LiveServer, owner: User, stranger: User) -> None:
-    many = [upload(owner, f"{TEXT} {number}", f"{number}.txt") for number in range(6)]
-    one = upload(stranger, "Mine alone.", "mine.txt")
-    wait_for(one)
-    assert not all(is_finished(document) for document in many)
-    for document in many:
-        assert wait_for(document).status == "ready"
