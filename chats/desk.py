@@ -1,6 +1,8 @@
 """The desk where staff choose what makes vectors of documents."""
 
+from collections.abc import Iterator
 from typing import Any
+from uuid import UUID
 
 from django import forms
 from django.contrib import admin, messages
@@ -10,11 +12,12 @@ from django.urls import reverse
 
 from accounts.columns import moment
 from accounts.models import User
+from accounts.queries import found
 from chats.catalog.desk import PoliteAdmin
-from chats.catalog.forms import ModelChoiceField
 from chats.catalog.models import AIModel, Price
 from chats.errors import DomainError
 from chats.knowledge import choosing
+from chats.knowledge.embedders import is_minilm_installed
 from chats.knowledge.models import Embedder
 from chats.money import plain_usd
 from chats.replies.embedding import choose_embedder
@@ -35,11 +38,8 @@ FIXED = [
 
 
 class EmbedderForm(forms.ModelForm):
-    ai_model = ModelChoiceField(
+    choice = forms.ChoiceField(
         label="What makes the vectors",
-        queryset=AIModel.objects.none(),
-        required=False,
-        empty_label="Built in: words and parts of words, no network",
         help_text="Models that are enabled and marked as «makes vectors of documents». It is tried when you save.",
     )
     query_prefix = forms.CharField(
@@ -59,13 +59,24 @@ class EmbedderForm(forms.ModelForm):
 
     class Meta:
         model = Embedder
-        fields = ["ai_model", "query_prefix", "text_prefix"]
+        fields = ["query_prefix", "text_prefix"]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if (field := self.fields.get("ai_model")) and isinstance(field, ModelChoiceField):
-            models = AIModel.objects.enabled().filter(kind=AIModel.Kind.EMBEDDING)
-            field.queryset = models.select_related("provider")
+        if isinstance(field := self.fields.get("choice"), forms.ChoiceField):
+            field.choices = [*_choices_here(), *((str(pk), label) for pk, label in _models_on_offer())]
+
+
+def _choices_here() -> list[tuple[str, str]]:
+    choices = [(Embedder.Kind.BUILTIN.value, "Built in: words and parts of words, no network")]
+    if is_minilm_installed():
+        choices.append((Embedder.Kind.MINILM.value, "all-MiniLM-L6-v2: meanings in English, on these servers"))
+    return choices
+
+
+def _models_on_offer() -> Iterator[tuple[UUID, str]]:
+    models = AIModel.objects.enabled().filter(kind=AIModel.Kind.EMBEDDING).select_related("provider")
+    return ((model.pk, f"{model.name} ({model.provider})") for model in models)
 
 
 class EmbedderAdmin(PoliteAdmin):
@@ -76,7 +87,7 @@ class EmbedderAdmin(PoliteAdmin):
     ordering = ["-id"]
 
     def get_fields(self, request: HttpRequest, obj: Embedder | None = None) -> Any:
-        return FIXED if obj else ["ai_model", "query_prefix", "text_prefix"]
+        return FIXED if obj else ["choice", "query_prefix", "text_prefix"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Embedder | None = None) -> list[str]:
         return FIXED if obj else []
@@ -125,7 +136,7 @@ class EmbedderAdmin(PoliteAdmin):
     def _choose(self, request: HttpRequest, chosen: dict[str, Any]) -> HttpResponse:
         assert isinstance(request.user, User)
         try:
-            embedder, said = _choose(request.user, chosen.pop("ai_model"), **chosen)
+            embedder, said = _choose(request.user, **chosen)
         except DomainError as error:
             return self.refuse(request, error.message, back_to=request.path)
         self.log_addition(request, embedder, [{"added": {}}])
@@ -136,11 +147,12 @@ class EmbedderAdmin(PoliteAdmin):
         choosing.give_up(obj)
 
 
-def _choose(staff: User, model: AIModel | None, **prefixes: str) -> tuple[Embedder, str]:
+def _choose(staff: User, choice: str, **prefixes: str) -> tuple[Embedder, str]:
     """What was chosen, and what to say about it."""
-    if model is None:
-        return choosing.choose_builtin(), "The built-in embedder takes over once it has read all documents."
-    chosen = choose_embedder(staff, model, **prefixes)
+    if choice in Embedder.Kind.values:
+        embedder = choosing.choose_local(Embedder.Kind(choice))
+        return embedder, f"«{embedder}» takes over once it has read all documents."
+    chosen = choose_embedder(staff, found(AIModel.objects.select_related("provider"), pk=UUID(choice)), **prefixes)
     return chosen.embedder, _words_of(chosen)
 
 

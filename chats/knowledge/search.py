@@ -11,10 +11,12 @@ from operator import or_
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+import structlog
 from django.db.models import Q
 
 from accounts.models import User
 from accounts.queries import stored
+from chats.errors import Invalid
 from chats.knowledge.embedders import QueryVector, active_embedder, local_vectors
 from chats.knowledge.hits import Key, Place, text_hits, vector_hits
 from chats.knowledge.models import Chunk, Document, Embedder
@@ -24,14 +26,16 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+logger = structlog.get_logger(__name__)
+
 QUERY_MAX_CHARACTERS = 2_000
 # How many each way of searching brings to the merger.
 CANDIDATES = 50
 JOINED_MAX = 3  # chunks in a passage
 # Cormack, Clarke and Büttcher, 2009: a constant that keeps one first place from outweighing two good ones.
 RRF_CONSTANT = 60
-# The built-in embedder knows letters, not meanings: it says less than the words do.
-WEIGHT_OF_BUILTIN = 0.5
+# The built-in embedder knows letters, not meanings, and the other small one only English: they say less than the words.
+WEIGHTS = {Embedder.Kind.BUILTIN: 0.5, Embedder.Kind.MINILM: 0.5}
 BOTH = ("text", "vector")
 
 
@@ -88,7 +92,7 @@ def search_chunks(
     if "vector" in ways:
         embedder = active_embedder()
         vector = _vector_of(embedder, query, near)
-        weight = WEIGHT_OF_BUILTIN if embedder.kind == Embedder.Kind.BUILTIN else 1
+        weight = WEIGHTS.get(Embedder.Kind(embedder.kind), 1)
         if vector is not None and vector.any():
             rankings.append((weight, vector_hits(place, embedder, vector, limit=CANDIDATES)))
     return _passages(_fused(rankings), limit=limit)
@@ -97,7 +101,11 @@ def search_chunks(
 def _vector_of(embedder: Embedder, query: str, near: QueryVector | None) -> "NDArray[np.float32] | None":
     if near is not None and near.embedder_id == embedder.pk:
         return near.vector
-    made = local_vectors(embedder, [query])
+    try:
+        made = local_vectors(embedder, [query])
+    except Invalid as error:
+        logger.warning("query_without_vector", embedder=embedder.pk, message=error.message)
+        return None
     return None if made is None else made[0]
 
 

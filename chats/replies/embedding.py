@@ -55,6 +55,8 @@ class VectorMaker:
     def __init__(self, *, name: str) -> None:
         self.name = name
         self._calls = asyncio.Semaphore(settings.EMBEDDING_CALLS)
+        # What is computed here takes a core that others need.
+        self._turn_here = asyncio.Semaphore(1)
         # By embedder. Some servers take fewer texts at once, and say so only by refusing.
         self._texts_per_call: defaultdict[int, int] = defaultdict(lambda: TEXTS_PER_CALL)
 
@@ -161,11 +163,17 @@ class VectorMaker:
     async def _maker_of(self, gap: Gap) -> Callable[[list[str]], Awaitable["NDArray[np.float32]"]]:
         embedder = gap.embedder
         if embedder.kind != Embedder.Kind.PROVIDER:
-            return lambda texts: asyncio.to_thread(_made_here, embedder, texts)
+            return lambda texts: self._make_here(embedder, texts)
         asked = await in_database_of_documents(asked_of, embedder)
         # Whoever uploads pays for it; that all documents are read once more is for nobody in particular.
         payer = None if embedder.state == Embedder.State.PREPARING else gap.user_id
         return lambda texts: self._ask(asked, texts, payer)
+
+    async def _make_here(self, embedder: Embedder, texts: list[str]) -> "NDArray[np.float32]":
+        async with self._turn_here:
+            made = await asyncio.to_thread(local_vectors, embedder, texts)
+        assert made is not None
+        return made
 
     # ------------------------------------------------------------ asking
     async def _ask(self, asked: Asked, texts: list[str], payer: UUID | None) -> "NDArray[np.float32]":
@@ -326,12 +334,6 @@ def _has_succeeded(task: asyncio.Task[None], version: UUID) -> bool:
         case failure:
             logger.error("vectors_failed", version=str(version), exc_info=failure)
     return False
-
-
-def _made_here(embedder: Embedder, texts: list[str]) -> "NDArray[np.float32]":
-    made = local_vectors(embedder, texts)
-    assert made is not None
-    return made
 
 
 def _timed_store(gap: Gap, places: list[int], made: "NDArray[np.float32]") -> float:

@@ -38,7 +38,7 @@ def text_of(response) -> str:
 
 
 def choose(desk: Client, model: AIModel | None, **fields: str) -> str:
-    return text_of(desk.post(ADD, {"ai_model": str(model.pk) if model else "", **fields}, follow=True))
+    return text_of(desk.post(ADD, {"choice": str(model.pk) if model else "builtin", **fields}, follow=True))
 
 
 def test_only_models_for_embeddings_that_are_on_are_offered(
@@ -118,17 +118,20 @@ def test_a_model_that_made_vectors_is_not_deleted(desk: Client, model: AIModel) 
         delete_model(model)
 
 
-@pytest.mark.parametrize("fields", [{"ai_model": "x"}, {"ai_model": "018f0000-0000-7000-8000-000000000000"}])
+@pytest.mark.parametrize(
+    "fields",
+    [{"choice": "x"}, {"choice": ""}, {"choice": "018f0000-0000-7000-8000-000000000000"}],
+)
 def test_what_is_no_model_is_refused(desk: Client, model: AIModel, fields: dict[str, str]) -> None:
     assert "errorlist" in text_of(desk.post(ADD, fields))
     assert not Embedder.objects.filter(state=Embedder.State.PREPARING).exists()
 
 
 def test_prefixes_are_short_and_can_be_stored(desk: Client, model: AIModel) -> None:
-    assert "at most 500" in text_of(desk.post(ADD, {"ai_model": str(model.pk), "query_prefix": "x" * 501}))
-    assert "Null characters" in text_of(desk.post(ADD, {"ai_model": str(model.pk), "query_prefix": "a\0b"}))
+    assert "at most 500" in text_of(desk.post(ADD, {"choice": str(model.pk), "query_prefix": "x" * 501}))
+    assert "Null characters" in text_of(desk.post(ADD, {"choice": str(model.pk), "query_prefix": "a\0b"}))
 
 
 def test_without_the_right_nothing_is_chosen(staff: User, client_of, model: AIModel) -> None:
-    assert client_of(staff).post(ADD, {"ai_model": str(model.pk)}).status_code == 403
+    assert client_of(staff).post(ADD, {"choice": str(model.pk)}).status_code == 403
     assert client_of(staff).get(LIST).status_code == 403

@@ -61,7 +61,8 @@ class Embedder(models.Model):
     """
 
     class Kind(models.TextChoices):
-        BUILTIN = "builtin", "Built in (no network)"
+        BUILTIN = "builtin", "Built in"
+        MINILM = "minilm", "all-MiniLM-L6-v2, installed on the servers"
         PROVIDER = "provider", "A provider's /embeddings"
 
     class State(models.TextChoices):
@@ -101,7 +102,7 @@ class Embedder(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.model_id} ({self.provider})" if self.kind == self.Kind.PROVIDER else "Built in"
+        return f"{self.model_id} ({self.provider})" if self.kind == self.Kind.PROVIDER else self.get_kind_display()
 
 
 class Embedding(models.Model):

@@ -387,7 +387,7 @@ def test_the_one_in_force_can_not_be_taken_back_or_chosen_again(chosen: Embedder
 def test_back_to_the_built_in_one(chosen: Embedder, owner: User, search: Search) -> None:
     upload(owner, LONG, "long.txt")
 
-    builtin = choosing.choose_builtin()
+    builtin = choosing.choose_local(Embedder.Kind.BUILTIN)
     wait_for_takeover(builtin)
 
     assert has_all(builtin)
