@@ -5,6 +5,7 @@ a person with numpy, which PostgreSQL without pgvector does too.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -30,7 +31,7 @@ TERMS_MAX = 24
 MATCHES_MAX = 1500
 # PostgreSQL counts what has a term only so far; beyond, it says what its planner expects, which costs nothing.
 COUNTED_MAX = 30
-# A person with fewer vectors has all of them compared, which is exact; HNSW would look through those of others first.
+# In a place with fewer chunks all vectors are compared, which is exact; HNSW would look through others first.
 EXACT_MAX = 4_000
 ROWS_AT_ONCE = 64
 K1, B, USUAL_TERMS = 1.2, 0.5, 90
@@ -50,6 +51,7 @@ class Place:
 
 
 _MATCHING = "SELECT 1 FROM knowledge_chunk WHERE terms @@ %s::tsquery"
+_ONE = f"({_MATCHING} LIMIT 1)"
 _COUNT = f"(SELECT count(*) FROM ({_MATCHING} LIMIT {COUNTED_MAX}) found)"  # noqa: S608 - constants
 # A chunk counts while its version is the one that its document shows.
 _CURRENT = "JOIN knowledge_document d ON d.current_id = {0}.version_id AND d.deleted_at IS NULL AND d.user_id = %s"
@@ -60,6 +62,10 @@ def mark_of(user_id: UUID) -> str:
     return f"user{user_id.hex}"
 
 
+_CHUNKS_IN_PLACE = """
+    SELECT coalesce(sum(v.chunk_count), 0) FROM knowledge_document d
+    JOIN knowledge_documentversion v ON v.id = d.current_id WHERE d.user_id = %s AND d.deleted_at IS NULL AND {}
+"""
 _COUNT_OF_FTS = "SELECT count(*) FROM (SELECT 1 FROM knowledge_terms WHERE knowledge_terms MATCH %s LIMIT %s)"
 _IN_PLACE = 'SELECT c.version_id, c."index" FROM {0} JOIN knowledge_chunk c ON c.id = {1} '
 
@@ -90,20 +96,37 @@ def _counted(user: User, terms: Sequence[str]) -> list[tuple[str, int]]:
 def _counts(user: User, terms: Sequence[str]) -> list[int]:
     if not terms:
         return []
+    if connection.vendor == "postgresql":
+        return _counts_of_gin([_tsquery([term], mark_of(user.pk)) for term in terms])
     with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            queries = [_tsquery([term], mark_of(user.pk)) for term in terms]
-            cursor.execute(f"SELECT {', '.join([_COUNT] * len(terms))}", queries)
-            counts = cursor.fetchone()
-            return [
-                count if count < COUNTED_MAX else max(count, _expected(cursor, query))
-                for count, query in zip(counts, queries, strict=True)
-            ]
         # Of everybody's chunks, as FTS5 knows at once; what may be too frequent is counted among the person's.
         marks = ", ".join(["%s"] * len(terms))
         cursor.execute(f"SELECT term, doc FROM knowledge_terms_rows WHERE term IN ({marks})", list(terms))  # noqa: S608 - constants
         of_all = dict(cursor.fetchall())
-        return [_count_of_own(user, term, of_all.get(term, 0)) for term in terms]
+    return [_count_of_own(user, term, of_all.get(term, 0)) for term in terms]
+
+
+def _counts_of_gin(queries: Sequence[str]) -> list[int]:
+    """What the planner expects where that is much, as GIN would look at all of it to count; else counted so far."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN (FORMAT JSON) SELECT {', '.join([_ONE] * len(queries))}", queries)
+        ((plan,),) = cursor.fetchall()
+        expected = _rows_of_subplans(json.loads(plan) if isinstance(plan, str) else plan)
+        unsure = [query for query, rows in zip(queries, expected, strict=True) if rows < 4 * MATCHES_MAX]
+        counted: dict[str, int] = {}
+        if unsure:
+            cursor.execute(f"SELECT {', '.join([_COUNT] * len(unsure))}", unsure)
+            counted = dict(zip(unsure, cursor.fetchone(), strict=True))
+    return [
+        counted[query] if counted.get(query, COUNTED_MAX) < COUNTED_MAX else max(rows, COUNTED_MAX)
+        for query, rows in zip(queries, expected, strict=True)
+    ]
+
+
+def _rows_of_subplans(plan: Any) -> list[int]:
+    """How many rows each subselect of a plan is expected to find, before its LIMIT."""
+    subplans = sorted(plan[0]["Plan"]["Plans"], key=lambda each: int(re.findall(r"\d+", each["Subplan Name"])[0]))
+    return [int(subplan["Plans"][0]["Plan Rows"]) for subplan in subplans]
 
 
 def _count_of_own(user: User, term: str, count_of_all: int) -> int:
@@ -117,12 +140,6 @@ def _count_matches(query: str, *, most: int) -> int:
     with connection.cursor() as cursor:
         cursor.execute(_COUNT_OF_FTS, [query, most])
         return int(cursor.fetchone()[0])
-
-
-def _expected(cursor: Any, query: str) -> int:
-    cursor.execute(f"EXPLAIN (FORMAT JSON) {_MATCHING}", [query])
-    ((plan,),) = cursor.fetchall()
-    return int((json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"]["Plan Rows"])
 
 
 def _tsquery(terms: Sequence[str], mark: str) -> str:
@@ -204,21 +221,18 @@ def as_vector(vector: "NDArray[np.float32]") -> str:
 def _nearest_by_pgvector(place: Place, embedder: Embedder, vector: "NDArray[np.float32]", limit: int) -> list[Key]:
     owner, near = stored(DocumentVersion, "id", place.user.pk), as_vector(vector)
     cast = _searched_type(len(vector))
-    mine = f"e.dimensions = {len(vector)} AND e.embedder_id = %s AND e.user_id = %s"
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT count(*) FROM (SELECT 1 FROM knowledge_embedding e WHERE {mine} LIMIT {EXACT_MAX + 1})",  # noqa: S608 - constants
-            [embedder.pk, owner],
-        )
+        cursor.execute(_CHUNKS_IN_PLACE.format(place.where), [owner, *place.values])
         (count,) = cursor.fetchone()
         if count <= EXACT_MAX or cast is None:
             sql = f"""
-                WITH mine AS MATERIALIZED (
-                    SELECT e.version_id, e.first, e.vectors FROM knowledge_embedding e WHERE {mine}
-                ) SELECT m.version_id, m.first FROM mine m {_CURRENT.format("m")} WHERE {place.where}
-                ORDER BY m.vectors <=> %s::vector LIMIT %s
+                WITH inside AS MATERIALIZED (
+                    SELECT e.version_id, e.first, e.vectors FROM knowledge_document d
+                    JOIN knowledge_embedding e ON e.version_id = d.current_id AND e.embedder_id = %s
+                    WHERE d.user_id = %s AND d.deleted_at IS NULL AND e.dimensions = {len(vector)} AND {place.where}
+                ) SELECT version_id, first FROM inside ORDER BY vectors <=> %s::vector LIMIT %s
             """  # noqa: S608 - constants
-            return _keys(sql, [embedder.pk, owner, owner, *place.values, near, limit])
+            return _keys(sql, [embedder.pk, owner, *place.values, near, limit])
         if _goes_on():
             cursor.execute("SET LOCAL hnsw.iterative_scan = relaxed_order")
         cursor.execute(f"SET LOCAL hnsw.ef_search = {2 * limit}")
@@ -226,7 +240,8 @@ def _nearest_by_pgvector(place: Place, embedder: Embedder, vector: "NDArray[np.f
         sql = f"""
             WITH near AS MATERIALIZED (
                 SELECT e.version_id, e.first, e.vectors::{cast} <=> %s::{cast} AS distance
-                FROM knowledge_embedding e {_CURRENT.format("e")} WHERE {mine} AND {place.where}
+                FROM knowledge_embedding e {_CURRENT.format("e")}
+                WHERE e.dimensions = {len(vector)} AND e.embedder_id = %s AND e.user_id = %s AND {place.where}
                 ORDER BY distance LIMIT %s
             ) SELECT version_id, first FROM near ORDER BY distance
         """  # noqa: S608 - constants
