@@ -90,7 +90,8 @@ def part_of(
 def _window(read: Read, number: int, count: int, passage: Passage | None) -> tuple[str, int]:
     """The text of a part, and where it begins."""
     first = (number - 1) * PART_CHARACTERS
-    length = max(PART_CHARACTERS + BREAK_CHARACTERS, passage.end - first if passage else 0)
+    # One more than where a break may end, or the end of what was read would pass for the end of the document.
+    length = max(PART_CHARACTERS + BREAK_CHARACTERS + 1, passage.end - first if passage else 0)
     text = read(first, length)
     begin = _break(text, 0) if number > 1 else 0
     end = _break(text, PART_CHARACTERS) if number < count else len(text)
@@ -100,11 +101,14 @@ def _window(read: Read, number: int, count: int, passage: Passage | None) -> tup
 
 
 def _break(text: str, place: int) -> int:
-    """Where after `place` a part may begin: `place` itself where there is no good one."""
+    """Where after `place` a part may begin: `place` itself where there is no good one.
+
+    `text` goes on behind all that may be a break, or ends where the document ends: so both parts find the same.
+    """
     window = text[place : place + BREAK_CHARACTERS]
     for sign in BREAKS:
         at = window.find(sign)
-        # A break that ends the text would leave a part without any.
+        # A break that ends the document would leave a part without any.
         if at >= 0 and (after := place + at + len(sign)) < len(text):
             return after
     return place

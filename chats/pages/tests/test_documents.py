@@ -13,13 +13,15 @@ from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from hypothesis import given
+from hypothesis import strategies as st
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from accounts.models import User
 from chats.knowledge.models import Document, DocumentText, DocumentVersion
 from chats.knowledge.services import add_document, delete_document
 from chats.pages.library import document_list
-from chats.pages.reading import PART_CHARACTERS, Passage, part_of, passage_within
+from chats.pages.reading import BREAK_CHARACTERS, BREAKS, PART_CHARACTERS, Passage, part_of, passage_within
 from chats.pages.tags import file_size
 
 HX = {"HX-Request": "true"}
@@ -452,15 +454,34 @@ def shown(text: str, **options: Any) -> tuple[str, str]:
     return "".join(piece.text for piece in pieces), "".join(piece.text for piece in pieces if piece.is_marked)
 
 
-@pytest.mark.parametrize("sign", ["\n\n", "\n", " ", ""])
-@pytest.mark.parametrize("length", [1, PART_CHARACTERS, PART_CHARACTERS + 1, 3 * PART_CHARACTERS + 7])
-def test_parts_fit_together(sign: str, length: int) -> None:
-    text = ("x" * 97 + sign) * (length // 97 + 1)
-    text = text[:length]
-    count = part_of(lambda start, length: text[start : start + length], characters=length).count
+def check_parts_fit_together(text: str) -> None:
+    count = part_of(lambda start, length: text[start : start + length], characters=len(text)).count
     parts = [shown(text, number=number)[0] for number in range(1, count + 1)]
     assert "".join("".join(parts).split()) == "".join(text.split())
     assert all(parts)
+
+
+@pytest.mark.parametrize("sign", ["\n\n", "\n", " ", ""])
+@pytest.mark.parametrize("length", [1, PART_CHARACTERS, PART_CHARACTERS + 1, 3 * PART_CHARACTERS + 7])
+def test_parts_fit_together(sign: str, length: int) -> None:
+    check_parts_fit_together((("x" * 97 + sign) * (length // 97 + 1))[:length])
+
+
+@pytest.mark.parametrize("rest", [1, 2, BREAK_CHARACTERS, 30_000])
+@pytest.mark.parametrize("sign", BREAKS)
+def test_parts_fit_together_wherever_the_only_break_is(sign: str, rest: int) -> None:
+    for offset in (0, 1, 2, 250, *range(BREAK_CHARACTERS - 4, BREAK_CHARACTERS + 3)):
+        check_parts_fit_together("a" * (PART_CHARACTERS + offset) + sign + "b" * rest)
+
+
+# Letters and breaks around the places where parts may begin.
+AROUND_A_BREAK = st.lists(st.sampled_from(["x", "y" * 249, "z" * 499, *BREAKS]), min_size=1, max_size=12).map("".join)
+
+
+@given(AROUND_A_BREAK, AROUND_A_BREAK, AROUND_A_BREAK)
+def test_parts_fit_together_whatever_the_text(first: str, second: str, end: str) -> None:
+    filler = "f" * (PART_CHARACTERS - 1)
+    check_parts_fit_together(filler + first + filler[len(first) :] + second + filler[: -len(second)] + "l" + end + "e")
 
 
 @pytest.mark.parametrize("start", [0, 19_990, 20_000, 20_050, 20_200, 40_000, 45_000])
