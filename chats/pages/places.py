@@ -1,6 +1,6 @@
 """Where a long list goes on: after which moment and which of the rows that share it."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 from django.utils import timezone
@@ -13,9 +13,11 @@ def place_of(moment: datetime, pk: UUID) -> str:
 
 def parse_place(place: str) -> tuple[datetime, UUID] | None:
     """Where to go on; None for the beginning, and for what no list of ours said."""
-    moment, _, pk = place.partition("_")
+    text, _, pk = place.partition("_")
     try:
-        parsed = datetime.fromisoformat(moment), UUID(pk)
-    except ValueError:
+        moment = datetime.fromisoformat(text)
+        if timezone.is_naive(moment):
+            return None
+        return moment.astimezone(UTC), UUID(pk)
+    except (ValueError, OverflowError):  # the first hours of the year 1 are no moment of UTC everywhere
         return None
-    return parsed if timezone.is_aware(parsed[0]) else None

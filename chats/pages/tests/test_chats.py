@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 import time_machine
@@ -68,7 +69,13 @@ def test_chats_of_the_same_instant_are_neither_lost_nor_repeated(owner: User) ->
     assert sorted(titles, key=int) == [str(n) for n in range(31)]
 
 
-@pytest.mark.parametrize("place", ["nonsense", "2026-01-01_x", "2026-01-01_00000000-0000-0000-0000-000000000000"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        *("nonsense", "2026-01-01_x", "2026-01-01_00000000-0000-0000-0000-000000000000"),
+        *(f"{moment}_{UUID(int=0)}" for moment in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00")),
+    ],
+)
 def test_a_place_nobody_gave_is_the_beginning(visitor: Client, chat: Chat, place: str) -> None:
     assert "Tides" in visitor.get(reverse("pages:chats"), {"before": place}).content.decode()
 

@@ -170,7 +170,18 @@ def test_a_script_is_told_only_of_the_rows_it_asks_for(visitor: Client, owner: U
         assert f'<li id="document-{missing.pk}" hx-swap-oob="delete">' in fragment
 
 
-@pytest.mark.parametrize("query", ["before=x", "before=2026-01-01_x", "row=", "still=1", "before=%00", "row=%00&row=x"])
+# Moments that UTC has not.
+BEFORE_ALL_TIME = f"0001-01-01T00:00:00%2B14:00_{UUID(int=0)}"
+AFTER_ALL_TIME = f"9999-12-31T23:59:59-12:00_{UUID(int=0)}"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("before=x", "before=2026-01-01_x", "before=%00", f"before={BEFORE_ALL_TIME}", f"before={AFTER_ALL_TIME}"),
+        *("row=", "row=%00&row=x", "still=1"),
+    ],
+)
 def test_a_strange_address_of_the_list_is_a_list(visitor: Client, owner: User, query: str) -> None:
     make_document(owner)
     assert "Handbook.pdf" in page_of(visitor, f"{LIST}?{query}")
