@@ -1,5 +1,6 @@
 """What a file is, by what is in it. Its name only tells kinds of text from each other."""
 
+import re
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,6 +24,10 @@ CODE = {
     *(".tsx", ".vue", ".xml", ".yaml", ".yml", ".zig"),
 }
 _HTML_STARTS = ("<!doctype html", "<html")
+_PDF = b"%PDF-"
+# Blanks and a byte order mark.
+_BEFORE_PDF = b" \t\r\n\x0c\x00\xef\xbb\xbf"
+_PDF_OBJECT = re.compile(rb"\d\s+\d+\s+obj\b")
 
 
 @dataclass(frozen=True)
@@ -43,13 +48,39 @@ def read(path: Path, *, name: str, bounds: Bounds, progress: Progress) -> Found:
         start = file.read(SNIFFED_BYTES)
     if not start:
         raise Failure("empty")
-    if b"%PDF-" in start:
-        from chats.knowledge.extractor import pdf  # noqa: PLC0415 - one file needs one of them
-
-        return pdf.read(path, bounds=bounds, progress=progress)
+    suffix = PurePath(name).suffix.lower()
+    if _PDF in start and _is_pdf(path.read_bytes()):
+        return _read_pdf(path, suffix, bounds, progress)
     if start.startswith(b"PK\x03\x04"):
         return _read_packed(path, bounds)
-    return _read_text(path, PurePath(name).suffix.lower())
+    return _read_text(path, suffix)
+
+
+def _is_pdf(raw: bytes) -> bool:
+    """Whether a file that has the mark of one near its beginning may be one: a text that mentions it is none."""
+    if raw.lstrip(_BEFORE_PDF).startswith(_PDF) or raw.rstrip(_BEFORE_PDF).endswith(b"%%EOF"):
+        return True
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        # Its second line is a comment of four bytes that are no UTF-8, so that it is not taken for text.
+        return True
+    return False
+
+
+def _read_pdf(path: Path, suffix: str, bounds: Bounds, progress: Progress) -> Found:
+    from chats.knowledge.extractor import pdf  # noqa: PLC0415 - one file needs one of them
+
+    try:
+        return pdf.read(path, bounds=bounds, progress=progress)
+    except Failure as failure:
+        # A note may begin with the mark. What has objects as well is a PDF, and the source of one nobody wants to read.
+        if failure.code != "damaged" or _PDF_OBJECT.search(path.read_bytes()):
+            raise
+        try:
+            return _read_text(path, suffix)
+        except Failure:
+            raise failure from None
 
 
 def _read_packed(path: Path, bounds: Bounds) -> Found:

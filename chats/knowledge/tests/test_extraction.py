@@ -176,10 +176,11 @@ PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\xc3\x50\x00\x00\xc3\x50\x08\
         (bytes(5_000), "a.md", "unsupported"),
         (b"PK\x03\x04" + b"rubbish" * 50, "a.docx", "damaged"),
         (b"%PDF-1.7\n" + os.urandom(3_000), "a.pdf", "damaged"),
+        (pdf("Cut off.", "In the middle.")[:500], "a.pdf", "damaged"),
         (pdf(stream=b"<< /Length 2 >>\nstream\nBT\nendstream"), "scan.pdf", "no_text"),
         ("<html><body><script>only()</script></body></html>", "a.html", "no_text"),
     ],
-    ids=["empty", "blank", "picture", "program", "nul", "zeros", "bad zip", "bad pdf", "scan", "no words"],
+    ids=["empty", "blank", "picture", "program", "nul", "zeros", "bad zip", "bad pdf", "cut pdf", "scan", "no words"],
 )
 async def test_what_can_not_be_read_says_why(refused, content, name, code):
     assert await refused(content, name) == code
@@ -189,6 +190,59 @@ async def test_the_content_tells_the_kind_whatever_the_name_says(read):
     assert (await read(pdf("In truth a PDF."), "letter.txt"))[0].kind == "pdf"
     assert (await read("In truth a text.", "letter.pdf"))[0].kind == "text"
     assert (await read(word(), "letter.csv"))[0].kind == "docx"
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "kind"),
+    [
+        ("# How to\n\nA file begins with `%PDF-1.7`.\n", "a.md", "markdown"),
+        ("# How to\n\n```\n" + pdf("An example.").decode() + "\n```\n", "a.md", "markdown"),
+        ("%PDF-1.7 is what it begins with.", "a.txt", "text"),
+        ("Bücher beginnen mit %PDF-1.7.".encode("cp1252"), "a.txt", "text"),
+        ('MARK = b"%PDF-"\n', "a.py", "code"),
+        ("The ftyp box of a file says what is in it.", "a.txt", "text"),
+    ],
+    ids=["mention", "example", "beginning", "old encoding", "code", "video"],
+)
+async def test_a_text_about_files_of_a_kind_is_none_of_them(read, content, name, kind):
+    found, text, _ = await read(content, name)
+    assert (found.kind, text) == (kind, content if isinstance(content, str) else content.decode("cp1252"))
+
+
+@pytest.mark.parametrize(
+    "before",
+    [b"\n\n", b"\xef\xbb\xbf", b"\x00\x01\xff junk" * 40, b"HTTP/1.1 200 OK\r\nServer: x\r\n\r\n"],
+    ids=["blanks", "mark", "junk", "headers"],
+)
+@pytest.mark.parametrize("is_binary", [False, True])
+async def test_a_pdf_is_one_whatever_stands_before_it(read, before, is_binary):
+    content = pdf("In truth a PDF.")
+    if is_binary:
+        out = io.BytesIO()
+        PdfWriter(clone_from=PdfReader(io.BytesIO(content))).write(out)
+        content = out.getvalue()
+    found, text, _ = await read(before + content, "a.pdf")
+    assert (found.kind, text.strip()) == ("pdf", "In truth a PDF.")
+
+
+MP4 = bytes.fromhex("00000020") + b"ftypisom" + bytes.fromhex("00000200") + b"isomiso2avc1mp41" + bytes(range(256)) * 20
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (MP4, "a video"),
+        (MP4.replace(b"isom", b"M4A ", 1), "an audio file"),
+        (MP4.replace(b"isom", b"heic", 1), "an image"),
+        (PNG, "an image"),
+        (b"PK\x05\x06" + bytes(18), "an archive"),
+    ],
+    ids=["mp4", "m4a", "heic", "png", "zip"],
+)
+async def test_what_was_uploaded_instead_of_a_document_is_named(read, content, what):
+    with pytest.raises(ExtractionFailed, match="unsupported") as failure:
+        await read(content, "a.pdf")
+    assert failure.value.message.startswith(f"This is {what}, which")
 
 
 async def test_a_protected_document_is_refused_and_one_with_an_empty_password_read(read, refused):
