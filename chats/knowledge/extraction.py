@@ -168,6 +168,10 @@ async def _last_word(child: Process, on_progress: Note) -> dict[str, Any]:
 
 def _code_of(status: int) -> str:
     """Why a child ended that did not say so."""
-    if -status in {signal.SIGXCPU, signal.SIGKILL}:
-        return "too_slow"
+    match -status:
+        case signal.SIGXCPU:
+            return "too_slow"
+        case signal.SIGKILL:
+            # Most often by the kernel, where this machine or container has no more memory; it doesn't say.
+            return "killed"
     return "crashed"

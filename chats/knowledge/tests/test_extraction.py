@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import os
+import signal
 import time
 import zipfile
 import zlib
@@ -358,6 +359,17 @@ async def test_one_that_is_no_longer_wanted_is_killed(long_reading):
     with pytest.raises(asyncio.CancelledError):
         await reading
     assert not children()
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"), [(signal.SIGKILL, "killed"), (signal.SIGXCPU, "too_slow"), (signal.SIGSEGV, "crashed")]
+)
+async def test_one_that_others_end_says_no_more_than_is_known(long_reading, sent, code):
+    reading, child = long_reading
+    os.kill(int(child.name), sent)
+    with pytest.raises(ExtractionFailed) as failure:
+        await reading
+    assert failure.value.code == code
 
 
 async def test_it_knows_nothing_of_ours(secret, long_reading):
