@@ -13,6 +13,10 @@ from pathlib import Path
 
 import pytest
 from docx import Document
+from docx.opc.constants import RELATIONSHIP_TYPE
+from docx.opc.packuri import PackURI
+from docx.opc.part import Part
+from docx.oxml.parser import parse_xml
 from pypdf import PdfReader, PdfWriter
 
 from chats.knowledge.extraction import ExtractionFailed, ExtractionLimits, extract
@@ -123,6 +127,155 @@ async def test_a_word_document_keeps_its_shape(read):
         "Nach der Tabelle.",
     ]
     assert rows[0]["heading"] == "Garantie"
+
+
+SPACES = " ".join(
+    f'xmlns:{prefix}="http://schemas.{place}"'
+    for prefix, place in {
+        "w": "openxmlformats.org/wordprocessingml/2006/main",
+        "m": "openxmlformats.org/officeDocument/2006/math",
+        "r": "openxmlformats.org/officeDocument/2006/relationships",
+        "mc": "openxmlformats.org/markup-compatibility/2006",
+        "wps": "microsoft.com/office/word/2010/wordprocessingShape",
+    }.items()
+)
+
+
+def word_of(body, *, footnotes="", endnotes="", header="", footer=""):
+    """A Word document with this in its body, in notes, and above and below its pages."""
+    document = Document()
+    for element in reversed(parse_xml(f"<w:body {SPACES}>{body}</w:body>")):
+        document.element.body.insert(0, element)
+    for kind, relation, notes in [
+        ("footnotes", RELATIONSHIP_TYPE.FOOTNOTES, footnotes),
+        ("endnotes", RELATIONSHIP_TYPE.ENDNOTES, endnotes),
+    ]:
+        if notes:
+            blob = f"<w:{kind} {SPACES}>{notes}</w:{kind}>".encode()
+            part = Part(PackURI(f"/word/{kind}.xml"), f"application/vnd.test.{kind}+xml", blob, document.part.package)
+            document.part.relate_to(part, relation)
+    for frame, text in ((document.sections[0].header, header), (document.sections[0].footer, footer)):
+        if text:
+            frame.paragraphs[0].text = text
+    # A second section, which has the same above and below its pages.
+    document.add_section()
+    out = io.BytesIO()
+    document.save(out)
+    return out.getvalue()
+
+
+def run(text):
+    return f'<w:r><w:t xml:space="preserve">{text}</w:t></w:r>'
+
+
+def paragraph(*content):
+    return f"<w:p>{''.join(content)}</w:p>"
+
+
+def control(content):
+    return f"<w:sdt><w:sdtPr><w:id w:val='1'/></w:sdtPr><w:sdtContent>{content}</w:sdtContent></w:sdt>"
+
+
+def row(*cells):
+    return f"<w:tr>{''.join(f'<w:tc>{cell}</w:tc>' for cell in cells)}</w:tr>"
+
+
+def box(text):
+    return f"<w:txbxContent>{paragraph(run(text))}</w:txbxContent>"
+
+
+def merged(how):
+    return f"<w:tcPr><w:vMerge w:val='{how}'/></w:tcPr>"
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (control(paragraph(run("Rent: 900 €"))) + paragraph(run("End.")), "Rent: 900 €\n\nEnd."),
+        (paragraph(run("Rent: "), control(run("900 €")), run(" a month.")), "Rent: 900 € a month."),
+        (control(control(f"<w:tbl>{row(paragraph(run('A')), control(paragraph(run('B'))))}</w:tbl>")), "A | B"),
+        (f"<w:tbl>{control(row(paragraph(run('A'))))}{row(paragraph(run('B')))}</w:tbl>", "A\nB"),
+        (
+            paragraph(
+                run("In "),
+                f"<w:del w:id='1'><w:r><w:delText>7</w:delText></w:r></w:del><w:ins w:id='2'>{run('14')}</w:ins>",
+                run(" days"),
+                f"<w:moveFrom w:id='3'>{run(' gone')}</w:moveFrom><w:moveTo w:id='4'>{run(' here')}</w:moveTo>",
+            ),
+            "In 14 days here",
+        ),
+        (
+            "<w:tbl><w:tr><w:trPr><w:del w:id='1'/></w:trPr><w:tc><w:p/></w:tc></w:tr>"
+            f"<w:tr><w:trPr><w:ins w:id='2'/></w:trPr><w:tc>{paragraph(run('New'))}</w:tc></w:tr></w:tbl>",
+            "New",
+        ),
+        (paragraph(run("See "), f"<w:hyperlink w:anchor='x'>{run('the terms')}</w:hyperlink>"), "See the terms"),
+        (paragraph(f"<w:fldSimple w:instr='DATE'><w:smartTag>{run('1 May')}</w:smartTag></w:fldSimple>"), "1 May"),
+        (
+            paragraph(
+                run("With a box."),
+                f"<w:r><mc:AlternateContent><mc:Choice Requires='wps'><wps:txbx>{box('In it.')}</wps:txbx></mc:Choice>"
+                f"<mc:Fallback><w:pict>{box('In it.')}</w:pict></mc:Fallback></mc:AlternateContent></w:r>",
+                run(" Goes on."),
+            ),
+            "With a box. Goes on.\n\nIn it.",
+        ),
+        (paragraph(f"<w:r><w:pict>{box('Of an older Word.')}</w:pict></w:r>"), "Of an older Word."),
+        (
+            paragraph(
+                "<w:pPr><w:tabs><w:tab w:val='left' w:pos='1'/></w:tabs></w:pPr>",
+                "<w:r><w:t>Name:</w:t><w:tab/><w:t>Ada</w:t><w:br/><w:t>X</w:t><w:noBreakHyphen/><w:t>1</w:t></w:r>",
+            ),
+            "Name: Ada\nX-1",
+        ),
+        (paragraph(run("Here "), "<m:oMath><m:r><m:t>E=mc²</m:t></m:r></m:oMath>"), "Here E=mc²"),
+        (
+            "<w:tbl>"
+            + row(merged("restart") + paragraph(run("Graz")), paragraph(run("Office")))
+            + row(merged("continue") + "<w:p/>", paragraph(run("Storage")))
+            + row("<w:tcPr><w:gridSpan w:val='2'/></w:tcPr>" + paragraph(run("Both")))
+            + "</w:tbl>",
+            "Graz | Office\nGraz | Storage\nBoth",
+        ),
+    ],
+    ids=[
+        *("control", "control in a line", "control around a table", "control around a row", "changes", "changed rows"),
+        *("link", "field", "box", "old box", "signs", "formula", "merged cells"),
+    ],
+)
+async def test_of_a_word_document_all_is_read_that_it_shows(read, body, text):
+    assert (await read(word_of(body), "a.docx"))[1] == text
+
+
+async def test_notes_of_a_word_document_stand_behind_their_paragraph(read):
+    body = (
+        paragraph(run("One year"), "<w:r><w:footnoteReference w:id='2'/></w:r>", run(", no more."))
+        + paragraph(run("Not batteries."), "<w:r><w:endnoteReference w:id='2'/></w:r>")
+        + paragraph(run("Once more"), "<w:r><w:footnoteReference w:id='2'/></w:r>")
+    )
+    separator = f"<w:footnote w:type='separator' w:id='0'>{paragraph('<w:r><w:separator/></w:r>')}</w:footnote>"
+    content = word_of(
+        body,
+        footnotes=f"{separator}<w:footnote w:id='2'>{paragraph(run('From delivery.'))}</w:footnote>",
+        endnotes=f"<w:endnote w:id='2'>{paragraph(run('They wear out.'))}</w:endnote>",
+    )
+    _, text, _ = await read(content, "a.docx")
+    assert text.split("\n\n") == [
+        "One year, no more.",
+        "From delivery.",
+        "Not batteries.",
+        "They wear out.",
+        "Once more",
+    ]
+
+
+async def test_what_stands_above_and_below_the_pages_of_a_word_document_is_read_once(read, refused):
+    _, text, _ = await read(word_of(paragraph(run("Dear Ada")), header="Tern Ltd, Graz", footer="IBAN AT61"), "a.docx")
+    assert text.split("\n\n") == ["Tern Ltd, Graz", "Dear Ada", "IBAN AT61"]
+    assert (await read(word_of(paragraph(run("Dear Ada")), footer="- 1 -"), "a.docx"))[1] == "Dear Ada"
+    assert await refused(word_of("<w:p/>", header="Tern Ltd, Graz"), "scan.docx") == "no_text"
+    lost = "<w:p><w:pPr><w:sectPr><w:headerReference w:type='default' r:id='rId99'/></w:sectPr></w:pPr></w:p>"
+    assert (await read(word_of(paragraph(run("Dear Ada")) + lost), "a.docx"))[1] == "Dear Ada"
 
 
 async def test_of_a_page_only_what_people_read(read):
