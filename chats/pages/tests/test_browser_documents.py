@@ -1,17 +1,22 @@
 """What people do with their documents, in a real Chromium."""
 
 import re
+from datetime import timedelta
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Page, expect
+from django.utils import timezone
+from playwright.sync_api import Page, Route, expect
 from pytest_django import Settings
 
 from accounts.models import User
 from chats.knowledge.models import Document, DocumentText, DocumentVersion
+from chats.pages.documents import ROWS_ASKED_MAX
 from chats.pages.tests.test_browser import PHONE, _nothing_complained, visit  # noqa: F401 - the fixture is autouse
 from chats.pages.tests.test_browser_access import complaints
 from chats.pages.tests.test_documents import READING, make_document
+from config.tests.live import wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -160,6 +165,39 @@ def test_rows_keep_up_with_the_reading_and_a_refusal_is_said(signed_in: Page, ow
     expect(page.locator("[data-problem]")).to_contain_text("there is nothing to try again")
     page.wait_for_timeout(2_200)
     assert [re.sub(r".*/documents/[^/]*", "", url) for url in asked] == ["/retry/"]
+
+
+def test_of_many_rows_those_are_asked_for_that_are_read_first(signed_in: Page, owner: User) -> None:
+    page, now = signed_in, timezone.now()
+    oldest, *_, newest = [
+        make_document(owner, f"{at}.pdf", status="indexing", created_at=now + timedelta(seconds=at))
+        for at in range(ROWS_ASKED_MAX + 5)
+    ]
+    asked: list[list[str]] = []
+
+    def note(route: Route) -> None:
+        asked.append(parse_qs(urlsplit(route.request.url).query)["row"])
+        route.fulfill(status=204)
+
+    progress = re.compile(r"/documents/\?row=")
+    page.route(progress, note)
+    visit(page, "/documents/")
+    rows = page.locator(".document-row")
+    for count in (30, 60, 90, ROWS_ASKED_MAX + 5):
+        expect(rows).to_have_count(count)
+        page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    # As if only the newest were under way. Set here: the engine would read what waits.
+    page.evaluate(
+        "for (const s of [...document.querySelectorAll('[data-status]')].slice(1)) s.dataset.status = 'pending'"
+    )
+    # One may have been on its way; the second is asked for after that.
+    asked.clear()
+    wait_until(lambda: page.wait_for_timeout(100) or len(asked) > 1, seconds=15, what="two more were asked for")
+    assert len(asked[-1]) == ROWS_ASKED_MAX
+    assert asked[-1][:2] == [str(newest.pk), str(oldest.pk)]
+    page.unroute(progress)
+    DocumentVersion.objects.filter(document=oldest).update(done=12, total=200)
+    expect(rows.last).to_contain_text("page 12 of 200")
 
 
 def test_a_page_of_a_document_shows_its_text_when_it_is_read(signed_in: Page, owner: User) -> None:

@@ -221,12 +221,21 @@ document.addEventListener("drop", (event) => {
 });
 
 // ---- progress is asked for while there is some, and someone looks
+// As the server's ROWS_ASKED_MAX. The newest stand first, and are read last.
+const ROWS_ASKED = 100;
+
+function rowsToAsk() {
+  const unfinished = [...document.querySelectorAll("[data-unfinished]")].reverse();
+  const isUnderWay = (state) => state.dataset.status === "indexing";
+  return [...unfinished.filter(isUnderWay), ...unfinished.filter((state) => !isUnderWay(state))].slice(0, ROWS_ASKED);
+}
+
 document.addEventListener("htmx:configRequest", (event) => {
   const { elt, formData } = event.detail;
   if (!elt.matches("[data-progress]")) return;
-  const unfinished = [...document.querySelectorAll("[data-unfinished]")].map((state) => state.dataset.unfinished);
-  for (const id of unfinished) formData.append("row", id);
-  if (document.hidden || !unfinished.length) event.preventDefault();
+  const asked = rowsToAsk();
+  for (const state of asked) formData.append("row", state.dataset.unfinished);
+  if (document.hidden || !asked.length) event.preventDefault();
 });
 const ENDS = { ready: "is ready.", failed: "could not be read." };
 document.addEventListener("htmx:oobBeforeSwap", ({ detail: { target, fragment } }) => {
