@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from chats.knowledge.stop_words import STOP_WORDS
 from chats.knowledge.terms import fold, language_of, words_of
-from chats.llm.passages import MARKER, numbers_in, without_code
+from chats.llm.passages import markers_in, numbers_in
 
 MISSING_MAX = 5
 # Of the words of a sentence, so many stand in what it rests on, by their first letters.
@@ -39,10 +39,11 @@ def citations_of(answer: str, passages: Sequence[str]) -> list[Citation]:
 
 def _cited_sentences(answer: str) -> Iterator[tuple[str, tuple[int, ...]]]:
     """What each marker stands at the end of; of several in a row, the same."""
-    prose = without_code(answer)
     sentence, end = "", 0
-    for marker in MARKER.finditer(prose):
-        before = [part for part in _SENTENCE_END.split(prose[end : marker.start()]) if part and part.strip(" \t>*#-.")]
+    for marker in markers_in(answer):
+        before = [
+            part for part in _SENTENCE_END.split(marker.string[end : marker.start()]) if part and part.strip(" \t>*#-.")
+        ]
         sentence = before[-1] if before else sentence
         end = marker.end()
         yield sentence.strip(), numbers_in(marker)

@@ -5,9 +5,11 @@ really keeps it harmless is that no tool acts without its person's word.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import replace
 
+from chats.llm.prose import Kind, Lines, code_spans, without_code
 from chats.llm.values import ChatMessage, ChatRequest, Passage
 
 INSTRUCTION = """\
@@ -20,9 +22,9 @@ NOTHING_FOUND = """\
 The user wants an answer from the user's own documents, and a search of them found nothing that fits the last message. \
 Say so plainly before you say anything else."""
 
-# `[2]` or `[1, 3]`; not before the address of a link, nor what a link is defined by.
-MARKER = re.compile(r"[ \t]?\[\s*(\d{1,3}(?:\s*[,;]\s*\d{1,3})*)\s*\](?![(:])")
-_CODE = re.compile(r"(`+)(?:(?!\1).)*\1", re.DOTALL)
+# `[2]` or `[1, 3]` on one line; not before the address of a link.
+MARKER = re.compile(r"[ \t]?\[[^\S\n]*(\d{1,3}(?:[^\S\n]*[,;][^\S\n]*\d{1,3})*)[^\S\n]*\](?!\()")
+_TOKEN = re.compile(rf"\n|`+|{MARKER.pattern}")
 _FENCE = re.compile(r"</?\s*passage", re.IGNORECASE)
 
 
@@ -64,48 +66,164 @@ class Markers:
     """Takes out of a stream of text the markers that name no passage, and lets all else through as it is.
 
     `[2]` and `[1, 3]` are markers; in code, and before the address of a link, they are not. What may become a marker is
-    held back until it is plain, which is a few characters.
+    held back until it is plain, which is a few characters. A false one behind a backquote waits until that is closed,
+    or its paragraph ends; when that takes too long, it stays.
     """
 
-    _OPEN = re.compile(r"\[[\s\d,;]*\]?")
-    _HELD_MAX = 40
+    HELD_MAX = 4_000
+    _OPEN = re.compile(r"\[(?:[^\S\n]|[\d,;])*\]?")
+    _PARTIAL_MAX = 40
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, *, after: str = "") -> None:
+        """`after` is what people have already, and the stream goes on with."""
         self._count = count
-        self._held = ""
-        self._fence = 0  # backquotes that the code we are in began with; 0: in no code
+        self._partial = ""  # may become a marker
+        self._out: list[str] = []
+        self._lines = Lines()  # has read up to the beginning of this line
+        self._line: list[str] = []
+        self._kind: Kind | None = None  # of this line, as soon as something depends on it
+        self._run = 0  # backquotes that were read last
+        self._slashes = 0  # and what stood before them
+        self._span = 0  # backquotes that opened what may be code
+        self._since: list[str] = []  # what came after them, and is through
+        self._held: list[str] | None = None  # what came then
+        self._held_size = 0
+        self._is_tired = False  # of holding back, up to the end of this span
+        self._read(after)
+        self._let_go()
+        self._out = []
 
     def take(self, text: str) -> str:
         """What is plain by now."""
-        text, self._held = self._held + text, ""
+        text, self._partial = self._partial + text, ""
         cut = self._undecided_from(text)
-        text, self._held = text[:cut], text[cut:]
-        return self._cleaned(text)
+        text, self._partial = text[:cut], text[cut:]
+        self._read(text)
+        return self._taken()
 
     def end(self) -> str:
         """What was still held back."""
-        rest, self._held = self._held, ""
-        return self._cleaned(rest)
+        rest, self._partial = self._partial, ""
+        self._read(rest)
+        self._end_run()
+        self._kind_of_line()
+        self._line = []
+        self._end_paragraph()
+        return self._taken()
+
+    def _taken(self) -> str:
+        out, self._out = self._out, []
+        return "".join(out)
 
     def _undecided_from(self, text: str) -> int:
-        """Where that begins of which one can't yet tell whether it is a marker, or how many backquotes it has."""
-        tail = len(text) - len(text.rstrip("`"))
-        if tail and tail < self._HELD_MAX:
-            return len(text) - tail
-        at = text.rfind("[", max(0, len(text) - self._HELD_MAX))
+        """Where that begins of which one can't yet tell whether it is a marker."""
+        at = text.rfind("[", max(0, len(text) - self._PARTIAL_MAX))
         start = at if at >= 0 and self._OPEN.fullmatch(text, at) else len(text)
         # The blank before a marker goes with it.
-        return start - 1 if text[:start].endswith((" ", "\t")) else start
+        return start - 1 if text.endswith((" ", "\t"), 0, start) else start
 
-    def _cleaned(self, text: str) -> str:
-        """`text` without false markers where it is not code."""
-        out = []
-        for piece in re.split(r"(`+)", text):
-            if piece.startswith("`"):
-                self._fence = 0 if self._fence == len(piece) else self._fence or len(piece)
-                out.append(piece)
+    def _read(self, text: str) -> None:
+        end = 0
+        for token in _TOKEN.finditer(text):
+            self._read_plain(text[end : token.start()])
+            end = token.end()
+            if token[1]:
+                is_definition = text.startswith(":", end) and not any(part.strip() for part in self._line)
+                self._read_marker(token, is_definition=is_definition)
+            elif token[0] == "\n":
+                self._end_line()
             else:
-                out.append(piece if self._fence else MARKER.sub(self._checked, piece))
+                self._run += len(token[0])
+                self._put(token[0])
+        self._read_plain(text[end:])
+
+    def _read_plain(self, text: str) -> None:
+        if text:
+            self._end_run()
+            slashes = len(text) - len(text.rstrip("\\"))
+            self._slashes = slashes + (self._slashes if slashes == len(text) else 0)
+            self._put(text)
+
+    def _read_marker(self, marker: re.Match[str], *, is_definition: bool) -> None:
+        self._end_run()
+        self._slashes = 0
+        checked = self._checked(marker)
+        if checked == marker[0] or is_definition or self._is_tired or self._kind_of_line(marker[0]) is Kind.CODE:
+            self._put(marker[0])
+        elif self._span:
+            self._held = self._held or []
+            self._put(marker[0])
+        else:
+            self._line.append(marker[0])
+            self._out.append(checked)
+
+    def _put(self, text: str) -> None:
+        self._line.append(text)
+        if self._held is None:
+            self._out.append(text)
+            if self._span:
+                self._since.append(text)
+            return
+        self._held.append(text)
+        self._held_size += len(text)
+        if self._held_size > self.HELD_MAX:
+            self._let_go()
+            self._is_tired = True
+
+    def _let_go(self) -> None:
+        """What is held goes through as it is."""
+        if self._held is not None:
+            self._out += self._held
+            self._since += self._held
+        self._held, self._held_size = None, 0
+
+    def _end_run(self) -> None:
+        if not self._run:
+            return
+        size, slashes, self._run, self._slashes = self._run, self._slashes, 0, 0
+        if self._kind_of_line() is Kind.CODE:
+            return
+        if self._span == size:
+            self._let_go()
+            self._close()
+        elif not self._span:
+            self._span = size - slashes % 2
+
+    def _close(self) -> None:
+        self._span, self._since, self._held, self._held_size, self._is_tired = 0, [], None, 0, False
+
+    def _end_line(self) -> None:
+        self._end_run()
+        if self._lines.read("".join(self._line)) is not Kind.MORE and self._kind is None:
+            self._end_paragraph()
+        self._put("\n")
+        self._line, self._kind, self._slashes = [], None, 0
+
+    def _kind_of_line(self, coming: str = "") -> Kind:
+        """What this line is by what there is of it. Where it is nothing to the paragraph before, that ends."""
+        if self._kind is None:
+            self._kind = copy(self._lines).read("".join([*self._line, coming]))
+            if self._kind is not Kind.MORE:
+                self._end_paragraph()
+        return self._kind
+
+    def _end_paragraph(self) -> None:
+        """The paragraph before this line is over: what opened there and was not closed is no code."""
+        if self._held is not None:
+            line, passed = "".join(self._line), len("".join(self._since))
+            text = "".join([*self._since, *self._held])
+            self._out += [self._cleaned(text[: len(text) - len(line)], passed), line]
+        self._close()
+
+    def _cleaned(self, paragraph: str, start: int) -> str:
+        """`paragraph` from `start` on, without false markers where it is not code."""
+        out = []
+        for begin, end in [*code_spans(paragraph), (len(paragraph), len(paragraph))]:
+            if start < begin:
+                out.append(MARKER.sub(self._checked, paragraph[start:begin]))
+                start = begin
+            out.append(paragraph[start:end])
+            start = max(start, end)
         return "".join(out)
 
     def _checked(self, marker: re.Match[str]) -> str:
@@ -119,14 +237,21 @@ class Markers:
 
 def cited_in(text: str) -> set[int]:
     """The numbers of the passages that `text` refers to."""
-    return {number for marker in MARKER.finditer(without_code(text)) for number in numbers_in(marker)}
+    return {number for marker in markers_in(text) for number in numbers_in(marker)}
+
+
+def markers_in(text: str) -> Iterator[re.Match[str]]:
+    """The markers of `text` in their order; the `string` of each is the text without code."""
+    prose = without_code(text)
+    return (marker for marker in MARKER.finditer(prose) if not _is_definition(marker))
+
+
+def _is_definition(marker: re.Match[str]) -> bool:
+    """Whether it says at the beginning of a line what `[2]` shall lead to: `[2]: https://example.org`."""
+    prose, start = marker.string, marker.start()
+    return prose.startswith(":", marker.end()) and not prose[max(0, start - 4) : start].rpartition("\n")[2].strip(" ")
 
 
 def numbers_in(marker: re.Match[str]) -> tuple[int, ...]:
     """The passages that a marker names."""
     return tuple(int(number) for number in re.findall(r"\d+", marker[1]))
-
-
-def without_code(text: str) -> str:
-    """`text` without what stands in code, where a number in brackets is no marker."""
-    return _CODE.sub("", text)

@@ -29,13 +29,14 @@ class Draft:
         self.finish_reason: FinishReason | None = None
         self.first_token_at: datetime | None = None
         self.is_too_long = False
+        self._kept_text = kept_text
         self._room = max(0, settings.REPLY_MAX_BYTES - len(kept_text.encode()))
         self._tool_calls: dict[int, dict[str, Any]] = {}
         self._markers: Markers | None = None
 
     def expect_markers(self, count: int) -> None:
         """The text to come refers to so many passages; what refers to others is taken out."""
-        self._markers = Markers(count)
+        self._markers = Markers(count, after=self._kept_text)
 
     def take(self, event: StreamEvent) -> None:
         match event:
