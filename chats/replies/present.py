@@ -50,10 +50,10 @@ def citations_json(content: str, sources: Any) -> list[dict[str, Any]]:
     """The markers in an answer from documents, in their order, and whether their passages seem to say so."""
     if not sources or not isinstance(sources, list):
         return []
-    texts = [str(source.get("text", "")) if isinstance(source, dict) else "" for source in sources]
+    texts = [source.get("text") if isinstance(source, dict) else None for source in sources]
     return [
         {"numbers": list(found.numbers), "is_supported": found.is_supported, "missing": list(found.missing)}
-        for found in citations_of(content, texts)
+        for found in citations_of(content, [text if isinstance(text, str) else "" for text in texts])
     ]
 
 
