@@ -115,9 +115,12 @@ class _Sentence:
         return language_of(self.text)
 
 
+_NOTHING_SAID = _Sentence("")
+
+
 def _cited_sentences(answer: str) -> Iterator[tuple[_Sentence, str, tuple[int, ...]]]:
     """What each marker stands at the end of, and behind which word; of several in a row, the same."""
-    sentence, place, end = _Sentence(""), "", 0
+    sentence, place, end = _NOTHING_SAID, "", 0
     for marker in markers_in(answer):
         said = marker.string[end : marker.start()]
         end = marker.end()
@@ -125,7 +128,9 @@ def _cited_sentences(answer: str) -> Iterator[tuple[_Sentence, str, tuple[int, .
             before = [part for part in _SENTENCE_END.split(said) if part and part.strip(" \t>*#-.")]
             sentence = _Sentence(before[-1].strip()) if before else sentence
             place = last_word(_without_address(said)) or place
-        yield sentence, place, numbers_in(marker)
+        # «As said in [1]: ...» leads to a claim and makes none.
+        is_before_claim = marker.string.startswith(":", end)
+        yield _NOTHING_SAID if is_before_claim else sentence, place, numbers_in(marker)
 
 
 def _without_address(text: str) -> str:

@@ -29,6 +29,9 @@ GERMAN = "Die Batterie hält zwei Jahre und kostet 12,50 Euro."
         ("No marker, code `x[1]`, and a link [1](https://x.example).", []),
         ("- 24 months [1]\n- 14 days [2]\n", [True, True]),
         ("[1]", [True]),
+        ("As said in [1]: 24 months. The battery lasts 36 months [1].", [True, False]),
+        ("[1]: https://x.example\n\nIt lasts 24 months [1].", [True]),
+        ("~~~\nx[1]\n~~~\nand\n\n    y[1]\n\nIt lasts 36 months [1].", [False]),
         ("Nothing is cited here [9].", [False]),
     ],
 )
