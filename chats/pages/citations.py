@@ -5,9 +5,11 @@ named and leads nowhere.
 """
 
 import re
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from html import unescape
 from typing import Any, Final
 from urllib.parse import urlencode
 from uuid import UUID
@@ -16,17 +18,16 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from chats.knowledge.support import Citation, citations_of
-from chats.llm.passages import cited_in, numbers_in
+from chats.knowledge.support import LAST_WORD_WITHIN, Citation, citations_of, last_word
+from chats.llm.passages import MARKER, cited_in, numbers_in
 from chats.models import Message
 
 EXCERPT_CHARACTERS: Final = 240
 NAME_MAX_CHARACTERS: Final = 200
 
 _TAG: Final = re.compile(r"(<[^>]*>)")
-_MARKER: Final = re.compile(r"\[\s*(\d{1,3}(?:\s*[,;]\s*\d{1,3})*)\s*\]")
-# In these a number in brackets is what it is.
-_CLOSED: Final = re.compile(r"<(/?)(?:code|pre|a)\b", re.IGNORECASE)
+# In these a number in brackets is what it is; and of code no word counts.
+_CLOSED: Final = re.compile(r"<(/?)(?:code|pre|(a))\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -56,37 +57,68 @@ def sources_of(message: Message) -> list[Source]:
 
 def linked(html: SafeString, sources: Sequence[Source], *, content: str) -> SafeString:
     """`content` as HTML, each marker of a source a link to it. It has been cleaned: every tag in it is whole."""
-    if not sources:
-        return html
-    by_number = {source.number: source for source in sources}
-    # In the order of the text, as the markers come here.
-    checks = deque(citations_of(content, [source.text for source in sources]))
-    depth, out = 0, []
-    for piece in _TAG.split(html):
-        if piece.startswith("<"):
+    return _Linker(sources, citations_of(content, [source.text for source in sources])).write(html) if sources else html
+
+
+class _Linker:
+    """Finds in HTML the markers that were found in the text it was made of.
+
+    They come in the same order, but there may be fewer or more: each is known by its numbers and the word before it, so
+    that one which is missing shifts no doubt to another.
+    """
+
+    def __init__(self, sources: Sequence[Source], citations: Sequence[Citation]) -> None:
+        self._links_to = {source.number: _link(source) for source in sources}
+        self._checks: dict[tuple[tuple[int, ...], str], deque[Citation]] = defaultdict(deque)
+        for citation in citations:
+            self._checks[citation.numbers, citation.place].append(citation)
+        self._place = ""
+
+    def write(self, html: SafeString) -> SafeString:
+        codes = links = 0
+        out = []
+        for piece in _TAG.split(html):
+            if not piece.startswith("<"):
+                out.append(piece if codes else self._with_links(piece, is_link=links > 0))
+                continue
             if tag := _CLOSED.match(piece):
-                depth += -1 if tag[1] else 1
+                step = -1 if tag[1] else 1
+                codes, links = (codes, links + step) if tag[2] else (codes + step, links)
             out.append(piece)
-        else:
-            out.append(piece if depth else _MARKER.sub(lambda marker: _links(marker, by_number, checks), piece))
-    return SafeString("".join(out))
+        return SafeString("".join(out))
 
+    def _with_links(self, text: str, *, is_link: bool) -> str:
+        out, end = [], 0
+        for marker in MARKER.finditer(text):
+            # The blank before a marker belongs to the text.
+            start = marker.start() + marker[0].index("[")
+            self._pass(text[end:start])
+            links = self._links(numbers_in(marker))
+            out += [text[end:start], text[start : marker.end()] if is_link or links is None else links]
+            end = marker.end()
+        self._pass(text[end:])
+        return "".join([*out, text[end:]])
 
-def _links(marker: re.Match[str], sources: Mapping[int, Source], checks: deque[Citation]) -> str:
-    numbers = numbers_in(marker)
-    while checks and checks[0].numbers != numbers:
-        checks.popleft()
-    check = checks.popleft() if checks else None
-    if any(number not in sources for number in numbers):
-        return marker[0]
-    return "".join(_link(sources[number]) for number in numbers) + _doubt(check)
+    def _pass(self, text: str) -> None:
+        self._place = last_word(unescape(text[-LAST_WORD_WITHIN:])) or self._place
+
+    def _links(self, numbers: tuple[int, ...]) -> str | None:
+        """None where one of them is no source's."""
+        checks = self._checks.get((numbers, self._place))
+        check = checks.popleft() if checks else None
+        if any(number not in self._links_to for number in numbers):
+            return None
+        return "".join(self._links_to[number] for number in numbers) + _doubt(check)
 
 
 def _doubt(check: Citation | None) -> str:
     """A sign behind what its source does not seem to say."""
-    if check is None or check.is_supported:
-        return ""
-    missing = f" Not there: {', '.join(check.missing)}." if check.missing else ""
+    return "" if check is None or check.is_supported else _sign_of_doubt(check.missing)
+
+
+@lru_cache(1_000)
+def _sign_of_doubt(missing_words: tuple[str, ...]) -> str:
+    missing = f" Not there: {', '.join(missing_words)}." if missing_words else ""
     words = f"The source does not seem to say this.{missing}"
     return format_html(
         '<span class="doubt" title="{}"><span aria-hidden="true">?</span>'
