@@ -77,18 +77,28 @@ def query_terms(text: str) -> list[str]:
     return list(dict.fromkeys(term for word in meant for term in (word, *(stem_of(word, code) for code in languages))))
 
 
-@lru_cache(50_000)
 def fold(word: str) -> str:
     """`word` in lower case, without accents and apostrophes: «Größe» is «grosse»."""
+    return _folded_before(word) if len(word) <= TERM_MAX_LENGTH else _folded(word)
+
+
+def _folded(word: str) -> str:
     spread = unicodedata.normalize("NFKD", word.casefold())
     # Some letters, as Arabic ones in PDFs, are spread into signs with blanks between them.
     return "".join(sign for sign in spread if sign.isalnum())
 
 
-@lru_cache(50_000)
+_folded_before = lru_cache(50_000)(_folded)
+
+
 def stem_of(word: str, language: str) -> str:
-    if language not in STEMMERS or len(word) < 4 or not word.isalpha():
+    if language not in STEMMERS or not 4 <= len(word) <= TERM_MAX_LENGTH or not word.isalpha():
         return word
+    return _stemmed(word, language)
+
+
+@lru_cache(50_000)
+def _stemmed(word: str, language: str) -> str:
     return str(_stemmer(language).stemWord(word)) or word
 
 

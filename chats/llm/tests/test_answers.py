@@ -1,13 +1,25 @@
 """A good answer arrives complete, whatever dialect of the OpenAI wire a server speaks."""
 
 import json
+from contextlib import aclosing
+from threading import Event
 
 import pytest
 
 from chats.llm.errors import StreamCut
-from chats.llm.tests.conftest import Ask
+from chats.llm.registry import open_stream
+from chats.llm.tests.conftest import HELLO, MODEL, Ask
 from chats.llm.tests.fake_provider import FakeProvider, Script
-from chats.llm.values import ChatMessage, ChatRequest, Finished, ReasoningDelta, TextDelta, UsageReported
+from chats.llm.values import (
+    ChatMessage,
+    ChatRequest,
+    Finished,
+    Limits,
+    ReasoningDelta,
+    Target,
+    TextDelta,
+    UsageReported,
+)
 
 
 def chunk(delta: dict, **choice: object) -> bytes:
@@ -26,9 +38,13 @@ async def test_text_usage_and_the_finish_reason_arrive_in_this_order(ask: Ask) -
     assert outcome.error is None
 
 
-async def test_each_chunk_is_passed_on_as_it_comes(ask: Ask) -> None:
-    outcome = await ask(Script(chunks=["a", "b", "c"], tokens_per_second=200))
-    assert [event.text for event in outcome.events if isinstance(event, TextDelta)] == ["a", "b", "c"]
+async def test_each_chunk_is_passed_on_as_it_comes(fake_provider: FakeProvider, target: Target) -> None:
+    gate = Event()
+    fake_provider.script(MODEL, Script(chunks=["a", "b"], gate=gate, gate_after=1))
+    async with aclosing(open_stream(target, HELLO, Limits())) as stream:
+        assert await anext(stream) == TextDelta("a"), "while the provider holds the next one back"
+        gate.set()
+        assert await anext(stream) == TextDelta("b")
 
 
 async def test_chunks_that_arrive_together_become_one_delta(ask: Ask) -> None:
