@@ -16,7 +16,6 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.queries import one_or_none
-from accounts.statuses import status_of
 from chats.cleaning import SPACE_MAX_LENGTH
 from chats.errors import DomainError, Invalid, TooMany
 from chats.knowledge import services
@@ -25,7 +24,7 @@ from chats.knowledge.models import Document, DocumentText
 from chats.knowledge.models.document import NAME_MAX_LENGTH
 from chats.pages.composer import parse_id
 from chats.pages.doors import PageRequest, page
-from chats.pages.library import ACCEPT, Shown, document_list, newest_shown, room_of, shown_by_id
+from chats.pages.library import ACCEPT, Shown, document_list, newest_shown, room_of, shown_by_id, spaces_of
 from chats.pages.reading import page_at, part_of, passage_within
 
 ROWS_ASKED_MAX: Final = 100
@@ -44,7 +43,8 @@ def documents(request: PageRequest) -> HttpResponse:
     context = {"list": document_list(request.user, before=before), "before": before}
     if request.htmx:
         return render(request, "documents/rows.html", context)
-    context |= {"room": room_of(request.user), "is_still": "still" in request.GET, **_upload_context()}
+    context |= {"room": room_of(request.user), "is_still": "still" in request.GET}
+    context |= _upload_context() | _space_context(request)
     return render(request, "documents/list.html", context)
 
 
@@ -76,26 +76,27 @@ def file(request: PageRequest, document_id: UUID) -> FileResponse:
 @page
 @require_http_methods(["GET", "HEAD", "POST"])
 def rename(request: PageRequest, document_id: UUID) -> HttpResponse:
+    """Its name, and the space whose chats may use it."""
     found = _editable(request, document_id)
-    context = {"document": found, "name": found.name, "name_max_length": NAME_MAX_LENGTH}
+    written = {"name": found.name, "space": found.space}
+    errors: dict[str, str] = {}
     if request.method == "POST":
-        name = request.POST.get("name", "")
+        written |= {field: request.POST[field] for field in written if field in request.POST}
         try:
-            services.update_document(found, name=name)
+            services.update_document(found, **written)
         except Invalid as error:
-            sentence = next(iter(error.fields.get("name", [])), error.message)
+            errors = {field: next(iter(sentences), error.message) for field, sentences in error.fields.items()}
             if request.htmx:
-                raise Invalid(sentence) from error
-            return render(
-                request, "documents/rename.html", context | {"name": name, "error": sentence}, status=status_of(error)
-            )
-        if not request.htmx:
-            return redirect("pages:document", document_id=found.pk)
-    if not request.htmx:
-        return render(request, "documents/rename.html", context)
-    if request.method != "POST" and "cancel" not in request.GET:
-        return render(request, "documents/row_edited.html", context)
-    return render(request, "documents/row.html", {"row": _newest_of(request, document_id)})
+                raise Invalid(" ".join(errors.values())) from error
+        else:
+            if not request.htmx:
+                return redirect("pages:document", document_id=found.pk)
+    if request.htmx and (request.method == "POST" or "cancel" in request.GET):
+        return render(request, "documents/row.html", {"row": _newest_of(request, document_id)})
+    context = {"document": found, "name_max_length": NAME_MAX_LENGTH, **written, **_space_context(request)}
+    context["errors"] = errors
+    name = "documents/row_edited.html" if request.htmx else "documents/rename.html"
+    return render(request, name, context, status=400 if errors else 200)
 
 
 @page
@@ -200,7 +201,11 @@ def _show_row(request: PageRequest, document_id: UUID, *, status: int) -> HttpRe
 
 
 def _upload_context() -> dict[str, object]:
-    return {"accept": ACCEPT, "max_bytes": settings.UPLOAD_MAX_BYTES, "space_max_length": SPACE_MAX_LENGTH}
+    return {"accept": ACCEPT, "max_bytes": settings.UPLOAD_MAX_BYTES}
+
+
+def _space_context(request: PageRequest) -> dict[str, object]:
+    return {"spaces": spaces_of(request.user), "space_max_length": SPACE_MAX_LENGTH}
 
 
 def _newest_of(request: PageRequest, document_id: UUID) -> Shown:

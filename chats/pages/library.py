@@ -13,9 +13,11 @@ from accounts.models import User
 from accounts.queries import one_or_none
 from chats.knowledge.models import Document, DocumentVersion
 from chats.knowledge.services import used_by
+from chats.models import Chat
 from chats.pages.places import parse_place, place_of
 
 PAGE_SIZE: Final = 30
+SPACES_SHOWN: Final = 100
 # What a file dialog offers first; what a file is, is told from its content.
 ACCEPT: Final = (
     ".pdf,.docx,.md,.markdown,.txt,.html,.htm,.csv,.tsv,.json,.xml,.yaml,.yml,.toml,.py,.js,.ts,.java,.c,.h,.cpp,.cs,"
@@ -117,6 +119,13 @@ def newest_shown(user: User, document_id: UUID) -> Shown | None:
     """One document as the list shows it."""
     document = one_or_none(Document.objects.visible_to(user).select_related("current").with_newest(), pk=document_id)
     return _newest_of(document) if document else None
+
+
+def spaces_of(user: User) -> list[str]:
+    """The spaces that `user`'s chats and documents are in, by name."""
+    of_chats = Chat.objects.visible_to(user).order_by().values_list("space", flat=True).distinct()
+    of_documents = Document.objects.visible_to(user).order_by().values_list("space", flat=True).distinct()
+    return sorted({*of_chats[:SPACES_SHOWN], *of_documents[:SPACES_SHOWN]} - {""})[:SPACES_SHOWN]
 
 
 def room_of(user: User) -> Room:

@@ -16,6 +16,7 @@ from chats.pages.documents import ROWS_ASKED_MAX
 from chats.pages.tests.test_browser import PHONE, _nothing_complained, visit  # noqa: F401 - the fixture is autouse
 from chats.pages.tests.test_browser_access import complaints
 from chats.pages.tests.test_documents import READING, make_document
+from chats.services import create_chat
 from config.tests.live import wait_until
 
 pytestmark = pytest.mark.browser
@@ -139,6 +140,24 @@ def test_rename_replace_retry_and_delete_in_place(signed_in: Page, owner: User, 
     expect(page.locator(".document-row")).to_have_count(2)
     expect(page.locator("#room")).to_contain_text("2 of 5,000 documents")
     assert not Document.objects.visible_to(owner).filter(name="new.pdf").exists()
+
+
+def test_a_document_is_moved_to_a_space_in_place(signed_in: Page, owner: User) -> None:
+    page = signed_in
+    create_chat(owner, space="Work")
+    make_document(owner, "manual.pdf")
+    visit(page, "/documents/")
+    choose(page, "manual.pdf", "Rename or move")
+    field = page.locator(".document-row").get_by_label("Space")
+    assert page.locator(".document-row datalist option").get_attribute("value") == "Work"
+    for size in SIZES:
+        page.set_viewport_size(size)
+        assert complaints(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    field.fill("Work")
+    page.keyboard.press("Enter")
+    expect(row(page, "manual.pdf")).to_contain_text("space «Work»")
+    expect(page.get_by_role("link", name="manual.pdf")).to_be_focused()
 
 
 def test_rows_keep_up_with_the_reading_and_a_refusal_is_said(signed_in: Page, owner: User) -> None:

@@ -23,6 +23,7 @@ from chats.knowledge.services import add_document, delete_document
 from chats.pages.library import document_list
 from chats.pages.reading import BREAK_CHARACTERS, BREAKS, PART_CHARACTERS, Passage, part_of, passage_within
 from chats.pages.tags import file_size
+from chats.services import create_chat
 
 HX = {"HX-Request": "true"}
 LIST = "/documents/"
@@ -281,6 +282,34 @@ def test_a_document_keeps_a_name(visitor: Client, owner: User) -> None:
     assert 'class="error" id="name-error">Give the document a name.' in response.content.decode()
     response = visitor.post(address, {"name": " "}, headers=HX)
     assert (response.status_code, response.content.decode()) == (400, "Give the document a name.")
+
+
+def test_a_document_is_moved_to_a_space_and_back_to_all(visitor: Client, owner: User) -> None:
+    create_chat(owner, space="Work")
+    document = make_document(owner, "old.pdf")
+    address = to("rename_document", document)
+    for headers in ({}, HX):
+        assert '<option value="Work">' in page_of(visitor, address, headers=headers)
+    visitor.post(address, {"name": "old.pdf", "space": " Work "})
+    assert "space «Work»" in page_of(visitor, LIST)
+    # A form that does not ask for the space leaves it.
+    visitor.post(address, {"name": "new.pdf"}, headers=HX)
+    assert 'value="Work"' in page_of(visitor, address)
+    row = visitor.post(address, {"name": "new.pdf", "space": ""}, headers=HX).content.decode()
+    assert "space «" not in row
+    refused = visitor.post(address, {"name": "new.pdf", "space": "x" * 101})
+    assert refused.status_code == 400
+    assert 'id="space-error"' in refused.content.decode()
+    assert visitor.post(address, {"name": "", "space": "x" * 101}, headers=HX).status_code == 400
+
+
+def test_spaces_are_offered_where_one_uploads_and_only_ones_own(visitor: Client, owner: User, stranger: User) -> None:
+    create_chat(owner, space="Work")
+    create_chat(stranger, space="Secret")
+    make_document(owner, space="<Private>")
+    page = page_of(visitor, LIST)
+    assert '<option value="&lt;Private&gt;"></option><option value="Work"></option></datalist>' in page
+    assert "Secret" not in page
 
 
 def test_retry_reads_again_what_could_not_be_read(visitor: Client, owner: User) -> None:
