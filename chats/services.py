@@ -22,6 +22,7 @@ from chats import cleaning, doorbell
 from chats.catalog.models import AIModel
 from chats.cleaning import check_text, title_from
 from chats.errors import Invalid, NotFound, ReplyRunning
+from chats.knowledge.services import delete_documents_of_chat, restore_documents_of_chat
 from chats.models import Chat, ChatTag, Message, Reply
 from chats.once import chat_once, digest_of
 
@@ -114,22 +115,28 @@ def _go_to(chat: Chat, message_id: UUID) -> UUID:
 
 
 def delete_chat(chat: Chat) -> None:
-    """Put the chat away; `restore_chat` brings it back for CHAT_UNDO_SECONDS. Its running replies end."""
+    """Put the chat away with its own documents; `restore_chat` brings all back for CHAT_UNDO_SECONDS.
+
+    Its running replies end.
+    """
     with transaction.atomic(durable=True):
         locked = lock_chat(chat)
         write_fields(locked, {"deleted_at": timezone.now()})
+        delete_documents_of_chat(locked.user_id, locked.pk)
         request_stop(Q(chat=locked))
         announce(locked)
 
 
 def restore_chat(user: User, chat_id: UUID) -> Chat:
-    """Undo `delete_chat`; a chat that is not deleted is returned as it is. Raises NotFound after CHAT_UNDO_SECONDS."""
+    """Undo `delete_chat`; a chat that is not deleted stays as it is. Raises NotFound after CHAT_UNDO_SECONDS."""
     since = timezone.now() - timedelta(seconds=settings.CHAT_UNDO_SECONDS)
     with transaction.atomic(durable=True):
         mine = Chat.objects.visible_to(user) | Chat.objects.deleted_since(user, since)
         chat = one_or_none(mine.select_for_update(no_key=True), pk=chat_id)
         if chat is None:
             raise NotFound("This chat can't be brought back any more.")
+        if chat.deleted_at is not None:
+            restore_documents_of_chat(chat.user_id, chat.pk)
         write_fields(chat, {"deleted_at": None})
         announce(chat)
     return chat

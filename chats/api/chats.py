@@ -122,13 +122,16 @@ class ChatResource(Resource):
 
     @extend_schema(responses={204: None})
     def destroy(self, request: Request, chat_id: UUID) -> Response:
-        """Delete a chat and end its running replies. It can be restored for an hour, or as long as the operator set."""
+        """Delete a chat with the documents that are its alone, and end its running replies.
+
+        It can be restored for an hour, or as long as the operator set.
+        """
         services.delete_chat(found(Chat.objects.editable_by(person(request)), pk=chat_id))
         return Response(status=204)
 
     @extend_schema(request=None, responses=shapes.Chat)
     def restore(self, request: Request, chat_id: UUID) -> Response:
-        """Bring a deleted chat back."""
+        """Bring a deleted chat back, with the documents that went with it."""
         return Response(chat_json(services.restore_chat(person(request), chat_id)))
 
 

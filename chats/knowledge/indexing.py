@@ -212,8 +212,8 @@ def _announce(version: DocumentVersion) -> None:
 def purge_some() -> bool:
     """Take away some of what belongs to no current version or embedder any more; whether there may be more.
 
-    A deleted document goes with its files and texts. Of a version that another has replaced the text stays: earlier
-    answers cite it.
+    A deleted document goes with its files and texts; one that went with its chat when that can't come back. Of a
+    version that another has replaced the text stays: earlier answers cite it.
     """
     return _purge_embedder() or _purge_leftovers() or _purge_document()
 
@@ -239,7 +239,8 @@ def _purge_leftovers() -> bool:
 
 
 def _purge_document() -> bool:
-    document = Document.objects.filter(deleted_at__isnull=False).order_by("deleted_at").first()
+    undone_since = timezone.now() - timedelta(seconds=settings.CHAT_UNDO_SECONDS)
+    document = Document.objects.gone_for_good(undone_since).order_by("deleted_at").first()
     if document is None:
         return False
     for version in document.versions.all():

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.core.files import File
 from django.core.files.storage import Storage
 from django.db import transaction
-from django.db.models import F, Max, Sum
+from django.db.models import F, Max, QuerySet, Sum
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -111,8 +111,31 @@ def update_document(document: Document, **changes: Any) -> Document:
 def delete_document(document: Document) -> None:
     """It is gone from every list and search at once; its rows and files follow."""
     with transaction.atomic(durable=True):
-        Document.objects.filter(pk=document.pk, deleted_at__isnull=True).update(deleted_at=timezone.now())
-        _announce(document.pk)
+        # Of no chat any more: an undo of its chat's deletion is not to bring it back.
+        _mark_deleted(Document.objects.filter(pk=document.pk), chat=None)
+
+
+def delete_documents_of_chat(user_id: UUID, chat_id: UUID) -> None:
+    """As `delete_document`, those that are this chat's alone, within the transaction in which the caller deletes it.
+
+    Their rows and files stay as long as the chat may come back.
+    """
+    _mark_deleted(Document.objects.of_chat(user_id, chat_id))
+
+
+def restore_documents_of_chat(user_id: UUID, chat_id: UUID) -> None:
+    """Undo `delete_documents_of_chat`, within the transaction in which the caller brings the chat back."""
+    back = Document.objects.of_chat(user_id, chat_id).filter(deleted_at__isnull=False)
+    for pk in list(back.values_list("pk", flat=True)):
+        # Meanwhile another embedder may have been chosen, and nobody made its vectors of what was deleted.
+        DocumentVersion.objects.filter(document=pk, document__current=F("pk")).update(lacks_vectors=True)
+        _announce(pk)
+    back.update(deleted_at=None)
+
+
+def count_deleted_with_chat(user: User, chat_id: UUID) -> int:
+    """How many documents went with this chat of `user`, and would come back with it."""
+    return Document.objects.of_chat(user.pk, chat_id).filter(deleted_at__isnull=False).count()
 
 
 def retry_document(document: Document) -> Document:
@@ -149,6 +172,13 @@ def used_by(user: User) -> tuple[int, int]:
     taken = Sum(F("size") + Coalesce(F("characters"), 0))
     size = DocumentVersion.objects.filter(document__in=mine).aggregate(size=taken)["size"]
     return mine.count(), size or 0
+
+
+def _mark_deleted(documents: QuerySet[Document], **changes: None) -> None:
+    there = documents.filter(deleted_at__isnull=True)
+    for pk in list(there.values_list("pk", flat=True)):
+        _announce(pk)
+    there.update(deleted_at=timezone.now(), **changes)
 
 
 _REPLACED = {

@@ -11,6 +11,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from accounts.models import User
 from accounts.queries import one_or_none
+from chats.knowledge.services import count_deleted_with_chat
 from chats.models import Chat
 from chats.pages.composer import EXAMPLES, composer_for, parse_id, prefilled
 from chats.pages.doors import PageRequest, page
@@ -40,7 +41,7 @@ def show_chat(
         "current": chat.pk if chat else None,
         "examples": EXAMPLES,
         "max_bytes": settings.MESSAGE_MAX_BYTES,
-        "undo": parse_id(request.GET.get("deleted", "")),
+        **_undo_of(request, parse_id(request.GET.get("deleted", ""))),
     }
     return render(request, "chats/chat.html", context, status=status)
 
@@ -106,7 +107,7 @@ def delete(request: PageRequest, chat_id: UUID) -> HttpResponse:
         return HttpResponseRedirect(without_it)
     if _chat_in_view(request) == found.pk:
         return HttpResponse(headers={"HX-Redirect": without_it})
-    return render(request, "chats/deleted.html", {"undo": found.pk})
+    return render(request, "chats/deleted.html", _undo_of(request, found.pk))
 
 
 @page
@@ -116,6 +117,11 @@ def restore(request: PageRequest, chat_id: UUID) -> HttpResponse:
     if request.htmx:
         return HttpResponse(headers=LIST_CHANGED)
     return redirect("pages:chat", chat_id=found.pk)
+
+
+def _undo_of(request: PageRequest, chat_id: UUID | None) -> dict[str, Any]:
+    """What the offer to bring a chat back says: which one, and how many documents went with it."""
+    return {"undo": chat_id, "undo_documents": count_deleted_with_chat(request.user, chat_id) if chat_id else 0}
 
 
 def _origin_of(user: User, chat: Chat) -> Chat | None:

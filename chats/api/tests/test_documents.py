@@ -298,6 +298,44 @@ def test_a_chat_that_is_named_must_be_one_s_own(api, owner, stranger):
     assert error_of(upload(api, b"other", chat=str(uuid4())), 404)
 
 
+def test_the_documents_of_a_chat_go_and_come_back_with_it(api, owner, settings):
+    chat, other = create_chat(owner), create_chat(owner)
+    own = shelve(owner, "own.txt", PARAGRAPHS, chat=chat.pk)
+    shelve(owner, "others.txt", PARAGRAPHS, chat=other.pk)
+    unread = upload(api, b"Not read yet.", name="unread.txt", chat=str(chat.pk)).json()["id"]
+    gone = upload(api, b"Not wanted.", name="gone.txt", chat=str(chat.pk)).json()["id"]
+    api.delete(f"{DOCUMENTS}{gone}/")
+    assert api.delete(f"/api/v1/chats/{chat.pk}/").status_code == 204
+    assert [row["name"] for row in api.get(DOCUMENTS).json()["results"]] == ["others.txt"]
+    assert api.post(SEARCH, {"query": "battery", "documents": [str(own.pk)]}).status_code == 404
+    assert indexing.claim_next("test") is None, "nobody reads what is deleted"
+    # What was deleted by itself goes; what went with the chat waits for the undo.
+    assert indexing.purge_some()
+    assert not indexing.purge_some()
+    assert not Document.objects.filter(pk=gone).exists()
+    assert api.post(f"/api/v1/chats/{chat.pk}/restore/").status_code == 200
+    assert {row["name"] for row in api.get(DOCUMENTS).json()["results"]} == {"own.txt", "others.txt", "unread.txt"}
+    (found,) = api.post(SEARCH, {"query": "battery", "documents": [str(own.pk)], "limit": 1}).json()["results"]
+    assert found["text"] == PARAGRAPHS[0]
+    assert indexing.claim_next("test").name == "unread.txt"
+    assert api.get(f"{DOCUMENTS}{unread}/").json()["status"] == "indexing"
+    # A repeated restore brings back nothing that was deleted since.
+    api.delete(f"{DOCUMENTS}{unread}/")
+    assert api.post(f"/api/v1/chats/{chat.pk}/restore/").status_code == 200
+    assert api.get(f"{DOCUMENTS}{unread}/").status_code == 404
+
+
+def test_the_documents_of_a_chat_that_can_not_come_back_go_for_good(api, owner, settings):
+    chat = create_chat(owner)
+    shelve(owner, "own.txt", PARAGRAPHS, chat=chat.pk)
+    api.delete(f"/api/v1/chats/{chat.pk}/")
+    settings.CHAT_UNDO_SECONDS = -1
+    while indexing.purge_some():
+        pass
+    assert not Document.objects.exists()
+    assert not [path for path in settings.MEDIA_ROOT.rglob("*") if path.is_file()]
+
+
 WRONG = [7, True, None, [], {}, "x" * 3_000, "", -1, 10**30, [1], ["x"], {"a": 1}]
 
 

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, Self
+from uuid import UUID
 
 from django.conf import settings
 from django.db import models
@@ -25,6 +26,15 @@ class DocumentQuerySet(models.QuerySet["Document"]):
 
     def editable_by(self, user: "User") -> Self:
         return self.visible_to(user)
+
+    def of_chat(self, user_id: UUID, chat_id: UUID) -> Self:
+        """Those that are this chat's alone, deleted ones among them."""
+        return self.filter(user=user_id, chat=chat_id)
+
+    def gone_for_good(self, undone_since: datetime) -> Self:
+        """Deleted ones that nothing brings back: those that went with their chat, if that was before `undone_since`."""
+        is_over = models.Q(chat__isnull=True) | models.Q(deleted_at__lt=undone_since)
+        return self.filter(is_over, deleted_at__isnull=False)
 
     def whose_newest_is(self, status: str) -> Self:
         """Those whose version uploaded last has this status."""

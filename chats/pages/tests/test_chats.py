@@ -6,12 +6,14 @@ from uuid import UUID
 
 import pytest
 import time_machine
+from django.core.files.base import ContentFile
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from accounts.models import User
+from chats.knowledge.services import add_document
 from chats.models import Chat
 from chats.pages.sidebar import chat_list
 from chats.replies.services import StartedReply
@@ -192,6 +194,20 @@ def test_delete_from_another_page_only_takes_the_row_away(visitor: Client, chat:
 def test_delete_of_the_chat_one_reads_leads_to_a_new_one(visitor: Client, chat: Chat) -> None:
     response = visitor.post(reverse("pages:delete", args=[chat.pk]), headers=hx_from(chat))
     assert response.headers["HX-Redirect"] == f"/?deleted={chat.pk}"
+
+
+def test_the_offer_of_undo_says_what_went_with_the_chat(visitor: Client, owner: User, chat: Chat) -> None:
+    delete, restore = (reverse(f"pages:{verb}", args=[chat.pk]) for verb in ("delete", "restore"))
+    assert "Chat deleted.</p>" in visitor.post(delete, headers=HX).content.decode()
+    visitor.post(restore)
+    document, _ = add_document(owner, ContentFile(b"one", name="one.txt"), chat=chat.pk)
+    assert "with the document that was its own" in visitor.post(delete, headers=HX).content.decode()
+    assert visitor.get(reverse("pages:document", args=[document.pk])).status_code == 404
+    visitor.post(restore)
+    assert visitor.get(reverse("pages:document", args=[document.pk])).status_code == 200
+    add_document(owner, ContentFile(b"two", name="two.txt"), chat=chat.pk)
+    page = visitor.get(visitor.post(delete).url).content.decode()
+    assert "with the 2 documents that were its own" in page
 
 
 def test_delete_stops_what_is_being_written(visitor: Client, started: StartedReply) -> None:
