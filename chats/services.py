@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
+from uuid_utils.compat import uuid7
 
 from accounts.models import User
 from accounts.queries import Prepared, found, one_or_none
@@ -73,10 +74,10 @@ def _digest_of(fields: Mapping[str, Any]) -> str:
     return digest_of("create", fields=_cleaned(fields, cleaners))
 
 
-def insert_chat(user: User, *, tags: Iterable[str] = (), **fields: Any) -> Chat:
-    """As `create_chat`, within the caller's transaction."""
+def insert_chat(user: User, *, pk: UUID | None = None, tags: Iterable[str] = (), **fields: Any) -> Chat:
+    """As `create_chat`, within the caller's transaction; with the id `pk`, if something names it already."""
     cleaned = _cleaned(fields, _CHAT_CLEANERS)
-    chat = Chat(user=user, is_title_automatic=not cleaned.get("title"), **cleaned)
+    chat = Chat(pk=pk or uuid7(), user=user, is_title_automatic=not cleaned.get("title"), **cleaned)
     chat.save(force_insert=True)
     _set_tags(chat, _clean_tags(tags))
     announce(chat)

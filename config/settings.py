@@ -302,7 +302,9 @@ USE_TZ = True
 DATA_UPLOAD_MAX_MEMORY_SIZE = env.int("REQUEST_MAX_BYTES", default=1_000_000)
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 1_000
 # The addresses that take files, and so bodies of UPLOAD_MAX_BYTES and what a form puts around them.
-UPLOAD_PATHS = re.compile(r"/(?:api/v1/)?documents/(?:[0-9a-f-]{36}/(?:versions/)?)?")
+UPLOAD_PATHS = re.compile(
+    r"/(?:api/v1/)?documents/(?:[0-9a-f-]{36}/(?:versions/)?)?|/chats/(?:new|[0-9a-f-]{36})/documents/"
+)
 MESSAGE_MAX_BYTES = env.int("MESSAGE_MAX_BYTES", default=100_000)
 SOCKET_MESSAGE_MAX_BYTES = env.int("SOCKET_MESSAGE_MAX_BYTES", default=262_144)
 EVENT_MAX_BYTES = env.int("EVENT_MAX_BYTES", default=65_536)  # of one event to viewers; longer ones are cut, or refer

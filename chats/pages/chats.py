@@ -17,6 +17,7 @@ from chats.pages.composer import EXAMPLES, composer_for, parse_id, prefilled
 from chats.pages.doors import PageRequest, page
 from chats.pages.history import history_of
 from chats.pages.sidebar import chat_list, row_of
+from chats.pages.uploads import upload_context
 from chats.services import delete_chat, restore_chat, update_chat
 
 LIST_CHANGED = {"HX-Trigger": "chats-changed"}
@@ -41,6 +42,7 @@ def show_chat(
         "current": chat.pk if chat else None,
         "examples": EXAMPLES,
         "max_bytes": settings.MESSAGE_MAX_BYTES,
+        "upload": upload_context(),
         **_undo_of(request, parse_id(request.GET.get("deleted", ""))),
     }
     return render(request, "chats/chat.html", context, status=status)

@@ -10,6 +10,7 @@ from accounts.models import User
 from chats.catalog.models import AIModel, Price
 from chats.knowledge.models import Document
 from chats.models import Chat
+from chats.pages.library import Shown, own_of_chat
 
 DOCUMENTS_SHOWN: Final = 50
 EXAMPLES: Final = (
@@ -34,11 +35,20 @@ class Choice:
 
 @dataclass(frozen=True)
 class DocumentChoice:
-    """Whether answers use documents, which may be chosen, and the ids of those that are; none: all are used."""
+    """Whether answers use documents, which may be chosen, and the ids of those that are; none: all are used.
+
+    `own` are the newest of those that are this chat's alone, of `own_count`.
+    """
 
     is_on: bool
     choices: list[Document]
     chosen: set[UUID]
+    own: list[Shown]
+    own_count: int
+
+    @property
+    def is_unfinished(self) -> bool:
+        return any(not shown.version.is_finished for shown in self.own)
 
     @property
     def summary(self) -> str:
@@ -75,19 +85,21 @@ def composer_for(user: User, chat: Chat | None, *, text: str = "", model: str = 
         client_id=str(uuid4()),
         is_replaced=bool(wanted and choices and not same),
         error=error,
-        documents=_documents_for(user, chat),
+        documents=documents_for(user, chat),
     )
 
 
-def _documents_for(user: User, chat: Chat | None) -> DocumentChoice:
+def documents_for(user: User, chat: Chat | None) -> DocumentChoice:
     use = chat.retrieval if chat else None
     named = {pk for text in use.get("documents", []) if (pk := parse_id(text))} if use else set()
     mine = Document.objects.visible_to(user)
-    newest = list(mine.only("id", "name")[:DOCUMENTS_SHOWN])
+    own, own_count = own_of_chat(user, chat) if chat else ([], 0)
+    # Those of other chats are searched there.
+    newest = list(mine.filter(chat=None).only("id", "name")[:DOCUMENTS_SHOWN])
+    shown = [*(each.document for each in reversed(own)), *newest]
     # What was chosen is shown, however old it is; what was deleted since is no choice any more.
-    older = list(mine.filter(pk__in=named - {document.pk for document in newest}).only("id", "name"))
-    shown = [*newest, *older]
-    return DocumentChoice(use is not None, shown, named & {document.pk for document in shown})
+    shown += mine.filter(pk__in=named - {document.pk for document in shown}).only("id", "name")
+    return DocumentChoice(use is not None, shown, named & {document.pk for document in shown}, own, own_count)
 
 
 def prefilled(text: str) -> str:

@@ -3,32 +3,31 @@
 A script uploads one file at a time and is answered with its row; a form may bring several, and comes back to the list.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace as changed
 from typing import Final
 from uuid import UUID
 
-from django.conf import settings
 from django.contrib import messages
 from django.core.files.uploadedfile import UploadedFile
 from django.http import FileResponse, Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.queries import one_or_none
 from chats.cleaning import SPACE_MAX_LENGTH
-from chats.errors import DomainError, Invalid, TooMany
+from chats.errors import Invalid
 from chats.knowledge import services
 from chats.knowledge.files import file_response
 from chats.knowledge.models import Document, DocumentText
 from chats.knowledge.models.document import NAME_MAX_LENGTH
 from chats.pages.composer import parse_id
 from chats.pages.doors import PageRequest, page
-from chats.pages.library import ACCEPT, Shown, document_list, newest_shown, room_of, shown_by_id, spaces_of
+from chats.pages.library import Shown, document_list, newest_shown, room_of, shown_by_id, spaces_of
 from chats.pages.reading import page_at, part_of, passage_within
+from chats.pages.uploads import NO_FILE, add_each, only_file, saying_when, upload_context
 
 ROWS_ASKED_MAX: Final = 100
-NO_FILE: Final = "Choose a file first, then upload it."
 
 
 @page
@@ -41,10 +40,11 @@ def documents(request: PageRequest) -> HttpResponse:
         return _show_progress(request)
     before = request.GET.get("before", "")
     context = {"list": document_list(request.user, before=before), "before": before}
+    context["list_url"] = reverse("pages:documents")
     if request.htmx:
         return render(request, "documents/rows.html", context)
     context |= {"room": room_of(request.user), "is_still": "still" in request.GET}
-    context |= _upload_context() | _space_context(request)
+    context |= upload_context() | _space_context(request)
     return render(request, "documents/list.html", context)
 
 
@@ -106,15 +106,15 @@ def replace(request: PageRequest, document_id: UUID) -> HttpResponse:
     found = _editable(request, document_id)
     if request.method != "POST":
         name = "documents/replace_form.html" if request.htmx else "documents/replace.html"
-        return render(request, name, {"document": found, **_upload_context()})
+        return render(request, name, {"document": found, **upload_context()})
     sent = request.FILES.get("file")
     if sent is None:
         raise Invalid(NO_FILE)
     before = _newest_of(request, document_id).version.number
-    with _saying_when():
+    with saying_when():
         number = services.add_version(found, sent).newest[0].number
     if request.htmx:
-        return _show_row(request, found.pk, status=201 if number > before else 200)
+        return show_row(request, found.pk, status=201 if number > before else 200)
     if number == before:
         messages.info(request, "This is the file that is already here; nothing was changed.")
     return redirect("pages:document", document_id=found.pk)
@@ -126,8 +126,8 @@ def retry(request: PageRequest, document_id: UUID) -> HttpResponse:
     """Have a document read again that could not be read."""
     found = services.retry_document(_editable(request, document_id))
     if request.htmx:
-        return render(request, "documents/state.html", {"row": Shown(found, found.newest[0])})
-    return redirect("pages:document", document_id=found.pk)
+        return render(request, "documents/state.html", {"row": _newest_of(request, found.pk)})
+    return _back_to_chat(request, found) or redirect("pages:document", document_id=found.pk)
 
 
 @page
@@ -141,51 +141,27 @@ def delete(request: PageRequest, document_id: UUID) -> HttpResponse:
     services.delete_document(found)
     if request.htmx:
         return render(request, "documents/room.html", {"room": room_of(request.user), "is_fragment": True})
+    if back := _back_to_chat(request, found):
+        return back
     messages.success(request, f"«{found.name}» is deleted.")
     return redirect("pages:documents")
 
 
-@contextmanager
-def _saying_when() -> Iterator[None]:
-    """Whoever uploaded too much is told how long to wait, and not only by a header."""
-    try:
-        yield
-    except TooMany as error:
-        minutes = -(-error.retry_after_seconds // 60)
-        raise TooMany(
-            f"You may upload {settings.UPLOADS_PER_HOUR:,} files an hour. Try this one again in "
-            f"{minutes} minute{'' if minutes == 1 else 's'}.",
-            retry_after_seconds=error.retry_after_seconds,
-        ) from None
+def _back_to_chat(request: PageRequest, found: Document) -> HttpResponse | None:
+    """Who asked from the box of the document's chat goes on there."""
+    return redirect("pages:chat", chat_id=found.chat) if found.chat and "from_chat" in request.POST else None
 
 
 def _upload(request: PageRequest) -> HttpResponse:
-    files = request.FILES.getlist("file")
-    if request.htmx:
-        if len(files) != 1:
-            raise Invalid(NO_FILE)
-        found, is_new = _add(request, files[0])
-        return _show_row(request, found.pk, status=201 if is_new else 200)
-    if not files:
-        messages.error(request, NO_FILE)
-    added = 0
-    for sent in files:
-        try:
-            found, is_new = _add(request, sent)
-        except DomainError as error:
-            messages.error(request, f"«{sent.name}» was not uploaded. {error.message}")
-        else:
-            added += is_new
-            if not is_new:
-                messages.info(request, f"«{sent.name}» is already here, as «{found.name}».")
-    if added:
-        messages.success(request, "The file is uploaded." if added == 1 else f"{added} files are uploaded.")
-    return redirect("pages:documents")
-
-
-def _add(request: PageRequest, sent: UploadedFile) -> tuple[Document, bool]:
-    with _saying_when():
+    def add(sent: UploadedFile) -> tuple[Document, bool]:
         return services.add_document(request.user, sent, space=request.POST.get("space", ""))
+
+    if not request.htmx:
+        add_each(request, add)
+        return redirect("pages:documents")
+    with saying_when():
+        found, is_new = add(only_file(request))
+    return show_row(request, found.pk, status=201 if is_new else 200)
 
 
 def _show_progress(request: PageRequest) -> HttpResponse:
@@ -195,13 +171,10 @@ def _show_progress(request: PageRequest) -> HttpResponse:
     return render(request, "documents/progress.html", {"rows": shown.values(), "gone": gone})
 
 
-def _show_row(request: PageRequest, document_id: UUID, *, status: int) -> HttpResponse:
+def show_row(request: PageRequest, document_id: UUID, *, status: int) -> HttpResponse:
+    """What a script puts into the list, after an upload."""
     context = {"row": _newest_of(request, document_id), "room": room_of(request.user), "is_fragment": True}
     return render(request, "documents/uploaded.html", context, status=status)
-
-
-def _upload_context() -> dict[str, object]:
-    return {"accept": ACCEPT, "max_bytes": settings.UPLOAD_MAX_BYTES}
 
 
 def _space_context(request: PageRequest) -> dict[str, object]:
@@ -225,8 +198,8 @@ def _version_asked(request: PageRequest, newest: Shown) -> tuple[Shown, bool]:
     found = newest.document
     number = _number(request, "version")
     if number is not None and (version := one_or_none(found.versions.all(), number=number)):
-        return Shown(found, version), True
-    return Shown(found, found.current or newest.version), "version" not in request.GET
+        return changed(newest, version=version), True
+    return changed(newest, version=found.current or newest.version), "version" not in request.GET
 
 
 def _text_context(request: PageRequest, shown: Shown, *, is_asked: bool) -> dict[str, object]:

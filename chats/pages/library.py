@@ -1,6 +1,6 @@
 """A person's documents as their pages show them: in words, newest first, a page at a time, and the room they take."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
@@ -18,6 +18,7 @@ from chats.pages.places import parse_place, place_of
 
 PAGE_SIZE: Final = 30
 SPACES_SHOWN: Final = 100
+OWN_SHOWN: Final = 6
 # What a file dialog offers first; what a file is, is told from its content.
 ACCEPT: Final = (
     ".pdf,.docx,.md,.markdown,.txt,.html,.htm,.csv,.tsv,.json,.xml,.yaml,.yml,.toml,.py,.js,.ts,.java,.c,.h,.cpp,.cs,"
@@ -41,10 +42,11 @@ FIXED_WIDTH: Final = {"csv", "code"}
 
 @dataclass(frozen=True)
 class Shown:
-    """One version of a document, most often the newest."""
+    """One version of a document, most often the newest. `chat` is the only one that uses it, while it is there."""
 
     document: Document
     version: DocumentVersion
+    chat: Chat | None = None
 
     @property
     def kind(self) -> str:
@@ -95,30 +97,38 @@ class Room:
     size_max: int
 
 
-def document_list(user: User, *, before: str = "") -> DocumentList:
-    """One page of `user`'s documents, newest first. `before` continues a list."""
+def document_list(user: User, *, chat: Chat | None = None, before: str = "") -> DocumentList:
+    """One page of `user`'s documents, or of those that are `chat`'s alone, newest first. `before` continues a list."""
     documents = Document.objects.visible_to(user)
+    if chat is not None:
+        documents = documents.of_chat(user.pk, chat.pk)
     if place := parse_place(before):
         moment, pk = place
         documents = documents.filter(Q(created_at__lt=moment) | Q(created_at=moment, pk__lt=pk), created_at__lte=moment)
     found = list(documents.with_newest()[: PAGE_SIZE + 1])
     shown = found[:PAGE_SIZE]
     last = shown[-1] if len(found) > len(shown) else None
-    return DocumentList(
-        [_newest_of(document) for document in shown], place_of(last.created_at, last.pk) if last else ""
-    )
+    return DocumentList(_shown(user, shown), place_of(last.created_at, last.pk) if last else "")
 
 
 def shown_by_id(user: User, ids: Iterable[UUID]) -> dict[UUID, Shown]:
     """Those of `ids` that are still there."""
     documents = Document.objects.visible_to(user).filter(pk__in=ids).with_newest()
-    return {document.pk: _newest_of(document) for document in documents}
+    return {shown.document.pk: shown for shown in _shown(user, list(documents))}
 
 
 def newest_shown(user: User, document_id: UUID) -> Shown | None:
     """One document as the list shows it."""
     document = one_or_none(Document.objects.visible_to(user).select_related("current").with_newest(), pk=document_id)
-    return _newest_of(document) if document else None
+    return next(iter(_shown(user, [document])), None) if document else None
+
+
+def own_of_chat(user: User, chat: Chat) -> tuple[list[Shown], int]:
+    """The newest documents that are `chat`'s alone, in the order they came, and how many there are in all."""
+    own = Document.objects.visible_to(user).of_chat(user.pk, chat.pk)
+    newest = list(own.with_newest()[: OWN_SHOWN + 1])
+    count = len(newest) if len(newest) <= OWN_SHOWN else own.count()
+    return [Shown(document, document.newest[0], chat) for document in reversed(newest[:OWN_SHOWN])], count
 
 
 def spaces_of(user: User) -> list[str]:
@@ -133,5 +143,8 @@ def room_of(user: User) -> Room:
     return Room(count, size, settings.DOCUMENTS_PER_USER, settings.DOCUMENT_BYTES_PER_USER)
 
 
-def _newest_of(document: Document) -> Shown:
-    return Shown(document, document.newest[0])
+def _shown(user: User, documents: Sequence[Document]) -> list[Shown]:
+    """The newest version of each."""
+    wanted = {document.chat for document in documents if document.chat}
+    chats = Chat.objects.visible_to(user).only("id", "title").in_bulk(wanted) if wanted else {}
+    return [Shown(document, document.newest[0], chats.get(document.chat)) for document in documents]

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from chats.pages import branches, chats, documents, messages, theme
+from chats.pages import branches, chat_documents, chats, documents, messages, theme
 
 app_name = "pages"
 urlpatterns = [
@@ -16,6 +16,8 @@ urlpatterns = [
     path("chats/<uuid:chat_id>/pin/", chats.pin, name="pin"),
     path("chats/<uuid:chat_id>/delete/", chats.delete, name="delete"),
     path("chats/<uuid:chat_id>/restore/", chats.restore, name="restore"),
+    path("chats/new/documents/", chat_documents.new_chat_documents, name="new_chat_documents"),
+    path("chats/<uuid:chat_id>/documents/", chat_documents.chat_documents, name="chat_documents"),
     path("messages/<uuid:message_id>/", messages.message, name="message"),
     path("messages/<uuid:message_id>/text/", messages.text, name="text"),
     path("messages/<uuid:message_id>/show/", branches.show, name="show"),

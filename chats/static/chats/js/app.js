@@ -1,6 +1,7 @@
 // What a signed-in page does with JavaScript. Each behaviour is a module of its own.
 
 import "./composer.js";
+import "./attachments.js";
 import "./stream.js";
 import "./branches.js";
 import "./code.js";

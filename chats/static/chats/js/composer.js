@@ -16,14 +16,17 @@ const problemRetry = document.querySelector("[data-problem-retry]");
 const picker = document.querySelector("[data-picker]");
 const documents = document.querySelector("details[data-documents]");
 const maxBytes = Number(form.dataset.maxBytes);
-const draftKey = `draft:${document.body.dataset.user}:${main.dataset.chat ?? "new"}`;
+const draftKeyOf = (chat) => `draft:${document.body.dataset.user}:${chat}`;
+const draftKey = draftKeyOf(main.dataset.chat ?? "new");
 const sentKey = `${draftKey}:sent`;
+const problemKey = (key) => `${key}:problem`;
 const encoder = new TextEncoder();
 
 let isSending = false;
 let isTried = false;
 let isWaiting = false; // for the network or the server: then it is sent by itself
 let failures = 0;
+let obstacle = ""; // why nothing can be sent yet
 
 export const isBusy = () => isSending;
 
@@ -55,6 +58,22 @@ export function showProblem(text, { canRetry = false } = {}) {
 
 export function hideProblem() {
   problem.hidden = true;
+}
+
+// Until this is called with "", nothing is sent, for that reason.
+export function holdBack(reason) {
+  if (obstacle && !reason) hideProblem();
+  obstacle = reason;
+}
+
+// A new chat has come to be without a message: what is in the box goes along, and what is to be told there.
+export function goToNewChat(address, sentence) {
+  const key = draftKeyOf(address.split("/").at(-2));
+  remember(key, box.value);
+  remember(problemKey(key), sentence);
+  remember(draftKey, "");
+  remember(sentKey, "");
+  location.assign(address);
 }
 
 // ---- size
@@ -169,6 +188,10 @@ async function send() {
   }
   if (bytesOf(text) > maxBytes) {
     showProblem(`This text is too long: at most ${maxBytes.toLocaleString("en")} bytes are allowed. Shorten it or send it in parts.`);
+    return;
+  }
+  if (obstacle) {
+    showProblem(obstacle);
     return;
   }
   if (!navigator.onLine) {
@@ -292,6 +315,10 @@ if (!box.value) {
   box.value = recall(draftKey);
   isTried = Boolean(box.value && recall(sentKey));
   if (isTried) form.elements.client_id.value = recall(sentKey);
+}
+if (recall(problemKey(draftKey))) {
+  showProblem(recall(problemKey(draftKey)));
+  remember(problemKey(draftKey), "");
 }
 document.addEventListener("parley:new", ({ detail }) => recogniseSent(detail));
 recogniseSent(document);

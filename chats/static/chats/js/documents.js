@@ -1,12 +1,8 @@
 // One's documents: uploads with their progress, by choosing and by dropping, and what htmx could not do.
 
-const AT_ONCE = 2;
-const UNREACHABLE = "The server can’t be reached. Try again in a moment.";
-const FAILED = "Something broke on our side. Try this again.";
-const OUTDATED = "This page has grown old. Reload it and try again.";
-const FOLDER = "This is a folder. Drop the files that are in it.";
-const EMPTY = "This file is empty.";
+import { receiveDrops, sentenceOf, UNREACHABLE, Uploads } from "./uploads.js";
 
+const AT_ONCE = 2;
 const upload = document.getElementById("upload");
 const spoken = document.getElementById("spoken");
 const problem = document.querySelector("[data-problem]");
@@ -23,132 +19,20 @@ function tell(sentence) {
   problem.scrollIntoView({ block: "nearest" });
 }
 
-// As the server's `file_size` has it.
-function sizeOf(bytes) {
-  if (bytes < 1_000) return `${bytes} bytes`;
-  let [value, unit] = [bytes / 1_000, "kB"];
-  for (const larger of ["MB", "GB"]) {
-    if (value < 1_000) break;
-    [value, unit] = [value / 1_000, larger];
-  }
-  return `${value.toFixed(1).replace(/\.0$/, "")} ${unit}`;
-}
-
-// ---- a line for each file that is on its way, or was refused
-const lines = document.querySelector("[data-lines]");
-
-function newLine(name) {
-  const line = document.getElementById("upload-line").content.firstElementChild.cloneNode(true);
-  line.querySelector("[data-name]").textContent = name;
-  line.querySelector("progress").setAttribute("aria-label", `Sent of ${name}`);
-  line.querySelector("[data-dismiss]").setAttribute("aria-label", `Dismiss what is said about ${name}`);
-  lines.append(line);
-  lines.hidden = false;
-  return line;
-}
-
-function removeLine(line) {
-  line.remove();
-  lines.hidden = !lines.childElementCount;
-}
-
-// `again` is what a second try does, where one makes sense.
-function endLine(line, sentence, { isRefused = true, again } = {}) {
-  const name = line.querySelector("[data-name]").textContent;
-  line.classList.toggle("refused", isRefused);
-  line.querySelector("[data-sentence]").textContent = sentence;
-  line.querySelector("progress").hidden = true;
-  line.querySelector("[data-dismiss]").hidden = false;
-  const button = line.querySelector("[data-again]");
-  button.hidden = !again;
-  button.onclick = again ?? null;
-  say(`${name}: ${sentence}`);
-}
-
-document.addEventListener("click", (event) => {
-  const dismiss = event.target.closest("[data-dismiss]");
-  if (!dismiss) return;
-  removeLine(dismiss.closest("li"));
-  document.querySelector("h1").focus();
-});
-
 // ---- sending
-const waiting = [];
-let running = 0;
+const uploads =
+  document.querySelector("[data-lines]") &&
+  new Uploads({ atOnce: AT_ONCE, say, stored: showStored, dismissed: () => document.querySelector("h1").focus() });
 
-function refusalOf(file, form) {
-  const limit = Number(form.dataset.maxBytes);
-  if (file.size > limit) return `Not sent: it has ${sizeOf(file.size)}, and at most ${sizeOf(limit)} are allowed. Split it, or leave something out.`;
-  return file.size ? "" : EMPTY;
+function add(form, file, options) {
+  const target = { maxBytes: Number(form.dataset.maxBytes), address: () => form.action, body: () => new FormData(form) };
+  uploads.add(target, file, options);
 }
 
-function add(form, file, sentence = refusalOf(file, form)) {
-  const line = newLine(file.name);
-  if (sentence) {
-    endLine(line, sentence);
-    return;
-  }
-  waiting.push({ form, file, line });
-  sendNext();
-}
-
-function sendNext() {
-  while (running < AT_ONCE && waiting.length) {
-    running += 1;
-    send(waiting.shift());
-  }
-}
-
-function send(item) {
-  const { form, file, line } = item;
-  const request = new XMLHttpRequest();
-  const body = new FormData(form);
-  const bar = line.querySelector("progress");
-  body.set("file", file);
-  request.open("POST", form.action);
-  request.setRequestHeader("HX-Request", "true");
-  request.upload.addEventListener("progress", ({ loaded, total }) => (bar.value = loaded / total));
-  // All is sent, and the server looks at it.
-  request.upload.addEventListener("load", () => bar.removeAttribute("value"));
-  request.addEventListener("loadend", () => {
-    running -= 1;
-    finish(item, request);
-    sendNext();
-  });
-  request.send(body);
-}
-
-function sendAgain(item) {
-  const { line } = item;
-  line.classList.remove("refused");
-  line.querySelector("[data-sentence]").textContent = "";
-  for (const control of line.querySelectorAll("[data-again], [data-dismiss]")) control.hidden = true;
-  line.querySelector("progress").hidden = false;
-  line.querySelector("progress").value = 0;
-  waiting.push(item);
-  sendNext();
-}
-
-function sentenceOf(request) {
-  if (!request.status) return UNREACHABLE;
-  if (request.getResponseHeader("Content-Type")?.startsWith("text/plain")) return request.responseText;
-  return { 403: OUTDATED, 404: "This document was deleted.", 413: "This file is larger than allowed." }[request.status] ?? FAILED;
-}
-
-function finish({ form, file, line }, request) {
-  if (request.status >= 400 || !request.status) {
-    const isWorthIt = !request.status || request.status >= 500 || request.status === 429;
-    endLine(line, sentenceOf(request), { again: isWorthIt && (() => sendAgain({ form, file, line })) });
-    return;
-  }
+function showStored(_, request) {
   const isNew = request.status === 201;
   showRow(request.responseText, { isNew });
-  if (isNew) {
-    removeLine(line);
-    say(`${file.name} is uploaded.`);
-  } else {
-    endLine(line, "This file is already here.", { isRefused: false });
-  }
+  return isNew ? "" : "This file is already here.";
 }
 
 // Where the row is in view it is replaced; a new one stands first. One that is further down is found there.
@@ -162,8 +46,6 @@ function showRow(html, { isNew }) {
   else if (isNew) window.htmx.swap("#documents", html, { swapStyle: "afterbegin", settleDelay: 0 });
   if (hadFocus) document.getElementById(id).querySelector("summary").focus();
 }
-
-addEventListener("beforeunload", (event) => running && event.preventDefault());
 
 // ---- choosing
 if (upload) {
@@ -192,33 +74,7 @@ document.addEventListener("submit", (event) => {
   add(form, file);
 });
 
-// ---- dropping, anywhere on the page
-const hasFiles = (event) => upload && event.dataTransfer?.types.includes("Files");
-let depth = 0;
-
-function showDropping(isDropping) {
-  document.body.toggleAttribute("data-dropping", isDropping);
-  if (!isDropping) depth = 0;
-}
-
-document.addEventListener("dragenter", (event) => {
-  if (!hasFiles(event)) return;
-  depth += 1;
-  showDropping(true);
-});
-document.addEventListener("dragleave", (event) => {
-  if (hasFiles(event)) showDropping(--depth > 0);
-});
-document.addEventListener("dragover", (event) => hasFiles(event) && event.preventDefault());
-document.addEventListener("drop", (event) => {
-  if (!hasFiles(event)) return;
-  event.preventDefault();
-  showDropping(false);
-  for (const item of event.dataTransfer.items) {
-    const file = item.getAsFile();
-    if (file) add(upload, file, item.webkitGetAsEntry?.()?.isDirectory ? FOLDER : refusalOf(file, upload));
-  }
-});
+if (upload) receiveDrops((file, options) => add(upload, file, options));
 
 // ---- progress is asked for while there is some, and someone looks
 // As the server's ROWS_ASKED_MAX. The newest stand first, and are read last.
