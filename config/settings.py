@@ -355,6 +355,7 @@ DOCUMENT_CPU_SECONDS = env.int("DOCUMENT_CPU_SECONDS", default=60)
 DOCUMENT_TOTAL_SECONDS = env.float("DOCUMENT_TOTAL_SECONDS", default=90)
 DOCUMENT_MEMORY_BYTES = env.int("DOCUMENT_MEMORY_BYTES", default=536_870_912)
 DOCUMENT_EXPANDED_MAX_BYTES = env.int("DOCUMENT_EXPANDED_MAX_BYTES", default=200_000_000)
+FILE_SWEEP_SECONDS = env.float("FILE_SWEEP_SECONDS", default=21_600)  # between two looks for files of no document
 DOCUMENT_MAX_ATTEMPTS = env.int("DOCUMENT_MAX_ATTEMPTS", default=3)  # of servers that died while they read it
 # Embeddings by a provider: of a document, at once from one process, and of a question, else looked for by words alone.
 EMBEDDING_SECONDS = env.float("EMBEDDING_SECONDS", default=60)

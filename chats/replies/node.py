@@ -15,6 +15,7 @@ from chats.replies.bus import Rings, Waiting
 from chats.replies.documents import DocumentReader
 from chats.replies.embedding import VectorMaker
 from chats.replies.streams import Writer
+from chats.replies.sweeping import keep_sweeping
 from chats.replies.tails import TAILS, Reader
 from chats.replies.wire import connect
 from chats.replies.worker import Worker
@@ -32,7 +33,8 @@ async def node(*, runs_replies: bool, has_sockets: bool) -> Any:
             stack.push_async_callback(worker.leave, grace_seconds=settings.SHUTDOWN_GRACE_SECONDS)
             vectors = VectorMaker(name=worker.name)
             documents = DocumentReader(name=worker.name, vectors=vectors)
-            await stack.enter_async_context(background(documents.read, documents.purge, vectors.work))
+            work = (documents.read, documents.purge, vectors.work, keep_sweeping)
+            await stack.enter_async_context(background(*work))
             if bus is not None:
                 await stack.enter_async_context(background(bus.waiting.receive, partial(bus.fetch_jobs, worker)))
         yield
