@@ -15,8 +15,9 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.queries import one_or_none
+from accounts.statuses import status_of
 from chats.cleaning import SPACE_MAX_LENGTH
-from chats.errors import Invalid
+from chats.errors import Conflict, Invalid
 from chats.knowledge import services
 from chats.knowledge.files import file_response
 from chats.knowledge.models import Document, DocumentText
@@ -80,14 +81,21 @@ def rename(request: PageRequest, document_id: UUID) -> HttpResponse:
     found = _editable(request, document_id)
     written = {"name": found.name, "space": found.space}
     errors: dict[str, str] = {}
+    status = 200
     if request.method == "POST":
         written |= {field: request.POST[field] for field in written if field in request.POST}
         try:
             services.update_document(found, **written)
+        except Conflict as error:
+            # The same file is in that space already.
+            if request.htmx:
+                raise
+            errors, status = {"space": error.message}, status_of(error)
         except Invalid as error:
             errors = {field: next(iter(sentences), error.message) for field, sentences in error.fields.items()}
             if request.htmx:
                 raise Invalid(" ".join(errors.values())) from error
+            status = status_of(error)
         else:
             if not request.htmx:
                 return redirect("pages:document", document_id=found.pk)
@@ -96,7 +104,7 @@ def rename(request: PageRequest, document_id: UUID) -> HttpResponse:
     context = {"document": found, "name_max_length": NAME_MAX_LENGTH, **written, **_space_context(request)}
     context["errors"] = errors
     name = "documents/row_edited.html" if request.htmx else "documents/rename.html"
-    return render(request, name, context, status=400 if errors else 200)
+    return render(request, name, context, status=status)
 
 
 @page

@@ -303,6 +303,17 @@ def test_a_document_is_moved_to_a_space_and_back_to_all(visitor: Client, owner: 
     assert visitor.post(address, {"name": "", "space": "x" * 101}, headers=HX).status_code == 400
 
 
+def test_a_document_is_not_moved_to_where_its_file_is_already(visitor: Client, owner: User) -> None:
+    upload(visitor, ("a.txt", b"one"), space="Work")
+    upload(visitor, ("a.txt", b"one"))
+    address = to("rename_document", Document.objects.get(space=""))
+    response = visitor.post(address, {"name": "a.txt", "space": "Work"})
+    assert response.status_code == 409
+    assert 'id="space-error"' in response.content.decode()
+    assert visitor.post(address, {"name": "a.txt", "space": "Work"}, headers=HX).status_code == 409
+    assert Document.objects.filter(space="Work").count() == 1
+
+
 def test_spaces_are_offered_where_one_uploads_and_only_ones_own(visitor: Client, owner: User, stranger: User) -> None:
     create_chat(owner, space="Work")
     create_chat(stranger, space="Secret")
