@@ -1,7 +1,6 @@
 // What a signed-in page does with JavaScript. Each behaviour is a module of its own.
 
 import "./composer.js";
-import "./attachments.js";
 import "./stream.js";
 import "./branches.js";
 import "./code.js";
@@ -19,3 +18,41 @@ addEventListener("load", () => {
   script.src = document.body.dataset.htmx;
   document.head.append(script);
 });
+
+// ---- files for this chat: what sends and shows them is loaded when there are some, or some are about to come
+const COMING = ["dragenter", "dragover", "drop", "paste", "click"];
+let files;
+
+function loadFiles() {
+  files ??= import("./attachments.js").then(
+    () => COMING.forEach((type) => document.removeEventListener(type, keepForLater)),
+    () => (files = undefined),
+  );
+  return files;
+}
+
+function copyOf(transfer) {
+  const copy = new DataTransfer();
+  for (const file of transfer.files) copy.items.add(file);
+  return copy;
+}
+
+// What comes before it is there comes once more, as soon as it is.
+async function keepForLater(event) {
+  const link = event.type === "click" && event.target.closest("[data-attach]");
+  const transfer = event.dataTransfer ?? event.clipboardData;
+  const isMeant = link ? !(event.ctrlKey || event.metaKey || event.shiftKey) : transfer?.types.includes("Files");
+  if (!isMeant || (event.type === "paste" && transfer.types.includes("text/plain"))) return;
+  event.preventDefault();
+  if (event.type.startsWith("drag")) document.body.toggleAttribute("data-dropping", true);
+  const { target, type, constructor } = event;
+  const copy = transfer && copyOf(transfer);
+  await loadFiles();
+  if (link) link.click();
+  else if (type === "drop" || type === "paste") {
+    target.dispatchEvent(new constructor(type, { dataTransfer: copy, clipboardData: copy, bubbles: true, cancelable: true }));
+  }
+}
+
+COMING.forEach((type) => document.addEventListener(type, keepForLater));
+if (document.querySelector(".attached-file")) loadFiles();

@@ -149,21 +149,15 @@ export class Uploads {
 
 // ---- dropping, anywhere on the page
 export function receiveDrops(take) {
-  let depth = 0;
   const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
-  const show = (isDropping) => {
-    document.body.toggleAttribute("data-dropping", isDropping);
-    if (!isDropping) depth = 0;
-  };
-  document.addEventListener("dragenter", (event) => {
+  const show = (isDropping) => document.body.toggleAttribute("data-dropping", isDropping);
+  document.addEventListener("dragover", (event) => {
     if (!hasFiles(event)) return;
-    depth += 1;
+    event.preventDefault();
     show(true);
   });
-  document.addEventListener("dragleave", (event) => {
-    if (hasFiles(event)) show(--depth > 0);
-  });
-  document.addEventListener("dragover", (event) => hasFiles(event) && event.preventDefault());
+  // To nowhere: out of the window.
+  document.addEventListener("dragleave", (event) => hasFiles(event) && !event.relatedTarget && show(false));
   document.addEventListener("drop", (event) => {
     if (!hasFiles(event)) return;
     event.preventDefault();
