@@ -5,12 +5,14 @@ A response whose body is an async iterator (a stream of events) is sent on the l
 """
 
 import asyncio
+import errno
 import io
 import logging
 import tempfile
+import uuid
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import IO, Any, cast
 
 from django.conf import settings
@@ -18,11 +20,13 @@ from django.core import signals
 from django.core.exceptions import RequestDataTooBig
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest, get_script_prefix
 from django.core.handlers.base import BaseHandler
-from django.db import close_old_connections
-from django.http import HttpResponse, StreamingHttpResponse
+from django.db import InterfaceError, OperationalError, close_old_connections
+from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
+from accounts.authentication import authenticate_bearer, principal_of_session
+from accounts.errors import DomainError
 from config.turns import Turns, credential_of
 
 logger = logging.getLogger("django.request")
@@ -47,6 +51,11 @@ class SlowBody(Exception):
 
 # Not rendered by a view: the request that would tell page from program never came.
 SLOW_BODY = HttpResponse("The request took too long to arrive. Send it again.\n", status=408, content_type="text/plain")
+# As `chats.knowledge.errors.StorageFailed`, for people and for programs.
+NO_ROOM = "The server has no room for this file right now. Try again later, or tell its operator."
+NO_ROOM_ERRORS = {errno.ENOSPC, errno.EDQUOT}
+# Of one credential. Each may take as much of the temporary disk as a file may have bytes.
+UPLOADS_AT_ONCE = 3
 
 
 class OversizedBody(io.RawIOBase):
@@ -68,17 +77,25 @@ class PooledHandler(BaseHandler):
         self.pool = ThreadPoolExecutor(settings.WEB_THREADS, thread_name_prefix="web")
         # Whoever asks for much at once leaves a thread to the others.
         self.turns = Turns(max(1, settings.WEB_THREADS - 1))
+        self.uploads = Turns(UPLOADS_AT_ONCE)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        credential = credential_of(scope, session_cookie=settings.SESSION_COOKIE_NAME)
         try:
-            body, size = await read_body(receive, limit=body_limit(scope))
+            body, size = await self.read(scope, receive, credential)
         except ClientGone:
             return
         except SlowBody:
             await self.send_response(SLOW_BODY, receive, send)
             return
+        except OSError as error:
+            if error.errno not in NO_ROOM_ERRORS:
+                raise
+            logger.error("No room for the body of a request: %s", error)
+            await self.send_response(no_room(scope), receive, send)
+            return
         loop = asyncio.get_running_loop()
-        async with self.turns.of(credential_of(scope, session_cookie=settings.SESSION_COOKIE_NAME)):
+        async with self.turns.of(credential):
             response = await loop.run_in_executor(self.pool, self.respond, scope, body, size)
         try:
             await self.send_response(response, receive, send)
@@ -86,6 +103,16 @@ class PooledHandler(BaseHandler):
             body.close()
             if response.streaming:
                 await loop.run_in_executor(self.pool, response.close)
+
+    async def read(self, scope: Any, receive: Any, credential: str) -> tuple[IO[bytes], int]:
+        """The body of a request. What is large, and so goes to the disk, is taken of people who are known only."""
+        if not is_upload(scope):
+            return await read_body(receive, limit=settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+        loop = asyncio.get_running_loop()
+        async with self.uploads.of(credential):
+            has_right = await loop.run_in_executor(self.pool, is_known, scope, credential)
+            most = settings.UPLOAD_MAX_BYTES + FORM_MAX_BYTES
+            return await read_body(receive, limit=most if has_right else settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
 
     def respond(self, scope: Any, body: IO[bytes], size: int) -> HttpResponseBase:
         """The response to one request, with its database connection given back. Runs on a pool thread."""
@@ -139,13 +166,36 @@ class PooledHandler(BaseHandler):
             yield chunk
 
 
-def body_limit(scope: Any) -> int:
-    """How many bytes the body of this request may have: more where files are sent, and only there."""
+def is_upload(scope: Any) -> bool:
+    """Whether a body may be as large as a file: where files are sent, and only there."""
     path = scope["path"].removeprefix(scope.get("root_path", ""))
     kind = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
-    if scope["method"] == "POST" and kind.startswith(b"multipart/") and settings.UPLOAD_PATHS.fullmatch(path):
-        return settings.UPLOAD_MAX_BYTES + FORM_MAX_BYTES
-    return settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    is_form = scope["method"] == "POST" and kind.startswith(b"multipart/")
+    return is_form and settings.UPLOAD_PATHS.fullmatch(path) is not None
+
+
+def is_known(scope: Any, credential: str) -> bool:
+    """Whether `credential`, which a request shows, is somebody's. Runs on a pool thread."""
+    kind, _, token = credential.partition(" ")
+    is_header = any(name == b"authorization" for name, _ in scope["headers"])
+    try:
+        if is_header:
+            return kind.lower() == "bearer" and authenticate_bearer(token.strip()) is not None
+        return principal_of_session(credential) is not None
+    except DomainError:
+        return False
+    except (InterfaceError, OperationalError):
+        # The view will say so.
+        return True
+    finally:
+        close_old_connections()
+
+
+def no_room(scope: Any) -> HttpResponse:
+    if "/api/" in scope["path"]:
+        error = {"code": "storage_failed", "message": NO_ROOM, "request_id": str(uuid.uuid4())}
+        return JsonResponse({"error": error}, status=507)
+    return HttpResponse(f"{NO_ROOM}\n", status=507, content_type="text/plain")
 
 
 async def read_body(receive: Any, *, limit: int) -> tuple[IO[bytes], int]:
@@ -164,8 +214,11 @@ async def read_body(receive: Any, *, limit: int) -> tuple[IO[bytes], int]:
                 body.write(chunk)
             elif size > DRAIN_MAX_BYTES:
                 break
-    except (ClientGone, TimeoutError) as failure:
-        body.close()
+    except (ClientGone, TimeoutError, OSError) as failure:
+        with suppress(OSError):
+            body.close()
+        if isinstance(failure, OSError) and not isinstance(failure, TimeoutError):
+            raise
         raise (failure if isinstance(failure, ClientGone) else SlowBody()) from None
     if size > limit:
         body.close()

@@ -113,7 +113,7 @@ class DocumentResource(Resource):
     @extend_schema(responses=shapes.Document)
     def retrieve(self, request: Request, document_id: UUID) -> Response:
         """One document: how far it is, and why it could not be read."""
-        return Response(document_json(found(_documents(request), pk=document_id)))
+        return Response(document_json(_visible(request, document_id)))
 
     @extend_schema(request=DocumentChangeForm, responses=shapes.Document)
     def partial_update(self, request: Request, document_id: UUID) -> Response:
@@ -163,7 +163,7 @@ class DocumentResource(Resource):
     @extend_schema(responses={(200, "application/octet-stream"): OpenApiTypes.BINARY})
     def file(self, request: Request, document_id: UUID) -> FileResponse:
         """The file as it was uploaded."""
-        document = found(_documents(request), pk=document_id)
+        document = _visible(request, document_id)
         return file_response(document, document.newest[0])
 
 
@@ -238,12 +238,25 @@ def _documents(request: Request) -> Any:
     return Document.objects.visible_to(person(request)).with_newest()
 
 
+def _visible(request: Request, document_id: UUID) -> Document:
+    return _whole(found(_documents(request), pk=document_id))
+
+
 def _editable(request: Request, document_id: UUID) -> Document:
-    return found(Document.objects.editable_by(person(request)).with_newest().select_related("user"), pk=document_id)
+    documents = Document.objects.editable_by(person(request)).with_newest().select_related("user")
+    return _whole(found(documents, pk=document_id))
+
+
+def _whole(document: Document) -> Document:
+    """`document`, unless it was deleted with its versions since it was found."""
+    if not document.newest:
+        raise NotFound
+    return document
 
 
 def _documents_json(documents: Sequence[Document]) -> list[dict[str, Any]]:
-    return [document_json(document) for document in documents]
+    # One may have been deleted, and its versions with it, since it was found.
+    return [document_json(document) for document in documents if document.newest]
 
 
 def _version_of(request: Request, document_id: UUID) -> DocumentVersion:
@@ -253,7 +266,10 @@ def _version_of(request: Request, document_id: UUID) -> DocumentVersion:
             raise NotFound("This document can't be read yet.")
         return document.current
     number = number_parameter(request, "version", default=1, lowest=1, highest=2**31 - 1)
-    return found(document.versions.all(), number=number)
+    version = found(document.versions.all(), number=number)
+    if version.status != DocumentVersion.Status.READY:
+        raise NotFound("This version can't be read yet.")
+    return version
 
 
 def _file_of(sent: dict[str, Any]) -> UploadedFile:

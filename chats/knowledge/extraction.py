@@ -79,7 +79,7 @@ async def extract(
 
     Cancelled, or after `total_seconds`, the child is killed with all that it may have started.
     """
-    job = {"path": str(path), "name": name, "folder": str(folder), "bounds": limits.bounds}
+    job = {"path": str(path), "name": name, "folder": str(folder), "bounds": limits.bounds, "parent": os.getpid()}
     async with _child(json.dumps(job).encode()) as child:
         try:
             async with asyncio.timeout(limits.total_seconds):

@@ -35,6 +35,7 @@ COUNTED_MAX = 30
 EXACT_MAX = 4_000
 ROWS_AT_ONCE = 64
 K1, B, USUAL_TERMS = 1.2, 0.5, 90
+USUAL_SIGNS = 7.0 * USUAL_TERMS  # with the blanks between them
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ _CHUNKS_IN_PLACE = """
     JOIN knowledge_documentversion v ON v.id = d.current_id WHERE d.user_id = %s AND d.deleted_at IS NULL AND {}
 """
 _COUNT_OF_FTS = "SELECT count(*) FROM (SELECT 1 FROM knowledge_terms WHERE knowledge_terms MATCH %s LIMIT %s)"
-_IN_PLACE = 'SELECT c.version_id, c."index" FROM {0} JOIN knowledge_chunk c ON c.id = {1} '
+_HAS = "SELECT rowid AS id, %s AS weight FROM knowledge_terms WHERE knowledge_terms MATCH %s"
 
 
 # ---------------------------------------------------------------- words
@@ -78,7 +79,7 @@ def text_hits(place: Place, terms: Sequence[str], *, limit: int) -> list[Key]:
         return []
     if connection.vendor == "postgresql":
         return _matches_of_gin(place, counted, limit)
-    return _matches_of_fts(place, [term for term, _ in counted], limit)
+    return _matches_of_fts(place, counted, limit)
 
 
 def _counted(user: User, terms: Sequence[str]) -> list[tuple[str, int]]:
@@ -99,11 +100,11 @@ def _counts(user: User, terms: Sequence[str]) -> list[int]:
     if connection.vendor == "postgresql":
         return _counts_of_gin([_tsquery([term], mark_of(user.pk)) for term in terms])
     with connection.cursor() as cursor:
-        # Of everybody's chunks, as FTS5 knows at once; what may be too frequent is counted among the person's.
+        # What nobody has needs no count. Nothing else that FTS5 knows of everybody's chunks may show in one's own hits.
         marks = ", ".join(["%s"] * len(terms))
-        cursor.execute(f"SELECT term, doc FROM knowledge_terms_rows WHERE term IN ({marks})", list(terms))  # noqa: S608 - constants
-        of_all = dict(cursor.fetchall())
-    return [_count_of_own(user, term, of_all.get(term, 0)) for term in terms]
+        cursor.execute(f"SELECT term FROM knowledge_terms_rows WHERE term IN ({marks})", list(terms))  # noqa: S608 - constants
+        known = {term for (term,) in cursor.fetchall()}
+    return [_count_of_own(user, term) if term in known else 0 for term in terms]
 
 
 def _counts_of_gin(queries: Sequence[str]) -> list[int]:
@@ -129,17 +130,20 @@ def _rows_of_subplans(plan: Any) -> list[int]:
     return [int(subplan["Plans"][0]["Plan Rows"]) for subplan in subplans]
 
 
-def _count_of_own(user: User, term: str, count_of_all: int) -> int:
-    if count_of_all <= COUNTED_MAX:
-        return count_of_all
-    return _count_matches(f'"{mark_of(user.pk)}" AND "{term}"', most=MATCHES_MAX + 1)
-
-
-def _count_matches(query: str, *, most: int) -> int:
-    """How many chunks FTS5 finds, counted so far."""
+def _count_of_own(user: User, term: str) -> int:
     with connection.cursor() as cursor:
-        cursor.execute(_COUNT_OF_FTS, [query, most])
+        cursor.execute(_COUNT_OF_FTS, [_match(user, term), MATCHES_MAX + 1])
         return int(cursor.fetchone()[0])
+
+
+def _match(user: User, term: str) -> str:
+    return f'"{mark_of(user.pk)}" AND "{term}"'
+
+
+def _weights(counted: Sequence[tuple[str, int]]) -> list[float]:
+    """What each term says of a chunk that has it, as in BM25: the rarer, the more."""
+    total = max(10 * MATCHES_MAX, *(count for _, count in counted))
+    return [log(1 + (total - count + 0.5) / (count + 0.5)) for _, count in counted]
 
 
 def _tsquery(terms: Sequence[str], mark: str) -> str:
@@ -150,8 +154,7 @@ def _tsquery(terms: Sequence[str], mark: str) -> str:
 
 def _matches_of_gin(place: Place, counted: Sequence[tuple[str, int]], limit: int) -> list[Key]:
     """Ranked as BM25 would with each term once in a chunk: `ts_rank` does not know which terms are rare."""
-    total = max(10 * MATCHES_MAX, *(count for _, count in counted))
-    weights = [log(1 + (total - count + 0.5) / (count + 0.5)) for _, count in counted]
+    weights = _weights(counted)
     has = " + ".join(["(c.terms @@ %s::tsquery)::int * %s::float8"] * len(counted))
     sql = f"""
         SELECT c.version_id, c.index FROM knowledge_chunk c {_CURRENT.format("c")}
@@ -168,22 +171,19 @@ def _matches_of_gin(place: Place, counted: Sequence[tuple[str, int]], limit: int
     return _keys(sql, [*values, limit])
 
 
-def _matches_of_fts(place: Place, terms: Sequence[str], limit: int) -> list[Key]:
-    """Ranked by BM25. First those of the person's best that are in the place; where these are few, all in the place."""
-    any_term = " OR ".join(f'"{term}"' for term in terms)
-    query = f'"{mark_of(place.user.pk)}" AND ({any_term})'
-    inside = [stored(DocumentVersion, "id", place.user.pk), *place.values]
-    chunk = _IN_PLACE + _CURRENT.format("c")
-    best = "(SELECT rowid AS id, rank FROM knowledge_terms WHERE knowledge_terms MATCH %s ORDER BY rank LIMIT %s) best"
-    sql = f"{chunk.format(best, 'best.id')} WHERE {place.where} ORDER BY best.rank LIMIT %s"
-    for looked_at in (4 * limit, MATCHES_MAX):
-        found = _keys(sql, [query, looked_at, *inside, limit])
-        if len(found) == limit or _count_matches(query, most=looked_at) < looked_at:
-            return found
-    all_chunks = chunk.format("knowledge_terms t", "t.rowid")
-    sql = f"{all_chunks} WHERE t.terms MATCH %s AND {place.where} ORDER BY t.rank LIMIT %s"
-    owner, *values = inside
-    return _keys(sql, [owner, query, *values, limit])
+def _matches_of_fts(place: Place, counted: Sequence[tuple[str, int]], limit: int) -> list[Key]:
+    """Ranked as by GIN. FTS5's own rank is by how frequent a term is among everybody's chunks."""
+    has = " UNION ALL ".join([_HAS] * len(counted))
+    sql = f"""
+        WITH found AS MATERIALIZED (SELECT id, sum(weight) AS weight FROM ({has}) GROUP BY id)
+        SELECT c.version_id, c."index" FROM found JOIN knowledge_chunk c ON c.id = found.id {_CURRENT.format("c")}
+        WHERE {place.where}
+        ORDER BY found.weight / ({1 - B} + {B} * length(c.terms) / {USUAL_SIGNS} + {1 / K1}) DESC, c.id LIMIT %s
+    """  # noqa: S608 - constants
+    values: list[Any] = []
+    for (term, _), weight in zip(counted, _weights(counted), strict=True):
+        values += [weight, _match(place.user, term)]
+    return _keys(sql, [*values, stored(DocumentVersion, "id", place.user.pk), *place.values, limit])
 
 
 # ---------------------------------------------------------------- vectors

@@ -193,7 +193,7 @@ def _clean(fields: Mapping[str, Any]) -> dict[str, Any]:
         # A file's name is its own: a path before it says where it was, on whichever system.
         line = check_line(str(fields["name"]).replace("\\", "/").rpartition("/")[2], field="name", max_length=1_000)
         cleaned["name"] = _shortened(line)
-        if not cleaned["name"]:
+        if not any(sign.isprintable() and not sign.isspace() for sign in cleaned["name"]):
             raise Invalid(fields={"name": ["Give the document a name."]})
     if "space" in fields:
         cleaned["space"] = check_line(str(fields["space"]), field="space", max_length=SPACE_MAX_LENGTH)
@@ -224,7 +224,7 @@ def _digest_of(file: File) -> str:
 def _same_file(user: User, digest: str, *, space: str, chat: UUID | None) -> Document | None:
     """The document that has this file as its newest version, in the same place."""
     mine = Document.objects.visible_to(user).filter(space=space, chat=chat, versions__sha256=digest).with_newest()
-    return next((document for document in mine if document.newest[0].sha256 == digest), None)
+    return next((document for document in mine if document.newest and document.newest[0].sha256 == digest), None)
 
 
 @contextmanager

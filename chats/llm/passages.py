@@ -25,7 +25,8 @@ Say so plainly before you say anything else."""
 # `[2]` or `[1, 3]` on one line; not before the address of a link.
 MARKER = re.compile(r"[ \t]?\[[^\S\n]*(\d{1,3}(?:[^\S\n]*[,;][^\S\n]*\d{1,3})*)[^\S\n]*\](?!\()")
 _TOKEN = re.compile(rf"\n|`+|{MARKER.pattern}")
-_FENCE = re.compile(r"</?\s*passage", re.IGNORECASE)
+# With whatever blanks and invisible signs: who reads it may not see them.
+_FENCE = re.compile(r"<[\W_]{0,8}passage", re.IGNORECASE)
 
 
 def messages_of(request: ChatRequest) -> Sequence[ChatMessage]:

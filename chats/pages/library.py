@@ -128,7 +128,9 @@ def own_of_chat(user: User, chat: Chat) -> tuple[list[Shown], int]:
     own = Document.objects.visible_to(user).of_chat(user.pk, chat.pk)
     newest = list(own.with_newest()[: OWN_SHOWN + 1])
     count = len(newest) if len(newest) <= OWN_SHOWN else own.count()
-    return [Shown(document, document.newest[0], chat) for document in reversed(newest[:OWN_SHOWN])], count
+    return [
+        Shown(document, document.newest[0], chat) for document in reversed(newest[:OWN_SHOWN]) if document.newest
+    ], count
 
 
 def spaces_of(user: User) -> list[str]:
@@ -147,4 +149,4 @@ def _shown(user: User, documents: Sequence[Document]) -> list[Shown]:
     """The newest version of each."""
     wanted = {document.chat for document in documents if document.chat}
     chats = Chat.objects.visible_to(user).only("id", "title").in_bulk(wanted) if wanted else {}
-    return [Shown(document, document.newest[0], chats.get(document.chat)) for document in documents]
+    return [Shown(document, document.newest[0], chats.get(document.chat)) for document in documents if document.newest]

@@ -5,11 +5,12 @@ at at once. What a dead worker left is read again from the beginning.
 """
 
 import asyncio
+import errno
 import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
-from shutil import copyfileobj
+from shutil import copyfileobj, rmtree
 from uuid import UUID
 
 import structlog
@@ -19,6 +20,7 @@ from django.db import Error
 from chats.errors import DomainError
 from chats.knowledge import indexing
 from chats.knowledge.extraction import Extracted, ExtractionFailed, ExtractionLimits, extract
+from chats.knowledge.extractor.failures import MESSAGES
 from chats.knowledge.indexing import Lost, Reading
 from chats.knowledge.models import Embedder
 from chats.knowledge.parts import Batch, batches_of
@@ -30,6 +32,9 @@ from chats.replies.embedding import VectorMaker
 
 logger = structlog.get_logger(__name__)
 
+FOLDER_PREFIX = "parley-document-"
+# No document is read for so long; what is older was left by a process that died.
+FOLDER_MAX_SECONDS = 3_600
 PROGRESS_SECONDS = 1.0
 PURGE_SECONDS = 60.0
 RETRY_SECONDS = 1.0
@@ -49,6 +54,7 @@ class DocumentReader:
 
     async def read(self) -> None:
         """One document after the other, of each person in turn: whoever uploads a thousand waits for the others."""
+        await asyncio.to_thread(_clear_folders)
         last_user: UUID | None = None
         with rings("document") as ring:
             while True:
@@ -86,9 +92,10 @@ async def _read(reading: Reading, vectors: VectorMaker) -> None:
     except ExtractionFailed as failure:
         logger.info("document_failed", document=document, code=failure.code)
         await _fail(reading, failure.code, failure.message)
-    except FileNotFoundError:
-        logger.warning("document_file_lost", document=document, file=reading.version.file.name)
-        await _fail(reading, *FILE_LOST)
+    except OSError as error:
+        code, why = _reason_of(error)
+        logger.warning("document_not_read", document=document, code=code, error=str(error))
+        await _fail(reading, code, why)
     except Lost:
         logger.info("document_lost", document=document)
     except AWAY as error:
@@ -101,6 +108,20 @@ async def _read(reading: Reading, vectors: VectorMaker) -> None:
     except Exception:
         logger.exception("document_crashed", document=document)
         await _fail(reading, *INTERNAL)
+
+
+def _clear_folders() -> None:
+    """Take away what processes that died have left of documents on this machine's disk."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
+        with suppress(OSError):
+            if time.time() - folder.stat().st_mtime > FOLDER_MAX_SECONDS:
+                rmtree(folder)
+
+
+def _reason_of(error: OSError) -> tuple[str, str]:
+    if isinstance(error, FileNotFoundError):
+        return FILE_LOST
+    return ("no_room", MESSAGES["no_room"]) if error.errno in {errno.ENOSPC, errno.EDQUOT} else INTERNAL
 
 
 async def _fail(reading: Reading, code: str, message: str) -> None:
@@ -140,7 +161,7 @@ class _Work:
     async def _read(self) -> None:
         while await in_database_of_documents(indexing.clear, self.reading):
             pass
-        with tempfile.TemporaryDirectory(prefix="parley-document-") as name:
+        with tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX) as name:
             folder = Path(name)
             extracted = await self._extract(folder)
             await self._store(extracted)

@@ -4,6 +4,8 @@ import http.client
 import json
 import socket
 import threading
+from contextlib import suppress
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -46,6 +48,35 @@ def test_a_body_sent_in_chunks_is_read(live, headers):
     chunks = (part for part in (b'{"title": ', b'"In pieces"}'))
     status, _, body = _ask(live, "POST", "/api/v1/chats/", body=chunks, headers=headers)
     assert (status, json.loads(body)["title"]) == (201, "In pieces")
+
+
+def test_only_people_who_are_known_put_large_bodies_on_the_disk(live, headers):
+    """Three send half of a file and wait: the one whose key is right has it on the disk, the others nothing."""
+    form = {"Content-Type": "multipart/form-data; boundary=x", "Content-Length": str(8_000_000)}
+    waiting = []
+    for shown in ({}, {"Authorization": "Bearer parley_wrong"}, {"Authorization": headers["Authorization"]}):
+        connection = http.client.HTTPConnection(urlsplit(live.base_url).netloc, timeout=10)
+        connection.putrequest("POST", "/api/v1/documents/")
+        for name, value in (form | shown).items():
+            connection.putheader(name, value)
+        connection.endheaders(b"x" * 4_000_000)
+        waiting.append(connection)
+    wait_until(unnamed_files, seconds=10, what="the body is on the disk")
+    assert len(unnamed_files()) == 1
+    for connection, expected in zip(waiting, (401, 401, 400), strict=True):
+        connection.send(b"x" * 4_000_000)
+        assert connection.getresponse().status == expected
+        connection.close()
+
+
+def unnamed_files():
+    """Large files that this process holds open and no directory names."""
+    found = []
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            if "(deleted)" in str(link.readlink()) and link.stat().st_size > 1_000_000:
+                found.append(link)
+    return found
 
 
 def test_an_oversized_form_gets_a_page(live):

@@ -291,6 +291,18 @@ def test_any_name_is_a_name_and_never_a_path(api, name):
     assert name not in stored or not name
 
 
+@pytest.mark.parametrize("name", ["\u202e", "\u200b\u200b", " \u2060 "])
+def test_a_name_of_signs_nobody_sees_is_none(api, name):
+    response = api.post(DOCUMENTS, {"file": SimpleUploadedFile("x", b"Words."), "name": name}, format="multipart")
+    assert error_of(response, 400)["fields"]["name"]
+
+
+def test_a_version_that_is_not_read_yet_has_no_text(api):
+    made = upload(api).json()
+    for query in ({}, {"version": 1}):
+        assert api.get(f"{DOCUMENTS}{made['id']}/text/", query).status_code == 404
+
+
 def test_a_chat_that_is_named_must_be_one_s_own(api, owner, stranger):
     mine, foreign = create_chat(owner), create_chat(stranger)
     assert upload(api, chat=str(mine.pk)).json()["chat"] == str(mine.pk)

@@ -16,22 +16,32 @@ from chats.knowledge.extractor.failures import MESSAGES, Failure
 
 PROGRESS_SECONDS = 0.2
 # Of an exception nothing is told to people; but an end without memory has many faces.
-_OUT_OF_MEMORY = {errno.ENOMEM}
+_CODES = {errno.ENOMEM: "out_of_memory", errno.ENOSPC: "no_room", errno.EDQUOT: "no_room"}
 
 
 def main() -> None:
     job = json.loads(sys.stdin.buffer.read())
     bounds = Bounds(**job["bounds"])
-    bounds.hold()
+    bounds.hold(parent=job["parent"])
     try:
         say(extract(Path(job["path"]), job["name"], Path(job["folder"]), bounds))
     except Failure as failure:
         say({"type": "failed", "code": failure.code, "message": failure.message})
     except (MemoryError, RecursionError, OSError, ImportError) as error:
         # A library that can't be loaded, or has no thread, for want of memory says so in its own words.
-        is_memory = isinstance(error, MemoryError | ImportError) or getattr(error, "errno", 0) in _OUT_OF_MEMORY
-        code = "out_of_memory" if is_memory else "damaged" if isinstance(error, RecursionError) else "crashed"
+        code = _code_of(error)
         say({"type": "failed", "code": code, "message": MESSAGES[code]})
+
+
+def _code_of(error: Exception) -> str:
+    match error:
+        case MemoryError() | ImportError():
+            return "out_of_memory"
+        case RecursionError():
+            return "damaged"
+        case OSError():
+            return _CODES.get(error.errno or 0, "crashed")
+    return "crashed"
 
 
 def extract(path: Path, name: str, folder: Path, bounds: Bounds) -> dict[str, Any]:

@@ -11,6 +11,7 @@ MESSAGES = {
     "unsupported": "Files of this kind can't be read. Upload PDF, Word (docx), Markdown, text, HTML, CSV or code.",
     "too_slow": "Reading this document took too long. Upload it in parts, or save it as plain text and upload that.",
     "out_of_memory": "Reading this document took too much memory. Upload it in parts, or save it as plain text.",
+    "no_room": "The server had no room left to read this document. Try again later, or tell its operator.",
     "killed": "Reading it was cut off: it took too much memory or time. Upload it in parts, or save it as plain text.",
     "crashed": "This document could not be read to its end. Save it anew, or as plain text, and upload that.",
 }

@@ -5,9 +5,11 @@ import io
 import json
 import os
 import signal
+import sys
 import time
 import zipfile
 import zlib
+from asyncio.subprocess import PIPE
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from docx.opc.part import Part
 from docx.oxml.parser import parse_xml
 from pypdf import PdfReader, PdfWriter
 
-from chats.knowledge.extraction import ExtractionFailed, ExtractionLimits, extract
+from chats.knowledge.extraction import ROOT, ExtractionFailed, ExtractionLimits, extract
 from chats.knowledge.tests.pdf import pdf
 
 QUICK = ExtractionLimits(total_seconds=30)
@@ -528,3 +530,12 @@ async def test_one_that_others_end_says_no_more_than_is_known(long_reading, sent
 async def test_it_knows_nothing_of_ours(secret, long_reading):
     _, child = long_reading
     assert b"canary" not in (child / "environ").read_bytes() + (child / "cmdline").read_bytes()
+
+
+async def test_it_does_not_outlive_whoever_started_it(tmp_path):
+    job = {"path": "x", "name": "x", "folder": str(tmp_path), "bounds": ExtractionLimits().bounds, "parent": 1}
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "chats.knowledge.extractor"), stdin=PIPE, stderr=PIPE, cwd=ROOT
+    )
+    _, said = await child.communicate(json.dumps(job).encode())
+    assert (child.returncode, said.strip()) == (1, b"Whoever started this is gone.")

@@ -110,6 +110,18 @@ def test_what_others_have_does_not_change_what_one_finds(owner, stranger):
     assert [passage.name for passage in found] == ["mine.txt"]
 
 
+def test_what_others_have_does_not_change_the_order_of_what_one_finds(owner, stranger):
+    """Else whoever searches for two words learns which of them is frequent among the documents of others."""
+    shelve(owner, "first.txt", ["A note about the zeppelin and little else."])
+    shelve(owner, "second.txt", ["A note about the station and little else."])
+    before = [passage.name for passage in search_chunks(owner, "zeppelin station", limit=2, ways=["text"])]
+    for word in ("zeppelin", "station"):
+        for number in range(3):
+            shelve(stranger, f"{word}{number}.txt", [f"The {word} has number {number}."])
+        after = [passage.name for passage in search_chunks(owner, "zeppelin station", limit=2, ways=["text"])]
+        assert after == before
+
+
 def test_a_deleted_document_is_found_no_more_and_leaves_nothing(owner, library):
     delete_document(library[0])
     assert "battery of" not in first(owner, "How long does the battery last?")

@@ -68,7 +68,6 @@ def listen(host: str, port: int) -> socket.socket:
     # A peer that takes no data for so long is gone; without this the kernel would keep its connection for a quarter
     # of an hour, whatever a ping finds out.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STUCK_PEER_SECONDS * 1000)
-    listening.set_inheritable(True)
     return listening
 
 
