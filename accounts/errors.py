@@ -4,6 +4,7 @@ Each interface renders them in one place: `chats.api.errors`, `chats.pages.doors
 Their HTTP statuses are in `accounts.statuses`.
 """
 
+import errno
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -73,3 +74,15 @@ class IssuerUnavailable(DomainError):
 
     code = "issuer_unavailable"
     message = "The sign-in service can't be reached right now. Try again in a minute."
+
+
+class StorageFailed(DomainError):
+    """A file can't be kept, most often as a disk is full."""
+
+    code = "storage_failed"
+    message = "The server could not keep this file; it may have run out of room. Try again later, or tell its operator."
+
+
+def is_out_of_room(error: BaseException) -> bool:
+    """Whether a disk is full, or as full as we may make it."""
+    return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}

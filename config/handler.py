@@ -5,7 +5,6 @@ A response whose body is an async iterator (a stream of events) is sent on the l
 """
 
 import asyncio
-import errno
 import io
 import logging
 import tempfile
@@ -26,7 +25,7 @@ from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
 from accounts.authentication import authenticate_bearer, principal_of_session
-from accounts.errors import DomainError
+from accounts.errors import DomainError, StorageFailed, is_out_of_room
 from config.turns import Turns, credential_of
 
 logger = logging.getLogger("django.request")
@@ -51,9 +50,6 @@ class SlowBody(Exception):
 
 # Not rendered by a view: the request that would tell page from program never came.
 SLOW_BODY = HttpResponse("The request took too long to arrive. Send it again.\n", status=408, content_type="text/plain")
-# As `chats.knowledge.errors.StorageFailed`, for people and for programs.
-NO_ROOM = "The server has no room for this file right now. Try again later, or tell its operator."
-NO_ROOM_ERRORS = {errno.ENOSPC, errno.EDQUOT}
 # Of one credential. Each may take as much of the temporary disk as a file may have bytes.
 UPLOADS_AT_ONCE = 3
 
@@ -89,7 +85,7 @@ class PooledHandler(BaseHandler):
             await self.send_response(SLOW_BODY, receive, send)
             return
         except OSError as error:
-            if error.errno not in NO_ROOM_ERRORS:
+            if not is_out_of_room(error):
                 raise
             logger.error("No room for the body of a request: %s", error)
             await self.send_response(no_room(scope), receive, send)
@@ -193,9 +189,9 @@ def is_known(scope: Any, credential: str) -> bool:
 
 def no_room(scope: Any) -> HttpResponse:
     if "/api/" in scope["path"]:
-        error = {"code": "storage_failed", "message": NO_ROOM, "request_id": str(uuid.uuid4())}
+        error = {"code": StorageFailed.code, "message": StorageFailed.message, "request_id": str(uuid.uuid4())}
         return JsonResponse({"error": error}, status=507)
-    return HttpResponse(f"{NO_ROOM}\n", status=507, content_type="text/plain")
+    return HttpResponse(f"{StorageFailed.message}\n", status=507, content_type="text/plain")
 
 
 async def read_body(receive: Any, *, limit: int) -> tuple[IO[bytes], int]:

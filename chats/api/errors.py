@@ -16,7 +16,16 @@ from django.views.decorators.csrf import csrf_exempt
 from rest_framework import exceptions as drf_errors
 from rest_framework.response import Response
 
-from accounts.errors import DomainError, Forbidden, Invalid, NotFound, TooLarge, Unauthenticated
+from accounts.errors import (
+    DomainError,
+    Forbidden,
+    Invalid,
+    NotFound,
+    StorageFailed,
+    TooLarge,
+    Unauthenticated,
+    is_out_of_room,
+)
 from accounts.statuses import status_of
 from chats.cleaning import clean_text
 from chats.errors import Unavailable
@@ -91,6 +100,8 @@ def problem_of(error: Exception) -> Problem | None:
     match error:
         case DomainError():
             return problem_of_domain(error)
+        case OSError() if is_out_of_room(error):
+            return problem_of_domain(StorageFailed())
         case drf_errors.ValidationError():
             return _invalid(dict(islice(_flat(error.detail), FIELDS_MAX)))
         case django_errors.ValidationError():

@@ -1,6 +1,6 @@
 """What can go wrong with documents, said once."""
 
-from accounts.errors import Conflict, DomainError, TooLarge
+from accounts.errors import Conflict, StorageFailed, TooLarge
 
 __all__ = ["DocumentTooLarge", "DocumentUnfinished", "QuotaExceeded", "StorageFailed"]
 
@@ -17,8 +17,3 @@ class QuotaExceeded(TooLarge):
 class DocumentUnfinished(Conflict):
     code = "document_unfinished"
     message = "This document is still being read. Wait until it is ready."
-
-
-class StorageFailed(DomainError):
-    code = "storage_failed"
-    message = "The server could not keep this file; it may have run out of room. Try again later, or tell its operator."

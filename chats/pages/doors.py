@@ -50,6 +50,10 @@ def page(
                 return view(cast(PageRequest, request), *args, **kwargs)
             except errors.DomainError as error:
                 return _refuse(request, error)
+            except OSError as error:
+                if not errors.is_out_of_room(error):
+                    raise
+                return _refuse(request, errors.StorageFailed())
 
     return guarded
 

@@ -5,7 +5,6 @@ at at once. What a dead worker left is read again from the beginning.
 """
 
 import asyncio
-import errno
 import tempfile
 import time
 from contextlib import suppress
@@ -17,6 +16,7 @@ import structlog
 from django.conf import settings
 from django.db import Error
 
+from accounts.errors import is_out_of_room
 from chats.errors import DomainError
 from chats.knowledge import indexing
 from chats.knowledge.extraction import Extracted, ExtractionFailed, ExtractionLimits, extract
@@ -121,7 +121,7 @@ def _clear_folders() -> None:
 def _reason_of(error: OSError) -> tuple[str, str]:
     if isinstance(error, FileNotFoundError):
         return FILE_LOST
-    return ("no_room", MESSAGES["no_room"]) if error.errno in {errno.ENOSPC, errno.EDQUOT} else INTERNAL
+    return ("no_room", MESSAGES["no_room"]) if is_out_of_room(error) else INTERNAL
 
 
 async def _fail(reading: Reading, code: str, message: str) -> None:
