@@ -233,7 +233,8 @@ def _purge_leftovers() -> bool:
         return False
     with transaction.atomic():
         # Somebody may just have asked for it to be read again: then they are leftovers no more.
-        if left.select_for_update().filter(pk=version_id).exists() and not _remove_some(version_id):
+        is_left = left.select_for_update().filter(pk=version_id).first() is not None
+        if is_left and not _remove_some(version_id):
             left.filter(pk=version_id).update(has_leftovers=False)
     return True
 

@@ -82,10 +82,11 @@ def store(gap: Gap, places: Sequence[int], vectors: "NDArray[np.float32]") -> No
     with transaction.atomic():
         # One at a time, so that no chunk has two.
         version = DocumentVersion.objects.select_for_update(of=("self",), no_key=True)
-        if not version.filter(pk=gap.version_id, document__deleted_at__isnull=True).exists():
-            return
+        is_there = version.filter(pk=gap.version_id, document__deleted_at__isnull=True).first() is not None
         covered = _places_with(gap.version_id, gap.embedder)
         new = [at for at, place in enumerate(places) if place not in covered]
+        if not is_there or not new:
+            return
         rows = embeddings(gap.embedder, gap.version_id, gap.user_id, [places[at] for at in new], _unit(vectors[new]))
         Embedding.objects.bulk_create(rows)
 

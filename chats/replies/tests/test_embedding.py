@@ -11,6 +11,7 @@ from threading import Event
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 from django.core.files.base import ContentFile
 from django.db import connection
@@ -25,6 +26,7 @@ from chats.errors import Conflict, Invalid
 from chats.knowledge import choosing, hits
 from chats.knowledge.models import Chunk, Document, DocumentVersion, Embedder, Embedding
 from chats.knowledge.services import add_document, delete_document
+from chats.knowledge.vectors import Gap, store
 from chats.llm.tests.fake_provider import FakeProvider, Script
 from chats.replies.embedding import choose_embedder
 from chats.replies.retrieval import DocumentUse
@@ -286,6 +288,17 @@ def test_what_a_dead_server_had_half_done_is_done_by_another(chosen: Embedder, o
     wait_for_vectors(chosen)
     covered = [place for first, count in rows.values_list("first", "count") for place in range(first, first + count)]
     assert sorted(covered) == list(range(Chunk.objects.count())), "no chunk has two"
+
+
+def test_what_two_servers_make_at_once_is_kept_once(chosen: Embedder, owner: User) -> None:
+    document = upload(owner, LONG)
+    rows = Embedding.objects.filter(embedder=chosen)
+    made = list(rows.values_list("first", "count"))
+    gap = Gap(document.versions.get().pk, owner.pk, document.name, chosen, [0, 1])
+
+    store(gap, [0, 1], np.ones((2, chosen.dimensions), dtype=np.float32))
+
+    assert list(rows.values_list("first", "count")) == made
 
 
 # ---------------------------------------------------------------- another embedder
