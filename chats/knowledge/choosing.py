@@ -1,6 +1,7 @@
 """Choosing what makes vectors of documents: staff's verbs. The old one is asked until the new one knows them all."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,7 +19,7 @@ from chats.knowledge.embedders import Asked, active_embedder, asked_model, local
 from chats.knowledge.models import DocumentVersion, Embedder, Embedding
 from chats.llm.errors import ProviderError
 from chats.llm.registry import close_sessions, embed
-from chats.llm.values import Embedded, Usage
+from chats.llm.values import Embedded
 
 SAMPLE = "Where is the manual of the weather station?"
 CHARACTERS_PER_TOKEN = 4
@@ -36,11 +37,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Chosen:
-    """A new embedder, with what its trial used and about how many tokens its documents have."""
+    """A new embedder of a provider, and about how many tokens its documents have."""
 
     embedder: Embedder
     asked: Asked
-    trial: Usage | None
     tokens: int
 
 
@@ -53,11 +53,13 @@ def choose_local(kind: Embedder.Kind) -> Embedder:
     return _start(embedder)
 
 
-def choose_model(model: AIModel, *, query_prefix: str = "", text_prefix: str = "") -> Chosen:
-    """Have `model` of a provider take over, once it has made vectors of all documents. It is tried first.
+def choose_model(
+    model: AIModel, *, book: Callable[[Asked, Embedded], None], query_prefix: str = "", text_prefix: str = ""
+) -> Chosen:
+    """Have `model` of a provider take over, once it has made vectors of all documents. It is tried first, of SAMPLE.
 
-    The prefixes go before every query and text, for models that tell them apart by it. Raises Invalid when the model
-    can't be asked, Conflict when it is asked already.
+    The prefixes go before every query and text, for models that tell them apart by it. `book` is told of the trial,
+    whatever comes of it. Raises Invalid when the model can't be asked, Conflict when it is asked already.
     """
     embedder = Embedder(
         kind=Embedder.Kind.PROVIDER,
@@ -70,9 +72,10 @@ def choose_model(model: AIModel, *, query_prefix: str = "", text_prefix: str = "
     )
     asked = asked_model(embedder, model)
     done = _try(asked)
+    book(asked, done)
     embedder.dimensions = done.vectors.shape[1]
     tokens = (_searched().aggregate(sum=Sum("characters"))["sum"] or 0) // CHARACTERS_PER_TOKEN
-    return Chosen(_start(embedder), asked, done.usage, tokens)
+    return Chosen(_start(embedder), asked, tokens)
 
 
 def give_up(embedder: Embedder) -> None:

@@ -280,11 +280,13 @@ def has_remote_embedder() -> bool:
     return active_embedder().kind == Embedder.Kind.PROVIDER
 
 
-def choose_embedder(staff: User, model: AIModel, *, query_prefix: str = "", text_prefix: str = "") -> choosing.Chosen:
+def choose_embedder(staff: User, model: AIModel, **prefixes: str) -> choosing.Chosen:
     """As `choosing.choose_model`; its trial is booked for `staff`."""
-    chosen = choosing.choose_model(model, query_prefix=query_prefix, text_prefix=text_prefix)
-    _book(chosen.asked, chosen.trial, [choosing.SAMPLE], user_id=staff.pk)
-    return chosen
+
+    def book(asked: Asked, done: Embedded) -> None:
+        _book(asked, done.usage, [choosing.SAMPLE], user_id=staff.pk)
+
+    return choosing.choose_model(model, book=book, **prefixes)
 
 
 async def _with_retries(asked: Asked, texts: Sequence[str]) -> Embedded:

@@ -76,8 +76,13 @@ def test_one_that_does_not_answer_is_refused_in_its_own_words(
     assert not Embedder.objects.filter(kind=Embedder.Kind.PROVIDER).exists()
 
 
-def test_the_one_in_force_is_not_chosen_again(desk: Client, db: None) -> None:
+def test_the_one_in_force_is_not_chosen_again(desk: Client, model: AIModel) -> None:
     assert "already" in choose(desk, None)
+    choose(desk, model)
+    Embedder.objects.filter(state=Embedder.State.ACTIVE).retire()
+    Embedder.objects.filter(state=Embedder.State.PREPARING).update(state=Embedder.State.ACTIVE)
+    assert "already" in choose(desk, model)
+    assert UsageRecord.objects.count() == 2, "each trial is booked"
 
 
 def test_a_second_choice_takes_the_place_of_the_first(desk: Client, model: AIModel) -> None:
