@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django import forms
@@ -138,7 +139,8 @@ class EmbedderAdmin(PoliteAdmin):
         try:
             embedder, said = _choose(request.user, **chosen)
         except DomainError as error:
-            return self.refuse(request, error.message, back_to=request.path)
+            # What was chosen stays in the form.
+            return self.refuse(request, error.message, back_to=f"{request.path}?{urlencode(chosen)}")
         self.log_addition(request, embedder, [{"added": {}}])
         self.message_user(request, said, messages.SUCCESS)
         return HttpResponseRedirect(reverse("admin:knowledge_embedder_changelist"))

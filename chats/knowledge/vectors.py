@@ -14,8 +14,8 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Q, Sum
-from django.db.models.functions import Now
+from django.db.models import F, OuterRef, Q, Subquery, Sum
+from django.db.models.functions import Coalesce, Now
 
 from chats import doorbell
 from chats.knowledge.about import about
@@ -171,20 +171,30 @@ def leave(worker: str) -> None:
 
 
 def take_over() -> bool:
-    """Let searches ask the embedder that was preparing, if every version has its vectors; whether it was so."""
+    """Let searches ask the embedder that was preparing, if every version has its vectors; whether it was so.
+
+    What a version lacks of the active one does not matter: that may never answer again.
+    """
     preparing = Embedder.objects.filter(state=Embedder.State.PREPARING)
     if not preparing.exists():
         return False
     with transaction.atomic():
         active = active_embedder(is_locked=True)
         prepared = preparing.first()
-        if prepared is None or DocumentVersion.objects.lacking_vectors().exists():
+        if prepared is None or _lacking(prepared).exists():
             return False
         Embedder.objects.filter(pk=active.pk).retire()
         preparing.filter(pk=prepared.pk).update(state=Embedder.State.ACTIVE)
         # Whose vectors are thrown away now.
         transaction.on_commit(partial(doorbell.ring, "document", active.pk))
     return True
+
+
+def _lacking(embedder: Embedder) -> Any:
+    """Versions that lack vectors of this embedder."""
+    made = Embedding.objects.filter(version=OuterRef("pk"), embedder=embedder).order_by().values("version")
+    count = Coalesce(Subquery(made.annotate(made=Sum("count")).values("made")), 0)
+    return DocumentVersion.objects.lacking_vectors().annotate(made=count).filter(made__lt=F("chunk_count"))
 
 
 def make_indexes() -> None:

@@ -28,7 +28,7 @@ from chats.knowledge.vectors import Gap, gaps_of
 from chats.llm.errors import ProviderError
 from chats.replies.background import rings
 from chats.replies.database import AWAY, in_database_of_documents
-from chats.replies.embedding import VectorMaker
+from chats.replies.embedding import Resting, VectorMaker
 
 logger = structlog.get_logger(__name__)
 
@@ -210,7 +210,7 @@ class _Work:
         try:
             async with asyncio.timeout(2 * VECTORS_SECONDS):
                 await self._vectors.fill(gap, seconds=VECTORS_SECONDS, on_progress=self._note_progress)
-        except (ProviderError, DomainError, TimeoutError):
+        except (ProviderError, DomainError, Resting, TimeoutError):
             pass  # it is at the embedder, for staff to read
         except AWAY:
             raise

@@ -49,6 +49,38 @@ LONGER_MAX = 60  # times the first pause
 Progress = Callable[[int, int], None]
 
 
+class Resting(Exception):
+    """This embedder failed a moment ago, and is not asked again yet."""
+
+
+class Rests:
+    """How long each embedder is left alone after it failed: every time twice as long."""
+
+    def __init__(self) -> None:
+        self._until: dict[int, tuple[float, float]] = {}  # the moment, and of how long a rest it is the end
+
+    def begin(self, embedder_id: int) -> None:
+        first = settings.EMBEDDING_PAUSE_SECONDS
+        _, last = self._until.get(embedder_id, (0.0, 0.0))
+        seconds = min(2 * last, LONGER_MAX * first) if last else first
+        self._until[embedder_id] = (time.monotonic() + seconds, seconds)
+
+    def end(self, embedder_id: int) -> None:
+        self._until.pop(embedder_id, None)
+
+    def check(self, embedder_id: int) -> None:
+        """Raises Resting."""
+        if time.monotonic() < self._until.get(embedder_id, (0.0, 0.0))[0]:
+            raise Resting
+
+    def seconds(self) -> float:
+        """How long until one of them may be asked again."""
+        now = time.monotonic()
+        return min(
+            (until - now for until, _ in self._until.values() if until > now), default=settings.EMBEDDING_PAUSE_SECONDS
+        )
+
+
 class VectorMaker:
     """Of one process: gives versions the vectors they lack."""
 
@@ -57,28 +89,21 @@ class VectorMaker:
         self._calls = asyncio.Semaphore(settings.EMBEDDING_CALLS)
         # What is computed here takes a core that others need.
         self._turn_here = asyncio.Semaphore(1)
+        self._rests = Rests()
         # By embedder. Some servers take fewer texts at once, and say so only by refusing.
         self._texts_per_call: defaultdict[int, int] = defaultdict(lambda: TEXTS_PER_CALL)
 
     async def work(self) -> None:
         """Give versions what they lack, for as long as the process lasts."""
         passed: set[UUID] = set()  # what could not be done: others have their turn first
-        times = 1
         with rings("document") as ring:
             try:
                 while True:
                     versions = await self._claim(passed)
-                    failed = await self._fill_all(versions)
-                    passed |= failed
-                    if failed:
-                        await asyncio.sleep(times * settings.EMBEDDING_PAUSE_SECONDS)
-                        times = min(2 * times, LONGER_MAX)
-                    elif versions:
-                        times = 1
-                    elif passed:
+                    passed |= await self._fill_all(versions)
+                    if not versions:
+                        await ring(self._rests.seconds() if passed else LOOK_SECONDS)
                         passed.clear()
-                    else:
-                        await ring(LOOK_SECONDS)
             finally:
                 await _quietly(in_database_of_documents(vectors.leave, self.name))
 
@@ -110,22 +135,32 @@ class VectorMaker:
         return {version for task, version in tasks.items() if not _has_succeeded(task, version)}
 
     async def _fill_and_settle(self, version_id: UUID) -> None:
+        """Raises what the first embedder that failed did; the others make theirs all the same."""
+        failures: list[Exception] = []
         for gap in await in_database_of_documents(vectors.gaps_of, version_id):
-            await self.fill(gap)
+            try:
+                await self.fill(gap)
+            except (ProviderError, DomainError, Resting) as failure:
+                failures.append(failure)
+        if failures:
+            raise failures[0]
         await in_database_of_documents(vectors.settle, version_id)
 
     async def fill(self, gap: Gap, *, seconds: float | None = None, on_progress: Progress | None = None) -> None:
         """Make the vectors that are lacking; after `seconds` no more of them.
 
-        Raises ProviderError or DomainError, which staff find at the embedder.
+        Raises ProviderError or DomainError, which staff find at the embedder, and Resting for some time after.
         """
         embedder = gap.embedder
+        self._rests.check(embedder.pk)
         try:
             await self._fill(gap, self._batches(gap, seconds), on_progress or _tell_nobody)
         except (ProviderError, DomainError) as failure:
             logger.warning("embedder_failed", embedder=embedder.pk, code=failure.code, message=failure.message)
+            self._rests.begin(embedder.pk)
             await _quietly(in_database_of_documents(vectors.note_error, embedder, failure.message))
             raise
+        self._rests.end(embedder.pk)
         if embedder.error:
             await _quietly(in_database_of_documents(vectors.note_error, embedder, ""))
 
@@ -329,7 +364,7 @@ def _has_succeeded(task: asyncio.Task[None], version: UUID) -> bool:
     match task.exception():
         case None:
             return True
-        case ProviderError() | DomainError():
+        case ProviderError() | DomainError() | Resting():
             pass  # it is at the embedder
         case Error() as error:
             logger.warning("vectors_cut", version=str(version), error=str(error))

@@ -72,7 +72,10 @@ def test_one_that_does_not_answer_is_refused_in_its_own_words(
 ) -> None:
     fake_provider.script("embed-1", Script(status=404, body={"error": {"message": "No model embed-1"}}))
 
-    assert "No model embed-1" in choose(desk, model)
+    page = choose(desk, model, query_prefix="query: ")
+    assert "No model embed-1" in page
+    assert f'<option value="{model.pk}" selected>' in page, "what was chosen stays in the form"
+    assert 'value="query: "' in page
     assert not Embedder.objects.filter(kind=Embedder.Kind.PROVIDER).exists()
 
 

@@ -407,6 +407,24 @@ def test_back_to_the_built_in_one(chosen: Embedder, owner: User, search: Search)
     assert "217" in search("number 217", limit=1)[0]["text"]
 
 
+@pytest.mark.parametrize("is_off", [True, False])
+def test_a_provider_that_is_gone_does_not_keep_another_from_taking_over(
+    chosen: Embedder, owner: User, fake_provider: FakeProvider, search: Search, *, is_off: bool
+) -> None:
+    upload(owner, CARS, "cars.txt")
+    fake_provider.script("embed-1", Script(status=500))
+    if is_off:
+        AIModel.objects.filter(pk=chosen.ai_model_id).update(enabled=False)
+    upload(owner, DOGS, "dogs.txt")
+    wait_until(lambda: Embedder.objects.get(pk=chosen.pk).error, seconds=SECONDS, what="it has failed")
+
+    builtin = choosing.choose_local(Embedder.Kind.BUILTIN)
+
+    wait_for_takeover(builtin)
+    wait_for_vectors(builtin)
+    assert names_of(search("hounds", limit=1, documents=[])) == ["dogs.txt"]
+
+
 @pytest.mark.parametrize("script", [Script(status=401), Script(body={"data": []}), Script(drop_before=True)])
 def test_one_that_does_not_answer_is_not_chosen(
     embedding_model: AIModel, staff: User, fake_provider: FakeProvider, script: Script
