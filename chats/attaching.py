@@ -8,6 +8,7 @@ from django.db import transaction
 from uuid_utils.compat import uuid7
 
 from accounts.models import User
+from accounts.queries import found
 from chats.catalog.services import usable_model
 from chats.errors import NotFound
 from chats.knowledge.models import Document
@@ -21,9 +22,7 @@ def add_to_chat(user: User, chat_id: UUID, file: File) -> tuple[Document, bool]:
 
     Where the chat's answers use chosen documents only, it is one of them. Raises as `add_document`, and NotFound.
     """
-    found = Chat.objects.editable_by(user).filter(pk=chat_id)
-    if not found.exists():
-        raise NotFound
+    found(Chat.objects.editable_by(user), pk=chat_id)
     document, is_new = add_document(user, file, chat=chat_id)
     try:
         with transaction.atomic(durable=True):

@@ -38,24 +38,22 @@ FIXED = [
 ]
 
 
+def _prefix_field(label: str, help_text: str) -> forms.CharField:
+    widget = forms.TextInput(attrs={"class": "vTextField"})
+    return forms.CharField(label=label, required=False, strip=False, widget=widget, help_text=help_text)
+
+
 class EmbedderForm(forms.ModelForm):
     choice = forms.ChoiceField(
         label="What makes the vectors",
         help_text="Models that are enabled and marked as «makes vectors of documents». It is tried when you save.",
     )
-    query_prefix = forms.CharField(
-        label="Before every question",
-        required=False,
-        strip=False,
-        widget=forms.TextInput(attrs={"class": "vTextField"}),
-        help_text="Some models tell questions from texts by it: «query: » for E5, «search_query: » for nomic-embed.",
+    query_prefix = _prefix_field(
+        "Before every question",
+        "Some models tell questions from texts by it: «query: » for E5, «search_query: » for nomic-embed.",
     )
-    text_prefix = forms.CharField(
-        label="Before every text",
-        required=False,
-        strip=False,
-        widget=forms.TextInput(attrs={"class": "vTextField"}),
-        help_text="«passage: » for E5, «search_document: » for nomic-embed; nothing for most others.",
+    text_prefix = _prefix_field(
+        "Before every text", "«passage: » for E5, «search_document: » for nomic-embed; nothing for most others."
     )
 
     class Meta:

@@ -210,12 +210,10 @@ async def read_body(receive: Any, *, limit: int) -> tuple[IO[bytes], int]:
                 body.write(chunk)
             elif size > DRAIN_MAX_BYTES:
                 break
-    except (ClientGone, TimeoutError, OSError) as failure:
+    except (ClientGone, OSError) as failure:
         with suppress(OSError):
             body.close()
-        if isinstance(failure, OSError) and not isinstance(failure, TimeoutError):
-            raise
-        raise (failure if isinstance(failure, ClientGone) else SlowBody()) from None
+        raise (SlowBody() if isinstance(failure, TimeoutError) else failure) from None
     if size > limit:
         body.close()
         return cast(IO[bytes], OversizedBody(limit)), size

@@ -5,6 +5,7 @@ made good in the background. Meanwhile the document is found by its words. Each 
 """
 
 import asyncio
+import itertools
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -27,7 +28,7 @@ from chats.llm.registry import embed
 from chats.llm.values import Embedded, Usage
 from chats.replies.background import rings
 from chats.replies.database import AWAY, in_database, in_database_of_documents
-from chats.replies.pauses import pause_seconds
+from chats.replies.pauses import pause_before_retry
 from chats.usage.costs import estimated_tokens
 from chats.usage.services import record_embedding
 
@@ -325,16 +326,15 @@ def choose_embedder(staff: User, model: AIModel, **prefixes: str) -> choosing.Ch
 
 
 async def _with_retries(asked: Asked, texts: Sequence[str]) -> Embedded:
-    for attempt in range(settings.PROVIDER_RETRIES + 1):
+    for attempt in itertools.count():
         try:
             return await embed(asked.target, texts, asked.embedder.settings, asked.limits)
         except ProviderError as error:
-            asked_for = error.retry_after_seconds
-            is_long = asked_for is not None and asked_for > settings.PROVIDER_RETRY_AFTER_MAX_SECONDS
-            if attempt == settings.PROVIDER_RETRIES or not error.is_retryable or is_long:
+            pause = pause_before_retry(error, attempt)
+            if pause is None:
                 raise
-            await asyncio.sleep(pause_seconds(attempt, asked_for=asked_for))
-    raise AssertionError("the last attempt returns or raises")
+            await asyncio.sleep(pause)
+    raise AssertionError("an attempt returns or raises")
 
 
 def _checked(asked: Asked, done: Embedded) -> "NDArray[np.float32]":

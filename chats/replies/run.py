@@ -24,7 +24,7 @@ from chats.replies.database import AWAY, in_database, in_database_of_documents
 from chats.replies.draft import Draft
 from chats.replies.embedding import ask_for_query, asked_now, book_query, vector_in
 from chats.replies.log import ReplyLog
-from chats.replies.pauses import pause_seconds
+from chats.replies.pauses import pause_before_retry
 from chats.replies.retrieval import find_sources, in_event, passages_of, query_of, store_sources
 from chats.usage.costs import estimated_usage
 
@@ -205,21 +205,17 @@ class Run:
 
     async def _read_with_retries(self) -> Cause:
         """Ask; ask again after a passing failure, but only while no token has come and at most so often."""
-        for attempt in range(settings.PROVIDER_RETRIES + 1):
+        for attempt in itertools.count():
             try:
                 return await self._read_stream()
             except ProviderError as error:
-                is_last = attempt == settings.PROVIDER_RETRIES
-                if is_last or self.draft.has_begun or not error.is_retryable:
-                    raise
-                asked_for = error.retry_after_seconds
-                if asked_for is not None and asked_for > settings.PROVIDER_RETRY_AFTER_MAX_SECONDS:
+                pause = None if self.draft.has_begun else pause_before_retry(error, attempt)
+                if pause is None:
                     raise
                 self._set_usage_aside()
-                pause = pause_seconds(attempt, asked_for=asked_for)
                 logger.info("provider_retry", reply=str(self.job.reply_id), code=error.code, pause_seconds=pause)
                 await asyncio.sleep(pause)
-        raise AssertionError("the last attempt returns or raises")
+        raise AssertionError("an attempt returns or raises")
 
     def _set_usage_aside(self) -> None:
         """What a call used that brought no answer is billed too, and must not be taken for that of the next."""
