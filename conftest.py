@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.state import StateApps
 from django.test import Client
+from django.utils import timezone
 from hypothesis import settings as hypothesis_settings
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from pytest_django import DjangoDbBlocker
@@ -28,7 +30,11 @@ from accounts.services import create_api_key, create_user
 from chats.catalog.models import AIModel, Price, Provider
 from chats.llm.tests.fake_provider import FakeProvider
 from chats.models import Chat, Message, Reply
+from chats.replies.servers import look_now
+from chats.replies.tests.stage import LOOK, SEND, Stage
 from chats.services import append_message
+from chats.tools.services import add_server
+from chats.tools.tests.fake_server import FakeMcpServer
 from config.tests import servers, sockets
 from config.tests.live import REPLIES_END_SECONDS, LiveServer, wait_until
 from config.tests.plugin import run_dir
@@ -167,6 +173,20 @@ def openai_model(db: None, fake_provider: FakeProvider) -> AIModel:
     return model
 
 
+@pytest.fixture(scope="session")
+def _mcp() -> Iterator[FakeMcpServer]:
+    server = FakeMcpServer().start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def mcp(_mcp: FakeMcpServer) -> FakeMcpServer:
+    """A server of tools that speaks the real wire, and misbehaves on order."""
+    _mcp.reset()
+    return _mcp
+
+
 # ---------------------------------------------------------------- servers
 
 
@@ -197,6 +217,24 @@ def live(_live_server: LiveServer, transactional_db: None, demo_model: AIModel) 
 
 
 @pytest.fixture
+def stage(
+    live: LiveServer,
+    owner: User,
+    openai_model: AIModel,
+    mcp: FakeMcpServer,
+    *,
+    fake_provider: FakeProvider,
+    settings: Any,
+) -> Stage:
+    """A running product whose owner has a server with a tool that looks up and one that sends."""
+    settings.OUTBOUND_ALLOWED_HOSTS = ["127.0.0.1"]
+    mcp.tools = [LOOK, SEND]
+    server = add_server(owner, name="Fake", url=mcp.url, headers={})
+    assert look_now(server.pk, seconds=10).ok
+    return Stage(owner=owner, server=server, mcp=mcp, provider=fake_provider)
+
+
+@pytest.fixture
 def open_socket(live: LiveServer, session_of: Callable[[User], str]) -> OpenSocket:
     """`async with await open_socket(user, chat) as socket`: that person's page of a chat, or of none, connected."""
 
@@ -217,9 +255,14 @@ def run_elsewhere(live: LiveServer, owner: User) -> Iterator[Callable[[Chat], Re
     def make(chat: Chat) -> Reply:
         question = append_message(chat, role="user", content="Hi")
         answer = append_message(chat, role="assistant", content="So far")
-        status = Reply.Status.WAITING
         reply = Reply.objects.create(
-            chat=chat, user=owner, prompt=question, message=answer, status=status, snapshot_seq=3
+            chat=chat,
+            user=owner,
+            prompt=question,
+            message=answer,
+            status=Reply.Status.RUNNING,
+            heartbeat_at=timezone.now() + timedelta(hours=1),
+            snapshot_seq=3,
         )
         Message.objects.filter(pk=answer.pk).update(reply=reply)
         made.append(reply)

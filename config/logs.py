@@ -19,6 +19,8 @@ FILE_BACKUPS = 3
 # that `request_finished` has already logged; uvicorn logs every socket with its query string.
 QUIET = ("aiohttp", "asyncio", "markdown_it", "procrastinate", "urllib3", "uvicorn", "websockets")
 QUIETER = ("django.request",)
+# The client of MCP logs what it was sent, and what it sends, credentials among it. What matters is an error of ours.
+SILENT = ("client", "httpcore2", "httpx2", "mcp")
 
 REDACTED = "[redacted]"
 # Names are matched at their end, so that `output_tokens` stays readable.
@@ -142,6 +144,7 @@ def logging_config(*, level: str, log_format: str, file: Path | None) -> dict[st
             "django.server": {"handlers": [], "propagate": True, "level": "INFO"},
             **{name: {"level": logging.WARNING} for name in QUIET},
             **{name: {"level": logging.ERROR} for name in QUIETER},
+            **{name: {"level": logging.CRITICAL} for name in SILENT},
             # Whoever sends a wrong Host gets a 400, which is logged as every request is; its traceback tells nothing.
             "django.security.DisallowedHost": {"level": logging.CRITICAL},
             "uvicorn.error": {"filters": ["is_news"]},

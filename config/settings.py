@@ -367,6 +367,29 @@ PASSAGES_DEFAULT = env.int("PASSAGES_DEFAULT", default=8)  # of documents, given
 PASSAGES_MAX = env.int("PASSAGES_MAX", default=10)
 SEARCH_RESULTS_MAX = 50
 
+# ---------------------------------------------------------------- tools
+# Hosts of the operator's networks that servers of tools which people enter may be at: host or host:port.
+OUTBOUND_ALLOWED_HOSTS = [name.strip().strip("[]").lower() for name in env.list("OUTBOUND_ALLOWED_HOSTS", default=[])]
+MCP_SERVERS_PER_USER = env.int("MCP_SERVERS_PER_USER", default=20)
+MCP_CHANGES_PER_HOUR = env.int("MCP_CHANGES_PER_HOUR", default=60)  # of one person: added, changed, tried
+MCP_CONNECT_SECONDS = env.float("MCP_CONNECT_SECONDS", default=10)  # how long a turn waits for a server's first word
+MCP_TEST_SECONDS = env.float("MCP_TEST_SECONDS", default=30)  # for a look at a server when somebody asks for it
+TOOLS_PER_SERVER = env.int("TOOLS_PER_SERVER", default=128)
+TOOLS_OFFERED_MAX = env.int("TOOLS_OFFERED_MAX", default=128)  # to a model at once; more than this no provider takes
+TOOL_DESCRIPTION_MAX_BYTES = env.int("TOOL_DESCRIPTION_MAX_BYTES", default=4_096)
+TOOL_SCHEMA_MAX_BYTES = env.int("TOOL_SCHEMA_MAX_BYTES", default=32_768)
+TOOL_ARGUMENTS_MAX_BYTES = env.int("TOOL_ARGUMENTS_MAX_BYTES", default=100_000)
+TOOL_ANSWER_MAX_BYTES = env.int("TOOL_ANSWER_MAX_BYTES", default=4_000_000)  # of one answer as it comes; more: given up
+TOOL_ANSWER_MAX_LINES = env.int("TOOL_ANSWER_MAX_LINES", default=10_000)  # of one stream of notifications
+TOOL_RESULT_MAX_BYTES = env.int("TOOL_RESULT_MAX_BYTES", default=1_048_576)  # kept, and shown to people
+TOOL_RESULT_MODEL_MAX_BYTES = env.int("TOOL_RESULT_MODEL_MAX_BYTES", default=100_000)  # given to the model
+TOOL_CALL_SECONDS = env.float("TOOL_CALL_SECONDS", default=60)  # where the server has no limit of its own
+TOOL_CALL_MAX_SECONDS = env.float("TOOL_CALL_MAX_SECONDS", default=600)  # the most that a server may be given
+TOOL_CALLS_AT_ONCE = env.int("TOOL_CALLS_AT_ONCE", default=8)  # of one reply
+TOOL_CALLS_PER_STEP = env.int("TOOL_CALLS_PER_STEP", default=32)  # what a model asks for beyond is refused
+REPLY_TOOL_STEPS_MAX = env.int("REPLY_TOOL_STEPS_MAX", default=10)  # rounds of calls in one answer
+REPLY_TOOL_COST_MAX_USD = env("REPLY_TOOL_COST_MAX_USD", default="5")  # an answer that cost more begins no other round
+
 # ---------------------------------------------------------------- API
 API_DOCS_ENABLED = env.bool("API_DOCS_ENABLED", default=not IS_PRODUCTION)
 REST_FRAMEWORK = {
@@ -395,6 +418,7 @@ SPECTACULAR_SETTINGS = {
         {"name": "messages", "description": "What is said in them: send, edit, have answered again, fork."},
         {"name": "replies", "description": "Answers of models: ask in one call, follow, stop, retry, continue."},
         {"name": "documents", "description": "What answers may rest on: upload, search, read."},
+        {"name": "tools", "description": "What models may call: servers of tools (MCP), and what each tool may do."},
         {"name": "models", "description": "Whom one may ask."},
         {"name": "account", "description": "Who is asking: profile, API keys, what was used."},
         {"name": "health", "description": "For load balancers."},

@@ -19,8 +19,9 @@ from chats.api.documentation import CLIENT_ID_HELP, EVENTS, MODEL_HELP, STARTED
 from chats.api.messages import document_use, started_answer
 from chats.api.pagination import as_number, number_parameter
 from chats.api.streams import answer_when_finished, check_room, event_stream, wants_stream
-from chats.models import Reply
-from chats.replies.present import reply_json
+from chats.models import Reply, ToolCall
+from chats.replies.approvals import REASON_MAX_CHARACTERS, SCOPES, decide_call
+from chats.replies.present import call_json, reply_json
 from chats.replies.services import continue_reply, retry_reply, start_reply, stop_reply
 
 SEQ_MAX = 2**53
@@ -28,6 +29,15 @@ SEQ_MAX = 2**53
 
 class ContinueForm(serializers.Serializer[Any]):
     client_id = f.ClientId(help_text=CLIENT_ID_HELP)
+
+
+class ApprovalForm(serializers.Serializer[Any]):
+    call = f.Text(max_length=256, help_text="`call` of the event, or the model's own `tool_call_id`.")
+    approved = f.Flag()
+    reason = f.Text(required=False, allow_blank=True, max_length=REASON_MAX_CHARACTERS, help_text="For the model.")
+    scope = serializers.ChoiceField(
+        choices=list(SCOPES), required=False, help_text="This once, in this chat from now on, or always."
+    )
 
 
 class AskForm(serializers.Serializer[Any]):
@@ -43,6 +53,22 @@ class AskForm(serializers.Serializer[Any]):
 
 
 class ReplyResource(Resource):
+    @extend_schema(request=ApprovalForm, responses=shapes.Call)
+    def approve(self, request: Request, reply_id: UUID) -> Response:
+        """Let a call that waits run, or deny it. The reply goes on by itself; a denial tells the model why.
+
+        The same decision again changes nothing.
+        """
+        sent = checked(ApprovalForm, request)
+        reply = found(Reply.objects.editable_by(person(request)), pk=reply_id)
+        return Response(call_json(decide_call(person(request), reply, **sent)))
+
+    @extend_schema(responses=shapes.CallOutput)
+    def call(self, request: Request, reply_id: UUID, call_id: UUID) -> Response:
+        """One call of a tool with all that it answered, images in base64."""
+        call = found(ToolCall.objects.visible_to(person(request)), pk=call_id, reply=reply_id)
+        return Response(call_json(call) | {"output": call.output})
+
     @extend_schema(responses=shapes.Reply)
     def retrieve(self, request: Request, reply_id: UUID) -> Response:
         """One reply: how it stands, what it used and cost."""

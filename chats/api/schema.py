@@ -38,7 +38,7 @@ FAILURES = {
     503: "The server is too busy; Retry-After says how long to wait.",
 }
 # By the first word of an address, where it is not its own section.
-SECTIONS = {"chat": "replies", "me": "account", "keys": "account", "usage": "account"}
+SECTIONS = {"chat": "replies", "me": "account", "keys": "account", "usage": "account", "mcp-servers": "tools"}
 READING = {400, 401, 429, 503}
 WRITING = READING | {403, 409, 413, 415}
 

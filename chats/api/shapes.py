@@ -7,6 +7,7 @@ from rest_framework import serializers
 
 from chats import models
 from chats.knowledge.models import DocumentVersion
+from chats.tools import models as tools
 
 
 class Price(serializers.Serializer[Any]):
@@ -93,6 +94,31 @@ class Tokens(serializers.Serializer[Any]):
     is_estimated = serializers.BooleanField(help_text="The provider sent no usage; tokens were counted here.")
 
 
+class Call(serializers.Serializer[Any]):
+    call = serializers.UUIDField(help_text="Its id, for approvals.")
+    tool_call_id = serializers.CharField(help_text="As in `tool_calls` of its message.")
+    step = serializers.IntegerField(help_text="Which round of calls, from 1.")
+    message = serializers.UUIDField(allow_null=True, help_text="The step that asked for it.")
+    result_message = serializers.UUIDField(allow_null=True)
+    tool = serializers.UUIDField(allow_null=True)
+    name = serializers.CharField(help_text="As the model called it.")
+    title = serializers.CharField(allow_blank=True)
+    server = serializers.CharField(allow_blank=True)
+    arguments = serializers.JSONField(help_text="As the model wrote them.")
+    is_read_only = serializers.BooleanField()
+    status = serializers.ChoiceField(choices=models.ToolCall.Status.values)
+    because = serializers.CharField(allow_blank=True, help_text="Why you are asked.")
+    decision = serializers.CharField(allow_blank=True, help_text="What let it run, or that it was denied.")
+    decided_at = serializers.DateTimeField(allow_null=True)
+    reason = serializers.CharField(allow_blank=True)
+    started_at = serializers.DateTimeField(allow_null=True)
+    finished_at = serializers.DateTimeField(allow_null=True)
+
+
+class CallOutput(Call):
+    output = serializers.DictField(help_text="What it answered: parts (text, image, link), structured, is_cut.")
+
+
 class Reply(serializers.Serializer[Any]):
     id = serializers.UUIDField()
     chat = serializers.UUIDField()
@@ -104,6 +130,8 @@ class Reply(serializers.Serializer[Any]):
         allow_null=True, help_text="The model that was asked first and did not answer, when another one does."
     )
     status = serializers.ChoiceField(choices=models.Reply.Status.values)
+    steps = serializers.IntegerField(help_text="Rounds of tool calls so far.")
+    calls = Call(many=True)
     error = ReplyError(allow_null=True)
     created_at = serializers.DateTimeField()
     started_at = serializers.DateTimeField(allow_null=True)
@@ -256,6 +284,55 @@ class Usage(serializers.Serializer[Any]):
 
 
 KeyList, UsageList = list_of(Key), list_of(Usage)
+
+
+class McpConfig(serializers.Serializer[Any]):
+    url = serializers.CharField()
+    headers = serializers.DictField(child=serializers.CharField(), help_text="Names; the values are never shown.")
+
+
+class McpServer(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    config = McpConfig(allow_null=True, help_text="null: the operator's.")
+    enabled = serializers.BooleanField()
+    is_shared = serializers.BooleanField(help_text="It is the operator's, and can't be changed here.")
+    transport = serializers.ChoiceField(choices=tools.McpServer.Transport.values)
+    status = serializers.ChoiceField(choices=tools.McpServer.Status.values)
+    error = ReplyError(allow_null=True)
+    notices = serializers.ListField(child=serializers.CharField(), help_text="What was left out, and why.")
+    about = serializers.DictField(help_text="What it says of itself.")
+    checked_at = serializers.DateTimeField(allow_null=True)
+    created_at = serializers.DateTimeField()
+    updated_at = serializers.DateTimeField()
+
+
+class ToolDifference(serializers.Serializer[Any]):
+    what = serializers.CharField()
+    before = serializers.CharField(allow_blank=True)
+    now = serializers.CharField(allow_blank=True)
+
+
+class Tool(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    server = serializers.UUIDField()
+    server_name = serializers.CharField()
+    name = serializers.CharField(help_text="As its server calls it.")
+    called = serializers.CharField(help_text="As models call it.")
+    title = serializers.CharField(allow_blank=True)
+    description = serializers.CharField(allow_blank=True)
+    input_schema = serializers.DictField()
+    annotations = serializers.DictField(help_text="What its server says of it.")
+    is_read_only = serializers.BooleanField(help_text="It changes nothing, as far as its server tells.")
+    policy = serializers.ChoiceField(choices=tools.Tool.Policy.values)
+    is_usable = serializers.BooleanField()
+    is_suspended = serializers.BooleanField(help_text="It is another by now: see `differences`, then accept it.")
+    is_listed = serializers.BooleanField(help_text="Its server still offers it.")
+    problem = serializers.CharField(allow_blank=True, help_text="Why it can't be offered.")
+    differences = ToolDifference(many=True)
+
+
+McpServerList, ToolList = list_of(McpServer), list_of(Tool)
 
 
 class Health(serializers.Serializer[Any]):

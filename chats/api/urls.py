@@ -14,6 +14,7 @@ from chats.api.me import MeResource, UsageResource
 from chats.api.messages import ChatMessageResource, MessageResource
 from chats.api.models import ModelResource
 from chats.api.replies import AskResource, ReplyResource
+from chats.api.tools import McpServerResource, ToolResource
 
 app_name = "api"
 
@@ -46,6 +47,8 @@ urlpatterns = [
     path("replies/<uuid:reply_id>/", ReplyResource.as_view({"get": "retrieve"}), name="replies-detail"),
     path("replies/<uuid:reply_id>/events/", ReplyResource.as_view({"get": "events"}), name="replies-events"),
     path("replies/<uuid:reply_id>/stop/", ReplyResource.as_view({"post": "stop"}), name="replies-stop"),
+    path("replies/<uuid:reply_id>/approvals/", ReplyResource.as_view({"post": "approve"}), name="replies-approvals"),
+    path("replies/<uuid:reply_id>/calls/<uuid:call_id>/", ReplyResource.as_view({"get": "call"}), name="replies-call"),
     path("replies/<uuid:reply_id>/retry/", ReplyResource.as_view({"post": "retry"}), name="replies-retry"),
     path("replies/<uuid:reply_id>/continue/", ReplyResource.as_view({"post": "go_on"}), name="replies-continue"),
     path("documents/", DocumentResource.as_view(_items), name="documents-list"),
@@ -63,6 +66,21 @@ urlpatterns = [
     path("documents/<uuid:document_id>/retry/", DocumentResource.as_view({"post": "retry"}), name="documents-retry"),
     path("documents/<uuid:document_id>/text/", DocumentResource.as_view({"get": "text"}), name="documents-text"),
     path("documents/<uuid:document_id>/file/", DocumentResource.as_view({"get": "file"}), name="documents-file"),
+    path("mcp-servers/", McpServerResource.as_view(_items), name="mcp-servers-list"),
+    path(
+        "mcp-servers/<uuid:server_id>/",
+        McpServerResource.as_view({"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"}),
+        name="mcp-servers-detail",
+    ),
+    path("mcp-servers/<uuid:server_id>/test/", McpServerResource.as_view({"post": "test"}), name="mcp-servers-test"),
+    path("mcp-servers/<uuid:server_id>/tools/", McpServerResource.as_view({"get": "tools"}), name="mcp-servers-tools"),
+    path("tools/", ToolResource.as_view({"get": "list"}), name="tools-list"),
+    path(
+        "tools/<uuid:tool_id>/",
+        ToolResource.as_view({"get": "retrieve", "patch": "partial_update"}),
+        name="tools-detail",
+    ),
+    path("tools/<uuid:tool_id>/accept/", ToolResource.as_view({"post": "accept"}), name="tools-accept"),
     path("models/", ModelResource.as_view({"get": "list"}), name="models-list"),
     path("me/", MeResource.as_view({"get": "retrieve", "patch": "partial_update"}), name="me"),
     path("usage/", UsageResource.as_view({"get": "list"}), name="usage-list"),

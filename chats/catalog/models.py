@@ -180,7 +180,9 @@ class AIModel(models.Model):
         null=True, blank=True, validators=[FITS_COLUMN], help_text="Most tokens in one answer."
     )
     supports_vision = models.BooleanField("vision", default=False)
-    supports_tools = models.BooleanField("tools", default=False)
+    supports_tools = models.BooleanField(
+        "tools", default=True, help_text="May be offered tools. Untick it for a model that refuses such requests."
+    )
     supports_reasoning = models.BooleanField("reasoning", default=False)
     default_settings = models.JSONField(
         default=dict, blank=True, help_text='Sent with every request, for example {"temperature": 0.3}.'

@@ -53,7 +53,7 @@ def body_of(target: Target, request: ChatRequest) -> bytes:
     body = {
         "stream_options": {"include_usage": True},
         **settings,
-        **({"tools": [dict(tool) for tool in request.tools]} if request.tools else {}),
+        **_tools(request),
         "model": target.model_id,
         "messages": [_message(message) for message in messages_of(request)],
         "stream": True,
@@ -62,6 +62,13 @@ def body_of(target: Target, request: ChatRequest) -> bytes:
         return orjson.dumps(body)
     except TypeError as error:
         raise ProviderRejected("The model's settings cannot be sent as JSON. Staff must correct them.") from error
+
+
+def _tools(request: ChatRequest) -> dict[str, Any]:
+    if not request.tools:
+        return {}
+    choice = {"tool_choice": "none"} if request.is_without_calls else {}
+    return {"tools": [dict(tool) for tool in request.tools], **choice}
 
 
 def _max_tokens_field(target: Target) -> str:

@@ -50,12 +50,16 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """`passages` are to be answered from, and are numbered from 1; none were asked for when it is None."""
+    """`passages` are to be answered from, and are numbered from 1; none were asked for when it is None.
+
+    `is_without_calls`: the tools are there so that what was called can be read, and are not to be called any more.
+    """
 
     messages: Sequence[ChatMessage]
     settings: Mapping[str, Any] = field(default_factory=dict)  # temperature and the like, sent as they are
     max_output_tokens: int | None = None
     tools: Sequence[Mapping[str, Any]] = ()
+    is_without_calls: bool = False
     passages: Sequence[Passage] | None = None
 
 

@@ -53,6 +53,11 @@ class Chat(models.Model):
         blank=True,
         help_text='How answers use documents: {"limit": 8, "documents": [ids]}, none named: all. Empty: not at all.',
     )
+    tools = models.JSONField(
+        null=True,
+        blank=True,
+        help_text='Whose tools answers may use: {"servers": [ids]}. Empty: those of all servers that are on.',
+    )
     pinned = models.BooleanField(default=False)
     archived = models.BooleanField(default=False)
     current_leaf = models.ForeignKey(

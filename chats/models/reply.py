@@ -29,9 +29,13 @@ class ReplyQuerySet(models.QuerySet["Reply"]):
         return self.filter(status__in=Reply.UNFINISHED)
 
     def claimable(self, stale_before: datetime | Combinable) -> Self:
-        """Replies that wait for a worker, and running ones whose worker has not been heard of since `stale_before`."""
+        """Replies that wait for a worker, and running ones whose worker has not been heard of since `stale_before`.
+
+        So are those that wait for approval and were told to stop: somebody has to end them.
+        """
         abandoned = models.Q(status=Reply.Status.RUNNING, heartbeat_at__lt=stale_before)
-        return self.filter(models.Q(status=Reply.Status.QUEUED) | abandoned)
+        unwanted = models.Q(status=Reply.Status.WAITING, stop_requested_at__isnull=False)
+        return self.filter(models.Q(status=Reply.Status.QUEUED) | abandoned | unwanted)
 
     def first_of_chat(self) -> Self:
         """Those before which no other of their chat is unfinished: a chat answers one after the other."""
@@ -127,6 +131,9 @@ class Reply(models.Model):
         help_text="Its snapshot_seq when its worker took it; what is beyond, this attempt wrote.",
     )
     heartbeat_at = models.DateTimeField(null=True, blank=True)
+    steps = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="Rounds of tool calls so far; each has a message of its own."
+    )
     snapshot_seq = models.PositiveBigIntegerField(
         default=0, help_text="The events up to this number are in the message's row."
     )
@@ -167,6 +174,12 @@ class Reply(models.Model):
     @property
     def is_finished(self) -> bool:
         return self.status not in self.UNFINISHED
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether all that was ever said of it is in its row, as when it waits for approval: no event can be lost."""
+        is_waiting = self.status in {self.Status.WAITING, self.Status.QUEUED}
+        return is_waiting and self.held_seq == self.snapshot_seq
 
     @property
     def asked_model_id(self) -> UUID | None:

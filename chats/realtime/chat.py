@@ -15,6 +15,7 @@ from accounts.queries import found
 from chats.errors import Invalid, NotFound
 from chats.models import Chat, Reply
 from chats.realtime.chats import ChatsConsumer
+from chats.replies.approvals import decide_call
 from chats.replies.database import in_database
 from chats.replies.follow import follow
 from chats.replies.present import message_json_of, reply_json
@@ -24,6 +25,7 @@ from chats.replies.services import start_reply, stop_reply
 logger = structlog.get_logger(__name__)
 
 FOLLOWED_MAX = 50
+KNOWN = "message.send, reply.follow, reply.stop, tool.decide or chats.watch"
 
 
 class ChatConsumer(ChatsConsumer):
@@ -51,7 +53,7 @@ class ChatConsumer(ChatsConsumer):
                 accepted, is_new = await in_database(_start, self.principal, self.chat_id, body)
                 await self.say(accepted)
                 self._follow(UUID(accepted["reply"]["id"]), after=0, is_new=is_new)
-            case {"type": "reply.follow" | "reply.stop"} if "reply" not in body:
+            case {"type": "reply.follow" | "reply.stop" | "tool.decide"} if "reply" not in body:
                 raise Invalid(fields={"reply": ["This is required."]})
             case {"type": "reply.follow", "reply": reply_id}:
                 after = body.get("after", 0)
@@ -61,10 +63,12 @@ class ChatConsumer(ChatsConsumer):
                 self._follow(reply.pk, after=after)
             case {"type": "reply.stop", "reply": reply_id}:
                 await in_database(_stop, self.principal, self.chat_id, reply_id)
+            case {"type": "tool.decide", "reply": reply_id}:
+                await in_database(_decide, self.principal, self.chat_id, reply_id, body)
             case {"type": "chats.watch"}:
                 await self.watch()
             case _:
-                raise Invalid("Unknown message. Send message.send, reply.follow, reply.stop or chats.watch.")
+                raise Invalid(f"Unknown message. Send {KNOWN}.")
 
     def _follow(self, reply_id: UUID, *, after: int, is_new: bool = False) -> None:
         if self.socket is None:
@@ -143,3 +147,15 @@ def _text(body: dict[str, Any], name: str) -> str | None:
 
 def _stop(principal: Principal, chat_id: UUID, reply_id: Any) -> None:
     stop_reply(_reply(principal, chat_id, reply_id))
+
+
+def _decide(principal: Principal, chat_id: UUID, reply_id: Any, body: dict[str, Any]) -> None:
+    """Approve or deny a call; what comes of it is told by the events of the reply."""
+    call, reason, scope = (_text(body, name) for name in ("call", "reason", "scope"))
+    approved = body.get("approved")
+    if call is None:
+        raise Invalid(fields={"call": ["This is required."]})
+    if not isinstance(approved, bool):
+        raise Invalid(fields={"approved": ["This must be true or false."]})
+    reply = _reply(principal, chat_id, reply_id)
+    decide_call(principal.user, reply, call, approved=approved, reason=reason or "", scope=scope or "once")

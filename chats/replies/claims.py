@@ -25,6 +25,7 @@ from chats.replies.database import relaxed_durability
 from chats.replies.endings import INTERNAL, end, skip_lost_events
 from chats.replies.lease import Job
 from chats.replies.prompt import continued, is_cut, prompt_of
+from chats.replies.taint import taint_of
 from chats.usage.costs import estimated_usage
 from chats.usage.services import record_usage
 
@@ -40,24 +41,53 @@ def claim(reply_id: UUID, worker: str) -> Job | None:
         reply = _FIRST.first(reply_id)
         if reply is None or not _is_free(reply):
             return None
-        path = path_for(reply.model, reply.prompt_id)
-        request = _request_of(reply, reply.message, path)
-        if reply.attempt:
-            _book_lost_attempt(reply, request)
-        if reply.stop_requested_at or reply.message is None or not reply.user.is_active:
-            end(reply, Reply.Status.STOPPED)
-            return None
-        # However often servers are replaced, it is nothing against the reply: only those that died count.
-        if reply.attempt - reply.handovers >= settings.REPLY_MAX_ATTEMPTS:
-            end(reply, Reply.Status.INTERRUPTED, "interrupted", INTERRUPTED_MESSAGE)
-            return None
-        if reply.fallback_from:
-            _return_to_first_model(reply)
-            request = _with_settings_of(reply.model, request)
-        _hold(reply, worker)
-        changed = ["model", "price", "fallback_from", "status", "worker", "attempt"]
-        reply.save(update_fields=[*changed, "heartbeat_at", "started_at", "snapshot_seq", "held_seq"])
-    return _job_of(reply, reply.message, request, is_cut=is_cut(path))
+        if _ending_of(reply) is None:
+            return _take(reply, worker)
+    _end_free(reply)
+    return None
+
+
+def _take(reply: Any, worker: str) -> Job:
+    path, request = _read_by(reply)
+    if reply.attempt:
+        _book_lost_attempt(reply, request)
+    if reply.fallback_from:
+        _return_to_first_model(reply)
+        request = _with_settings_of(reply.model, request)
+    _hold(reply, worker)
+    changed = ["model", "price", "fallback_from", "status", "worker", "attempt"]
+    reply.save(update_fields=[*changed, "heartbeat_at", "started_at", "snapshot_seq", "held_seq"])
+    return _job_of(reply, reply.message, request, path=path)
+
+
+def _read_by(reply: Reply) -> tuple[list[Message], ChatRequest]:
+    """What leads to its message, which is the question and the steps that are done; and as a model is asked."""
+    path = path_for(reply.model, reply.message.parent_id if reply.message else reply.prompt_id)
+    return path, _request_of(reply, reply.message, path)
+
+
+def _ending_of(reply: Reply) -> tuple[Reply.Status, str, str] | None:
+    """How a reply ends that is not to be run (again), with the code of an error and its sentence."""
+    if reply.stop_requested_at or reply.message is None or not reply.user.is_active:
+        return (Reply.Status.STOPPED, "", "")
+    # However often servers are replaced, it is nothing against the reply: only those that died count.
+    if reply.attempt - reply.handovers >= settings.REPLY_MAX_ATTEMPTS:
+        return (Reply.Status.INTERRUPTED, "interrupted", INTERRUPTED_MESSAGE)
+    return None
+
+
+def _end_free(reply: Reply) -> None:
+    """End a reply that nobody runs."""
+    with transaction.atomic():
+        # The chat first, as every verb does: its calls are settled in it.
+        Chat.objects.select_for_update(no_key=True).filter(pk=reply.chat_id).first()
+        current = _FIRST.first(reply.pk)
+        ending = _ending_of(current) if current is not None and _is_free(current) else None
+        if current is None or ending is None:
+            return
+        if current.attempt:
+            _book_lost_attempt(current, _read_by(current)[1])
+        end(current, *ending)
 
 
 def _first(reply_id: UUID) -> QuerySet[Reply]:
@@ -75,7 +105,7 @@ def _is_free(reply: Any) -> bool:
     """As `claimable`, of a row that is there."""
     if reply.status == Reply.Status.RUNNING:
         return bool(reply.heartbeat_at < reply.asked_at - _stale())
-    return bool(reply.status == Reply.Status.QUEUED)
+    return bool(reply.status == Reply.Status.QUEUED or reply.stop_requested_at)
 
 
 def stale_moment() -> Combinable:
@@ -98,6 +128,7 @@ def _stale() -> timedelta:
 def give_up(reply_id: UUID) -> None:
     """End a reply that can't be run, and that nobody runs, as failed."""
     with transaction.atomic():
+        Chat.objects.select_for_update(no_key=True).filter(replies=reply_id).first()
         reply = Reply.objects.claimable(stale_moment()).filter(pk=reply_id).select_for_update().first()
         if reply is not None:
             end(reply, Reply.Status.FAILED, *INTERNAL)
@@ -106,7 +137,7 @@ def give_up(reply_id: UUID) -> None:
 def hold_new(reply: Reply, answer: Message, *, worker: str, path: Sequence[Message]) -> Job:
     """Make a reply that is not saved yet this worker's own from the start."""
     _hold(reply, worker)
-    return _job_of(reply, answer, _request_of(reply, answer, path), is_cut=is_cut(path))
+    return _job_of(reply, answer, _request_of(reply, answer, path), path=path)
 
 
 def path_for(model: AIModel | None, leaf: UUID | None) -> list[Message]:
@@ -126,12 +157,13 @@ def fall_back(job: Job, *, asked: Collection[UUID]) -> Job | None:
     model = usable_fallback(job.reply.user, first, asked=asked) if first else None
     if model is None:
         return None
+    request = _with_settings_of(model, job.request)
     job = replace(
         job,
         model=model,
         price=model.price_at(timezone.now()),
         target=target_of(model),
-        request=_with_settings_of(model, job.request),
+        request=request if model.supports_tools else replace(request, tools=()),
         limits=limits_of(model, window_seconds=settings.REPLY_WINDOW_SECONDS),
     )
     return job if name_writer(job) else None
@@ -155,8 +187,9 @@ def _return_to_first_model(reply: Reply) -> None:
     reply.price = reply.model.price_at(reply.created_at)
 
 
-def _job_of(reply: Reply, message: Message, request: ChatRequest, *, is_cut: bool) -> Job:
+def _job_of(reply: Reply, message: Message, request: ChatRequest, *, path: Sequence[Message]) -> Job:
     model = reply.model
+    is_last_step = reply.steps >= settings.REPLY_TOOL_STEPS_MAX
     is_usable = model is not None and model.enabled and model.provider.enabled
     return Job(
         reply=reply,
@@ -164,9 +197,14 @@ def _job_of(reply: Reply, message: Message, request: ChatRequest, *, is_cut: boo
         model=model,
         price=reply.price,
         target=target_of(model) if model and is_usable else None,
-        request=request,
+        request=replace(request, is_without_calls=is_last_step),
         limits=limits_of(model, window_seconds=settings.REPLY_WINDOW_SECONDS) if model else Limits(),
-        is_cut=is_cut,
+        is_cut=is_cut(path),
+        asked_messages=prompt_of(path, system_prompt=reply.chat.system_prompt),
+        # Nothing asks for calls before what it says is stored with them.
+        is_in_calls=bool(reply.steps and message.tool_calls),
+        is_last_step=is_last_step,
+        taint=taint_of(path),
     )
 
 
@@ -198,6 +236,8 @@ def _book_lost_attempt(reply: Reply, request: ChatRequest) -> None:
     if reply.snapshot_seq <= reply.held_seq:
         return  # it died before its first snapshot: the text is of an earlier one, and booked
     message = reply.message
+    if message is not None and message.tool_calls:
+        return  # a step was booked when its calls were stored
     text = message.content[reply.kept_characters :] if message else ""
     if message is None or not (text or message.reasoning):
         return

@@ -11,6 +11,7 @@ from accounts.queries import stored
 from chats import doorbell
 from chats.models import Chat, Message, Reply
 from chats.replies import handoff
+from chats.replies.calls import settle_all
 from chats.replies.database import AWAY
 from chats.replies.lease import LOST_EVENTS_MARGIN, Ending, Job
 from chats.replies.present import message_json_of, reply_json
@@ -36,12 +37,13 @@ def finish(job: Job, ending: Ending) -> dict[str, Any] | None:
         "error_code": ending.error_code,
         "error_message": ending.error_message,
     }
-    answer = {
-        "content": ending.text,
-        "reasoning": ending.reasoning,
-        "tool_calls": list(ending.tool_calls),
-        "updated_at": now,
-    }
+    answer: dict[str, Any] = {"updated_at": now}
+    if not ending.is_in_calls:
+        answer |= {
+            "content": ending.text,
+            "reasoning": ending.reasoning,
+            "tool_calls": list(ending.tool_calls),
+        }
     if ending.names_writer:
         changes |= job.writer
         answer |= {"model": job.model, "notice": job.notice}
@@ -53,11 +55,12 @@ def finish(job: Job, ending: Ending) -> dict[str, Any] | None:
             if Reply.objects.filter(pk=reply.pk).exists():
                 transaction.set_rollback(True)
             else:
-                _book(job, ending, None, is_deleted=True)
+                book(job, ending, None, is_deleted=True)
             return None
         written = message if Message.objects.filter(pk=message.pk).update(**answer) else None
-        records = list(reply.usage_records.all()) if reply.attempt > 1 else []
-        records += _book(job, ending, written)
+        settle_all(reply)
+        records = list(reply.usage_records.all()) if reply.attempt > 1 or reply.steps else []
+        records += book(job, ending, written)
         transaction.on_commit(partial(_announce, reply))
     for row, values in ((reply, changes), (message, answer)):
         for name, value in values.items():
@@ -65,7 +68,7 @@ def finish(job: Job, ending: Ending) -> dict[str, Any] | None:
     return finished_body(reply, written, records)
 
 
-def _book(job: Job, ending: Ending, message: Message | None, *, is_deleted: bool = False) -> list[UsageRecord]:
+def book(job: Job, ending: Ending, message: Message | None, *, is_deleted: bool = False) -> list[UsageRecord]:
     """Each call of a run that used something, at the price in force when its model was asked."""
     records = [
         # It wrote no message, and so the ledger names none.
@@ -96,8 +99,9 @@ def _book(job: Job, ending: Ending, message: Message | None, *, is_deleted: bool
 
 
 def end(reply: Reply, status: Reply.Status, error_code: str = "", error_message: str = "") -> None:
-    """Make a reply that nobody is running terminal. The caller holds the transaction and the row."""
+    """Make a reply that nobody is running terminal. The caller holds the transaction, the chat and the row."""
     skip_lost_events(reply)
+    settle_all(reply)
     reply.status, reply.finished_at = status, timezone.now()
     reply.error_code, reply.error_message = error_code, error_message
     reply.save(update_fields=["status", "finished_at", "error_code", "error_message", "snapshot_seq"])
@@ -107,7 +111,7 @@ def end(reply: Reply, status: Reply.Status, error_code: str = "", error_message:
 
 
 def skip_lost_events(reply: Reply) -> None:
-    if reply.attempt:
+    if reply.attempt and not reply.is_at_rest:
         reply.snapshot_seq += LOST_EVENTS_MARGIN
 
 

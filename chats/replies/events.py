@@ -50,12 +50,12 @@ def pieces(text: str) -> list[str]:
     return [text[span] for span in _spans(text)]
 
 
-def snapshot(reply: str, seq: int, text: str, reasoning: str) -> Iterator[Numbered]:
-    """`reply.snapshot` with what stands at `seq`: one event if it fits, else in parts, text first.
+def snapshot(reply: str, seq: int, text: str, reasoning: str, message: str) -> Iterator[Numbered]:
+    """`reply.snapshot` with what stands at `seq` in that message: one event if it fits, else in parts, text first.
 
     They are made one by one, as the viewer takes them.
     """
-    head = {"seq": seq, "reply": reply, "type": "reply.snapshot"}
+    head = {"seq": seq, "reply": reply, "type": "reply.snapshot", "message": message}
     if len(text) + len(reasoning) <= settings.EVENT_MAX_BYTES:
         whole = orjson.dumps({**head, "text": text, "reasoning": reasoning})
         if len(whole) <= settings.EVENT_MAX_BYTES:

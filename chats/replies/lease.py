@@ -12,7 +12,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from chats.catalog.models import AIModel, Price
-from chats.llm.values import ChatRequest, Limits, Target, Usage
+from chats.llm.values import ChatMessage, ChatRequest, Limits, Target, Usage
 from chats.models import Message, Reply
 
 # A lost attempt may have numbered events beyond its last snapshot: at most about 40 a second, for at most a second, and
@@ -36,6 +36,10 @@ class Job:
     request: ChatRequest
     limits: Limits
     is_cut: bool = False  # the oldest messages of the chat are not in the request
+    asked_messages: Sequence[ChatMessage] = ()  # of the request, without those that have it continue
+    is_in_calls: bool = False  # its message is a step whose calls are not all done
+    is_last_step: bool = False  # no calls are left to it
+    taint: str = ""  # whose words, other than its person's, the model reads; see `taint`
 
     @property
     def reply_id(self) -> UUID:
@@ -55,6 +59,8 @@ class Job:
             notices.append(f"{self.reply.model} did not answer; {self.model} answered instead.")
         if self.is_cut:
             notices.append("This chat is too long to be read at once; its oldest messages were left out.")
+        if self.is_last_step:
+            notices.append("It had used all its rounds of tool calls, and answered with what it had.")
         return " ".join(notices)
 
     @property
@@ -90,7 +96,10 @@ class FailedCall:
 
 @dataclass(frozen=True)
 class Ending:
-    """How a run ended, and what is to be stored and booked for it."""
+    """How a run ended, or a step of it, and what is to be stored and booked for it.
+
+    `is_in_calls`: its message was stored before its calls were run, and stays.
+    """
 
     status: Reply.Status
     seq: int
@@ -104,3 +113,4 @@ class Ending:
     first_token_at: datetime | None = None
     failed_calls: Sequence[FailedCall] = ()
     names_writer: bool = False  # the rows may name another model, which was asked in between
+    is_in_calls: bool = False

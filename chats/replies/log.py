@@ -31,6 +31,7 @@ class ReplyLog:
         self._events: deque[bytes] = deque(maxlen=REPLAY_MAX_EVENTS)
         self._text: list[str] = []
         self._reasoning: list[str] = []
+        self.message = ""  # the id of the one that the text is of
         self._readers: set[asyncio.Future[None]] = set()
 
     @property
@@ -65,7 +66,7 @@ class ReplyLog:
         """An event that replaces all that was there by `text`, or by as much of it as fits; deltas bring the rest."""
         first, *rest = pieces(text)
         self._text, self._reasoning = [first], []
-        self.append(kind, text=first, reasoning="")
+        self.append(kind, text=first, reasoning="", message=self.message)
         for piece in rest:
             self.append_text(piece)
 
@@ -94,7 +95,7 @@ class ReplyLog:
                 if behind > len(self._events):
                     # The snapshot stands for the text only: the end is still to be told, by its own event.
                     seen = self.seq - self.is_finished
-                    for part in snapshot(self._shown_id, seen, self.text, self.reasoning):
+                    for part in snapshot(self._shown_id, seen, self.text, self.reasoning, self.message):
                         yield part
                 else:
                     # Reading by position, not from a copy: more may arrive while the reader is being served.

@@ -5,8 +5,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+import orjson
+
 from chats.knowledge.support import citations_of
-from chats.models import Message, Reply
+from chats.models import Message, Reply, ToolCall
 from chats.money import plain_usd
 from chats.usage.models import UsageRecord
 
@@ -80,6 +82,8 @@ def reply_json(reply: Reply, records: list[UsageRecord] | None = None) -> dict[s
         "model": str(reply.model_id) if reply.model_id else None,
         "fallback_from": str(reply.fallback_from_id) if reply.fallback_from_id else None,
         "status": reply.status,
+        "steps": reply.steps,
+        "calls": [call_json(call) for call in _calls_of(reply)],
         "error": {"code": reply.error_code, "message": reply.error_message} if reply.error_code else None,
         "created_at": moment(reply.created_at),
         "started_at": moment(reply.started_at),
@@ -102,3 +106,45 @@ def cost_json(records: list[UsageRecord]) -> str | None:
     known = [cost for cost in costs if cost is not None]
     # One call without a price makes the sum unknown: a part of it would look like the whole.
     return money(sum(known, Decimal(0))) if known and len(known) == len(costs) else None
+
+
+# Of what a model wrote as arguments, in an event; the reply has all of it.
+ARGUMENTS_CHARACTERS = 4_000
+
+
+def call_json(call: ToolCall, *, is_short: bool = False) -> dict[str, Any]:
+    """One call of a tool. In an event it `is_short`: long arguments are left out there, and the reply has them."""
+    arguments = _arguments_json(call.arguments)
+    is_cut = is_short and len(call.arguments) > ARGUMENTS_CHARACTERS
+    return {
+        "call": str(call.pk),
+        "tool_call_id": call.call_id,
+        "step": call.step,
+        "message": str(call.message_id) if call.message_id else None,
+        "result_message": str(call.result_message_id) if call.result_message_id else None,
+        "tool": str(call.tool_id) if call.tool_id else None,
+        "name": call.name,
+        "title": call.title,
+        "server": call.server_name,
+        "arguments": None if is_cut else arguments,
+        "is_read_only": call.is_read_only,
+        "status": call.status,
+        "because": call.because,
+        "decision": call.decision,
+        "decided_at": moment(call.decided_at),
+        "reason": call.reason,
+        "started_at": moment(call.started_at),
+        "finished_at": moment(call.finished_at),
+    }
+
+
+def _arguments_json(text: str) -> Any:
+    """What a model wrote, as JSON where it is JSON."""
+    try:
+        return orjson.loads(text) if text.strip() else {}
+    except ValueError:
+        return text
+
+
+def _calls_of(reply: Reply) -> list[ToolCall]:
+    return list(reply.calls.defer("output").order_by("step", "index")) if reply.steps else []

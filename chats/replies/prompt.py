@@ -17,8 +17,14 @@ def prompt_of(path: Iterable[Message], *, system_prompt: str = "") -> list[ChatM
     if is_cut(path):
         # Providers want somebody to have asked: an answer, or a tool's result, is nothing to begin with.
         path = list(itertools.dropwhile(lambda message: message.role != Message.Role.USER, path))
-    answered = {result.tool_call_id for message in path for result in _tool_results(message)}
     messages = [ChatMessage(role="system", content=system_prompt)] if system_prompt.strip() else []
+    return [*messages, *as_asked(path)]
+
+
+def as_asked(path: Sequence[Message]) -> list[ChatMessage]:
+    """These messages and no others, as `prompt_of` has them."""
+    messages: list[ChatMessage] = []
+    answered = {result.tool_call_id for message in path for result in _tool_results(message)}
     for message in path:
         calls = [call for call in message.tool_calls if isinstance(call, dict) and str(call.get("id", "")) in answered]
         if message.role == Message.Role.TOOL:

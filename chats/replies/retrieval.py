@@ -94,8 +94,8 @@ def store_sources(job: Job, sources: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def passages_of(sources: Sequence[Mapping[str, Any]]) -> list[Passage]:
-    """As a model is told of them."""
-    return [Passage(title=_title_of(source), text=str(source["text"])) for source in sources]
+    """As a model is told of them with its question. What its own calls have found it has read there."""
+    return [Passage(title=title_of(s), text=str(s["text"])) for s in sources if "call" not in s]
 
 
 def in_event(sources: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -123,7 +123,8 @@ def _shortened(text: str) -> str:
     return re.sub(r"\s+", " ", ends).strip()
 
 
-def _title_of(source: Mapping[str, Any]) -> str:
+def title_of(source: Mapping[str, Any]) -> str:
+    """Which document a passage is of, and where in it."""
     page = f", page {source['page']}" if source["page"] else ""
     heading = f", {source['heading']}" if source["heading"] else ""
     return f"{source['name']}{page}{heading}"

@@ -21,12 +21,14 @@ from chats.replies.lease import LOST_EVENTS_MARGIN, Job, Snapshot
 
 # By hand, as it runs every second for every running reply: the ORM would cost twenty times what the database does.
 SAVE_SEQ = """
-    UPDATE chats_reply SET snapshot_seq = %s WHERE id = %s AND worker = %s AND attempt = %s AND status = 'running'
+    UPDATE chats_reply SET snapshot_seq = %s
+    WHERE id = %s AND worker = %s AND attempt = %s AND status = 'running' AND snapshot_seq <= %s
 """
 SAVE_TEXT = """
     UPDATE chats_message SET content = %s, reasoning = %s
     WHERE id = %s AND EXISTS (
-        SELECT 1 FROM chats_reply WHERE id = %s AND worker = %s AND attempt = %s AND status = 'running'
+        SELECT 1 FROM chats_reply
+        WHERE id = %s AND worker = %s AND attempt = %s AND status = 'running' AND snapshot_seq = %s AND message_id = %s
     )
 """
 GOING_ON = """
@@ -42,6 +44,7 @@ class Stored:
     seq: int
     text: str = ""
     reasoning: str = ""
+    message: str = ""
     finished: dict[str, Any] | None = None
 
 
@@ -62,11 +65,12 @@ def to_be_stopped(jobs: Sequence[Job]) -> set[UUID]:
 
 def save_snapshots(snapshots: Sequence[Snapshot]) -> None:
     """Make what viewers have seen durable: all running replies of this process in one transaction."""
-    seqs = [(s.seq, stored(Reply, "id", s.job.reply_id), *s.job.lease) for s in snapshots]
-    texts = [
-        (s.text, s.reasoning, stored(Message, "id", s.job.message.pk), *seq[1:])
-        for s, seq in zip(snapshots, seqs, strict=True)
-    ]
+    # Never backwards: a step, or an end, that was stored while this was on its way knows more.
+    seqs = [(s.seq, stored(Reply, "id", s.job.reply_id), *s.job.lease, s.seq) for s in snapshots]
+    texts = []
+    for s, seq in zip(snapshots, seqs, strict=True):
+        message = stored(Message, "id", s.job.message.pk)
+        texts.append((s.text, s.reasoning, message, *seq[1:], message))
     with relaxed_durability(), transaction.atomic(), connection.cursor() as cursor:
         cursor.executemany(SAVE_SEQ, seqs)
         cursor.executemany(SAVE_TEXT, texts)
@@ -97,6 +101,7 @@ def stored_state(reply_id: UUID, seen: int) -> Stored | None:
         seq=reply.snapshot_seq,
         text=message.content if message else "",
         reasoning=message.reasoning if message else "",
+        message=str(message.pk) if message else "",
         finished=finished_body(reply, message, list(reply.usage_records.all())) if reply.is_finished else None,
     )
 

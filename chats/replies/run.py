@@ -2,9 +2,10 @@
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
@@ -18,14 +19,20 @@ from chats.knowledge.embedders import QueryVector
 from chats.llm.errors import ProviderError, ProviderTimeout, StreamCut
 from chats.llm.registry import open_stream
 from chats.llm.values import Usage
-from chats.models import Reply
+from chats.models import Reply, ToolCall
 from chats.replies import claims, endings, lease
+from chats.replies.agent import Agent, uncancelled
+from chats.replies.calls import calls_of_step, recover_calls
 from chats.replies.database import AWAY, in_database, in_database_of_documents
 from chats.replies.draft import Draft
 from chats.replies.embedding import ask_for_query, asked_now, book_query, vector_in
 from chats.replies.log import ReplyLog
 from chats.replies.pauses import pause_before_retry
+from chats.replies.present import call_json
 from chats.replies.retrieval import find_sources, in_event, passages_of, query_of, store_sources
+from chats.replies.steps import TooDear, next_step, rest, store_step
+from chats.replies.taint import names_of, taint_by
+from chats.replies.toolbox import Toolbox, calls_of, toolbox_for
 from chats.usage.costs import estimated_usage
 
 logger = structlog.get_logger(__name__)
@@ -65,7 +72,19 @@ NO_FINISH: Cause = (
     "stream_cut",
     "The provider ended without saying that it was done. The text so far is kept; try again.",
 )
+OUT_OF_STEPS: Cause = (
+    Reply.Status.INCOMPLETE,
+    "steps",
+    "The model went on calling tools after all the rounds it may have. Ask it to go on in a new message.",
+)
+TOO_DEAR: Cause = (
+    Reply.Status.INCOMPLETE,
+    "cost",
+    "This answer has cost as much as one may. What it found is kept; ask it to go on in a new message.",
+)
 OUR_FAULT: Cause = (Reply.Status.FAILED, *endings.INTERNAL)
+# No end: calls wait for their person, and the row says so.
+AT_REST: Cause = (Reply.Status.WAITING, "", "")
 
 
 class Run:
@@ -81,12 +100,18 @@ class Run:
         self._first_job = job
         self._asked: set[UUID] = set()  # models
         self._failed_calls: list[lease.FailedCall] = []
+        self._first_token_at: datetime | None = job.reply.first_token_at  # of an earlier step
         self._is_stopped = False
         self._reading: asyncio.Task[Cause] | None = None
+        self._agent = Agent(log, self._save)
+        log.message = str(job.message.pk)
 
     async def go(self) -> None:
         """Run to the end, and store it; returns only when the row is terminal or someone else's, or `is_left`."""
-        if self.job.reply.attempt > 1:
+        if self.job.is_in_calls:
+            # What it said stands, and is whole.
+            self.log.append_snapshot("reply.snapshot", self.job.message.content)
+        elif self.job.reply.attempt > 1:
             self.log.append_snapshot("reply.restarted", self.job.kept_text)
         else:
             message = self.job.message
@@ -103,7 +128,8 @@ class Run:
             await asyncio.wait({reading})
         finally:
             reading.cancel()
-        if self._is_handed_over and reading.cancelled():
+        await self._agent.close()
+        if (self._is_handed_over and reading.cancelled()) or _is_at_rest(reading):
             self.is_left = True
         else:
             await self._finish(self._cause_of(reading))
@@ -117,6 +143,10 @@ class Run:
         """Leave this reply to whoever claims it next; this process is going away."""
         self._is_handed_over = True
         self._cancel()
+
+    def wake(self) -> None:
+        """Look again at the calls that waited: one may have been approved."""
+        self._agent.wake()
 
     def snapshot(self) -> lease.Snapshot:
         return lease.Snapshot(job=self.job, seq=self.log.seq, text=self.log.text, reasoning=self.log.reasoning)
@@ -133,11 +163,90 @@ class Run:
     async def _read(self) -> Cause:
         try:
             async with asyncio.timeout(settings.REPLY_TOTAL_SECONDS):
+                await self._open_toolbox()
                 if self.job.reply.retrieval is not None:
                     await self._retrieve()
-                return await self._ask_in_turn()
+                if self.job.is_in_calls:
+                    calls = await self._save(recover_calls, self.job) or []
+                    return await self._work_on(calls) or await self._take_steps()
+                return await self._take_steps()
         except TimeoutError:
             return OUT_OF_TIME
+
+    async def _open_toolbox(self) -> None:
+        if self.job.model is None or not self.job.model.supports_tools:
+            return
+        self._agent.toolbox = toolbox = await self._save(toolbox_for, self.job) or Toolbox()
+        self._set_job(replace(self.job, request=replace(self.job.request, tools=toolbox.specs)))
+
+    def _set_job(self, job: lease.Job) -> None:
+        self.job = self._first_job = job
+
+    async def _take_steps(self) -> Cause:
+        """Ask the model, and as long as it asks for calls, have them run and ask it again."""
+        while True:
+            cause = await self._ask_in_turn()
+            if cause is not COMPLETED or not self.draft.tool_calls:
+                return cause
+            if self.job.is_last_step:
+                return OUT_OF_STEPS
+            calls, refusals = self._judged()
+            if not await uncancelled(self._store_step(calls, refusals)):
+                return STOPPED
+            if (end := await self._work_on(calls)) is not None:
+                return end
+
+    def _judged(self) -> tuple[list[ToolCall], dict[int, str]]:
+        """The calls that the model has asked for, and of those that are refused, why."""
+        calls = calls_of(self.draft.tool_calls, step=self.job.reply.steps + 1)
+        refusals: dict[int, str] = {}
+        for call in calls:
+            if why := self._agent.toolbox.judge(call, taint=self.job.taint):
+                refusals[call.index] = why
+        return calls, refusals
+
+    async def _store_step(self, calls: Sequence[ToolCall], refusals: Mapping[int, str]) -> bool:
+        ending = self._ending(COMPLETED)
+        if not await self._save(store_step, self.job, ending, calls, refusals):
+            return False
+        self.job = replace(self.job, is_in_calls=True)
+        self._failed_calls, self.draft.usage = [], None
+        for call in calls:
+            self.log.append("tool.called", **call_json(call, is_short=True))
+            if call.is_settled:
+                self._agent.tell_finished(call)
+            elif call.status == ToolCall.Status.WAITING:
+                self.log.append("tool.approval_requested", **call_json(call, is_short=True))
+        return True
+
+    async def _work_on(self, calls: Sequence[ToolCall]) -> Cause | None:
+        """Run the calls of a step to their end, and go on to the next; or how the run ends."""
+        while not await self._agent.run(self.job, calls):
+            if await uncancelled(self._save(rest, self.job, seq=self.log.seq)):
+                return AT_REST
+            # One was decided on in this very moment; or the reply is someone else's.
+            calls = await self._save(calls_of_step, self.job.message.pk) or []
+            if not any(call.status == ToolCall.Status.READY for call in calls):
+                return STOPPED
+        end: Cause | None = await uncancelled(self._go_on())
+        return end
+
+    async def _go_on(self) -> Cause | None:
+        try:
+            job = await self._save(next_step, self.job, seq=self.log.seq)
+        except TooDear:
+            return TOO_DEAR
+        if job is None:
+            return STOPPED
+        self._first_token_at = self._first_token_at or self.draft.first_token_at
+        self._set_job(job)
+        self.log.message = str(job.message.pk)
+        self.log.append_snapshot("reply.snapshot", "")
+        self.draft = Draft(self.log)
+        if job.message.sources:
+            self.log.append("sources.found", sources=in_event(job.message.sources))
+            self.draft.expect_markers(len(job.message.sources))
+        return None
 
     async def _retrieve(self) -> None:
         """Give the model what the person's documents say. An attempt before this one may have found it already."""
@@ -148,7 +257,8 @@ class Run:
             self.job.message.sources = sources
         self.log.append("sources.found", sources=in_event(sources))
         request = replace(self.job.request, passages=passages_of(sources))
-        self.job = self._first_job = replace(self.job, request=request)
+        taint = self.job.taint or taint_by(documents=names_of(sources))
+        self._set_job(replace(self.job, request=request, taint=taint))
         self.draft.expect_markers(len(sources))
 
     async def _search(self) -> list[dict[str, Any]]:
@@ -259,10 +369,17 @@ class Run:
         return reading.result()
 
     async def _finish(self, cause: Cause) -> None:
+        # Where nobody came to answer, it stays with the model that was asked for.
+        job = self.job if self._is_answered else self._first_job
+        body = await self._save(endings.finish, job, self._ending(cause))
+        if body is not None:
+            self.log.finish(**body)
+
+    def _ending(self, cause: Cause) -> lease.Ending:
         status, code, message = cause
         self.draft.end()
-        usage, is_estimated = self._usage()
-        ending = lease.Ending(
+        usage, is_estimated = (None, False) if self.job.is_in_calls else self._usage()
+        return lease.Ending(
             status=status,
             seq=self.log.seq,
             text=self.log.text,
@@ -272,14 +389,11 @@ class Run:
             error_message=message,
             usage=usage,
             is_estimated=is_estimated,
-            first_token_at=self.draft.first_token_at,
+            first_token_at=self._first_token_at or self.draft.first_token_at,
             failed_calls=self._failed_calls,
-            names_writer=bool(self._asked or self.job.message.notice or self.job.is_cut),
+            names_writer=bool(self._asked or self.job.message.notice or self.job.is_cut or self.job.is_last_step),
+            is_in_calls=self.job.is_in_calls,
         )
-        # Where nobody came to answer, it stays with the model that was asked for.
-        body = await self._save(endings.finish, self.job if self._is_answered else self._first_job, ending)
-        if body is not None:
-            self.log.finish(**body)
 
     def _usage(self) -> tuple[Usage | None, bool]:
         """What the provider reported; else an estimate when it has worked; else nothing to book."""
@@ -313,3 +427,7 @@ class Run:
                 await asyncio.sleep(min(SAVE_RETRY_MAX_SECONDS, 0.1 * 2 ** min(attempt, 10)))
         logger.error("save_given_up", reply=str(self.job.reply_id))
         return None
+
+
+def _is_at_rest(reading: asyncio.Task[Cause]) -> bool:
+    return not reading.cancelled() and reading.exception() is None and reading.result() is AT_REST

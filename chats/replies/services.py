@@ -37,8 +37,9 @@ from chats.services import (
 # By hand, as every send asks: the ORM takes longer to write these than the database to answer them.
 _OF_CLIENT_ID = "SELECT id, request_verb, request_digest FROM chats_reply WHERE user_id = %s AND client_id = %s"
 _CHATS_OF_UNFINISHED = """
-    SELECT chat_id FROM chats_reply WHERE user_id = %s AND status IN ('queued', 'running', 'waiting') LIMIT %s
+    SELECT chat_id FROM chats_reply WHERE user_id = %s AND status IN ('queued', 'running') LIMIT %s
 """
+_WAITING_IN_CHAT = "SELECT 1 FROM chats_reply WHERE chat_id = %s AND status = 'waiting' LIMIT 1"
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ def start_reply(
             chat = insert_chat(user, model=chosen, **chat_fields)
         else:
             chat = lock_chat_of(user, chat_id)
+            _end_waiting(chat)
             chosen = usable_model(user, model or _named(chat.model_id))
         if use_documents:
             check_documents(user, use_documents)
@@ -114,6 +116,7 @@ def edit_message(
         if earlier.role != Message.Role.USER:
             raise Invalid("Only what a person said can be asked again. Change this message in place.")
         chat = earlier.chat
+        _end_waiting(chat)
         prompt = Message(
             chat=chat,
             parent_id=earlier.parent_id,
@@ -200,11 +203,12 @@ def stop_reply(reply: Reply) -> Reply:
     Raises NotFound when it was deleted meanwhile.
     """
     with transaction.atomic(durable=True):
+        Chat.objects.select_for_update(no_key=True).filter(pk=reply.chat_id).first()
         current = found(Reply.objects.select_for_update(), pk=reply.pk)
         if not current.is_finished and current.stop_requested_at is None:
             current.stop_requested_at = timezone.now()
             current.save(update_fields=["stop_requested_at"])
-        if current.status == Reply.Status.QUEUED:
+        if current.status in {Reply.Status.QUEUED, Reply.Status.WAITING}:
             endings.end(current, Reply.Status.STOPPED)
         transaction.on_commit(partial(doorbell.ring, "reply", current.pk))
     return current
@@ -249,12 +253,14 @@ def _insert_reply(
     It is run at once by the engine of this process; without one, or behind another reply of its chat, it is queued.
     """
     chat = prompt.chat
+    if not new:
+        _end_waiting(chat)
     is_busy = _is_being_answered(chat, user=request.user)
     kept = continues.message.content if continues and continues.message else ""
     answer = Message(chat=chat, parent=prompt, role=Message.Role.ASSISTANT, model=model, content=kept)
     if continues and continues.message:
-        # The markers in its text number these.
-        answer.sources = continues.message.sources
+        # Below the steps that led to it; the markers in its text number these.
+        answer.parent_id, answer.sources = continues.message.parent_id, continues.message.sources
     price = model.price_at(timezone.now())
     answer.reply = Reply(
         created_at=_moment_after(chat) if is_busy else timezone.now(),
@@ -275,7 +281,10 @@ def _insert_reply(
     )
     engine = handoff.engine()
     if engine is not None and not is_busy:
-        path = [*claims.path_for(model, prompt.parent_id), prompt]
+        if answer.parent_id == prompt.pk:
+            path = [*claims.path_for(model, prompt.parent_id), prompt]
+        else:
+            path = claims.path_for(model, answer.parent_id)
         job = claims.hold_new(answer.reply, answer, worker=engine.worker, path=path)
         transaction.on_commit(partial(engine.take, job))
     else:
@@ -335,6 +344,18 @@ def _is_being_answered(chat: Chat, *, user: User) -> bool:
         message = f"{most} of your answers are being written. Wait for one, or stop one."
         raise TooMany(message, retry_after_seconds=2)
     return stored(Reply, "chat", chat.pk) in chats
+
+
+def _end_waiting(chat: Chat) -> None:
+    """Whoever goes on in a chat has given up on what waits there for approval. The chat is locked."""
+    with connection.cursor() as cursor:
+        cursor.execute(_WAITING_IN_CHAT, [stored(Reply, "chat", chat.pk)])
+        if not cursor.fetchone():
+            return
+    for reply in Reply.objects.select_for_update().filter(chat=chat, status=Reply.Status.WAITING):
+        endings.end(reply, Reply.Status.STOPPED)
+    # What was asked for has its results by now, and they stand before what is said next.
+    chat.refresh_from_db(fields=["current_leaf"])
 
 
 def _moment_after(chat: Chat) -> datetime:

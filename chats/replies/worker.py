@@ -118,6 +118,7 @@ class Worker:
         """Someone asked something of this reply, most likely to stop."""
         reply_id = UUID(reply)
         if run := self.runs.get(reply_id):
+            run.wake()
             self._spawn(self._heed_stops([run]))
         elif claim := self._claims.get(reply_id):
             claim.was_rung = True

@@ -124,6 +124,10 @@ class FakeProvider:
         """From now on a model without a script of its own answers as `choose` says of the last user message."""
         self._choose = choose
 
+    def answer_by(self, choose: Callable[[Any], Script]) -> None:
+        """As `script_by`, by the whole body of the request: what it has of tools, say."""
+        self._choose_by_body = choose
+
     def embed_by(self, choose: Callable[[list[str]], Script]) -> None:
         """From now on calls of /embeddings are answered as `choose` says of their texts."""
         self.choose_embeddings = choose
@@ -156,6 +160,7 @@ class FakeProvider:
     def _forget(self) -> None:
         self._scripts: dict[str, Script] = {}
         self._choose: Callable[[str], Script] = lambda _: Script()
+        self._choose_by_body: Callable[[Any], Script] | None = None
         self.choose_embeddings: Callable[[list[str]], Script] | None = None
         self._key = ""
         self.models = ["fake-large", "fake-small"]  # what GET /models lists
@@ -236,7 +241,11 @@ class FakeProvider:
 
     def script_of(self, request: Received) -> Script:
         model = request.body.get("model") if isinstance(request.body, dict) else None
-        return self._scripts.get(str(model)) or self._choose(last_user_text(request.body))
+        if script := self._scripts.get(str(model)):
+            return script
+        return (
+            self._choose_by_body(request.body) if self._choose_by_body else self._choose(last_user_text(request.body))
+        )
 
     def lets_in(self, request: Received) -> bool:
         return not self._key or request.headers.get("authorization") == f"Bearer {self._key}"

@@ -1,0 +1,136 @@
+"""From one step of an agent to the next, in the rows: calls that were asked for, the wait for approval, a new message.
+
+Sync functions; async code awaits them through `in_database`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from chats import doorbell
+from chats.models import Chat, Message, Reply, ToolCall
+from chats.replies.calls import calls_of_step, move_leaf, settle, sources_of, tip_of_step
+from chats.replies.endings import book
+from chats.replies.lease import Ending, Job
+from chats.replies.prompt import as_asked
+from chats.replies.taint import taint_of
+from chats.usage.models import UsageRecord
+
+
+class TooDear(Exception):
+    """The reply has cost as much as it may."""
+
+
+def store_step(job: Job, ending: Ending, calls: Sequence[ToolCall], refusals: Mapping[int, str]) -> bool:
+    """Store what a model said and which calls it asked for, and book it, before any of them begins.
+
+    `refusals` by the place of a call: why it is not run. False: the reply is no longer ours.
+    """
+    reply, message, now = job.reply, job.message, timezone.now()
+    asked = [_as_asked(call) for call in calls]
+    with transaction.atomic():
+        chat = _lock_chat(reply)
+        steps = reply.steps + 1
+        changes = {"snapshot_seq": ending.seq, "steps": steps, "first_token_at": ending.first_token_at}
+        if chat is None or not job.held.update(**changes, **(job.writer if ending.names_writer else {})):
+            return False
+        said = {"content": ending.text, "reasoning": ending.reasoning, "tool_calls": asked, "updated_at": now}
+        if ending.names_writer:
+            said |= {"model": job.model, "notice": job.notice}
+        if not Message.objects.filter(pk=message.pk).update(**said):
+            return False
+        book(job, ending, message)
+        for call in calls:
+            call.reply, call.message = reply, message
+        ToolCall.objects.bulk_create(calls)
+        for call in calls:
+            if (why := refusals.get(call.index)) is not None:
+                settle(chat, call, ToolCall.Status.REFUSED, why, is_error=True, is_own=True)
+    for row, values in ((reply, changes), (message, said)):
+        for name, value in values.items():
+            setattr(row, name, value)
+    return True
+
+
+def rest(job: Job, *, seq: int) -> bool:
+    """Leave a reply to its person, who has calls to decide on. False: there is more to do first, or it is not ours."""
+    reply = job.reply
+    with transaction.atomic():
+        # The row is locked as a decision locks it: one of the two sees what the other did.
+        if not job.held.select_for_update().values_list("pk", flat=True).first():
+            return False
+        if ToolCall.objects.filter(message=job.message.pk, status=ToolCall.Status.READY).exists():
+            return False
+        # What its worker has done is over: it is nothing against the reply when another one goes on.
+        job.held.update(
+            status=Reply.Status.WAITING,
+            worker="",
+            heartbeat_at=None,
+            handovers=F("handovers") + 1,
+            snapshot_seq=seq,
+            held_seq=seq,
+        )
+        transaction.on_commit(partial(doorbell.ring, "chat", reply.chat_id))
+    return True
+
+
+def next_step(job: Job, *, seq: int) -> Job | None:
+    """The same reply with a new message to write, below the results of its calls. None: it is no longer ours.
+
+    Raises TooDear when it has cost as much as it may.
+    """
+    reply, before = job.reply, job.message
+    with transaction.atomic():
+        chat = _lock_chat(reply)
+        if chat is None or not job.held.select_for_update().values_list("pk", flat=True).first():
+            return None
+        calls = calls_of_step(before.pk)
+        if _is_too_dear(reply):
+            raise TooDear
+        message = Message(
+            chat=chat,
+            parent_id=tip_of_step(before.pk),
+            reply=reply,
+            role=Message.Role.ASSISTANT,
+            model=job.model,
+            sources=sources_of(before, calls),
+        )
+        message.save(force_insert=True)
+        move_leaf(chat, message)
+        job.held.update(message=message, kept_characters=0, snapshot_seq=seq)
+        Chat.objects.filter(pk=chat.pk).update(updated_at=message.created_at)
+        results = [call.result_message for call in calls if call.result_message is not None]
+    reply.message, reply.kept_characters = message, 0
+    return _with_results(replace(job, message=message, is_in_calls=False), before, results)
+
+
+def _with_results(job: Job, step: Message, results: Sequence[Message]) -> Job:
+    """What the model reads next: all it has read, what it said, and what came of its calls."""
+    messages = [*job.asked_messages, *as_asked([step, *results])]
+    is_last = job.reply.steps >= settings.REPLY_TOOL_STEPS_MAX
+    request = replace(job.request, messages=messages, is_without_calls=is_last)
+    return replace(
+        job, request=request, asked_messages=messages, taint=job.taint or taint_of(results), is_last_step=is_last
+    )
+
+
+def _as_asked(call: ToolCall) -> dict[str, Any]:
+    """A call as OpenAI has it, and so a provider gets it back."""
+    return {"id": call.call_id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+
+
+def _is_too_dear(reply: Reply) -> bool:
+    costs = UsageRecord.objects.filter(reply=reply).values_list("cost", flat=True)
+    # What has no price can't be held against one.
+    return sum((cost for cost in costs if cost is not None), Decimal(0)) >= Decimal(settings.REPLY_TOOL_COST_MAX_USD)
+
+
+def _lock_chat(reply: Reply) -> Chat | None:
+    return Chat.objects.select_for_update(no_key=True).filter(pk=reply.chat_id).first()

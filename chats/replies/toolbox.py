@@ -1,0 +1,141 @@
+"""The tools a model is offered in one run, and what becomes of each call that it asks for."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import orjson
+from django.conf import settings
+
+from chats.knowledge.models import Document
+from chats.models import ToolCall, ToolGrant
+from chats.replies.lease import Job
+from chats.tools.builtin import SEARCH
+from chats.tools.models import McpServer, Tool
+
+Status, Decision = ToolCall.Status, ToolCall.Decision
+
+ASKED_EACH_TIME = "You are asked each time this tool is called."
+ID_MAX_CHARACTERS = 64
+
+
+@dataclass(frozen=True)
+class Toolbox:
+    """Tools by the names they are offered under; `granted` need no word of their person in this chat."""
+
+    tools: Mapping[str, Tool] = field(default_factory=dict)
+    granted: Collection[UUID] = ()
+
+    @property
+    def specs(self) -> list[dict[str, Any]]:
+        """As providers are told of them."""
+        return [_spec_of(name, tool) for name, tool in self.tools.items()]
+
+    def judge(self, call: ToolCall, *, taint: str) -> str:
+        """Set what is known of a call that was asked for, and its status. Returns why it is refused, or ""."""
+        if call.index >= settings.TOOL_CALLS_PER_STEP:
+            return _refuse(call, f"At most {settings.TOOL_CALLS_PER_STEP} calls can be asked for at once.")
+        tool = self.tools.get(call.name)
+        if tool is None:
+            return _refuse(call, "There is no tool of this name. Use only the tools that you were offered.")
+        call.tool, call.title, call.server_name = tool, str(tool)[:200], tool.server.name
+        call.is_read_only = tool.is_read_only
+        if len(call.arguments.encode()) > settings.TOOL_ARGUMENTS_MAX_BYTES:
+            return _refuse(call, f"The arguments have more than {settings.TOOL_ARGUMENTS_MAX_BYTES:,} bytes.")
+        if arguments_of(call) is None:
+            return _refuse(call, "The arguments are not a JSON object. Send them again as one.")
+        if tool.policy_chosen == Tool.Policy.DENY:
+            return _refuse(call, "The user does not allow this tool.")
+        self._decide(call, tool, taint=taint)
+        return ""
+
+    def _decide(self, call: ToolCall, tool: Tool, *, taint: str) -> None:
+        is_allowed = tool.policy_chosen == Tool.Policy.ALLOW
+        if not (is_allowed or tool.pk in self.granted):
+            call.status, call.because = Status.WAITING, ASKED_EACH_TIME
+        elif taint and not tool.is_read_only:
+            # Allowed as it is, this may not be what its person has asked for.
+            call.status, call.because = Status.WAITING, f"You allowed this tool, but {taint}."[:300]
+        else:
+            call.status, call.decision = Status.READY, Decision.POLICY if is_allowed else Decision.CHAT
+
+
+def toolbox_for(job: Job) -> Toolbox:
+    """What the person of a reply lets its model use, as things stand now."""
+    if job.model is None or not job.model.supports_tools:
+        return Toolbox()
+    user, chat = job.reply.user, job.reply.chat
+    tools = Tool.objects.visible_to(user).usable().with_choice_of(user).select_related("server")
+    if chat.tools is not None:
+        tools = tools.filter(server__in=_ids(chat.tools.get("servers")))
+    # Their secrets are not needed here.
+    tools = tools.defer("server__headers", "server__environment").order_by("server__created_at", "server", "name")
+    offered = [tool for tool in tools if tool.policy_chosen != Tool.Policy.DENY and _is_of_use(tool, job)]
+    if not offered:
+        return Toolbox()
+    granted = set(ToolGrant.objects.filter(chat=chat).values_list("tool", flat=True))
+    return Toolbox(_by_name(offered[: settings.TOOLS_OFFERED_MAX]), granted)
+
+
+def calls_of(asked: Sequence[Mapping[str, Any]], *, step: int) -> list[ToolCall]:
+    """Calls as a model has asked for them, not judged yet. Their ids are unique in the step."""
+    calls: list[ToolCall] = []
+    taken: set[str] = set()
+    for index, entry in enumerate(asked):
+        function = entry["function"]
+        call_id = str(entry["id"])[:ID_MAX_CHARACTERS]
+        if not call_id or call_id in taken:
+            # Nine letters and digits, as the strictest of the providers wants them.
+            call_id = f"call{step:02d}{index:03d}"
+        taken.add(call_id)
+        name, arguments = str(function["name"])[:256], str(function["arguments"])
+        calls.append(ToolCall(step=step, index=index, call_id=call_id, name=name, arguments=arguments))
+    return calls
+
+
+def arguments_of(call: ToolCall) -> dict[str, Any] | None:
+    """The arguments of a call; None when they are no JSON object. None at all is an empty one."""
+    try:
+        value = orjson.loads(call.arguments) if call.arguments.strip() else {}
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _refuse(call: ToolCall, why: str) -> str:
+    call.status = Status.REFUSED
+    return why
+
+
+def _is_of_use(tool: Tool, job: Job) -> bool:
+    is_search = tool.server.transport == McpServer.Transport.BUILTIN and tool.name == SEARCH
+    return not is_search or Document.objects.visible_to(job.reply.user).exists()
+
+
+def _by_name(tools: Sequence[Tool]) -> dict[str, Tool]:
+    """An operator's server and a person's own may begin alike; the later one gets a number."""
+    named: dict[str, Tool] = {}
+    for tool in tools:
+        name, number = tool.called, 1
+        while name in named:
+            number += 1
+            name = f"{tool.called[: 63 - len(str(number))]}_{number}"
+        named[name] = tool
+    return named
+
+
+def _spec_of(name: str, tool: Tool) -> dict[str, Any]:
+    schema = {"type": "object", "properties": {}, **tool.input_schema}
+    function = {"name": name, "description": tool.description or str(tool), "parameters": schema}
+    return {"type": "function", "function": function}
+
+
+def _ids(value: Any) -> list[UUID]:
+    ids = []
+    for text in value if isinstance(value, list) else []:
+        try:
+            ids.append(UUID(str(text)))
+        except ValueError:
+            continue
+    return ids

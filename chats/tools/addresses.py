@@ -1,0 +1,59 @@
+"""Which addresses and headers of servers are acceptable."""
+
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from django.conf import settings
+
+from accounts.outbound import STAFF_POLICY, AddressDenied, AddressPolicy
+from chats.errors import Invalid
+
+HEADERS_MAX = 20
+HEADERS_MAX_CHARACTERS = 16_000
+# What belongs to a connection, or is the client's own.
+_OWN_HEADERS = frozenset(
+    [
+        *("host", "connection", "content-length", "transfer-encoding", "accept-encoding", "user-agent", "upgrade"),
+        *("accept", "content-type", "cookie", "last-event-id", "mcp-session-id", "mcp-protocol-version", "te"),
+    ]
+)
+
+
+def policy_for(*, is_trusted: bool) -> AddressPolicy:
+    """Where a server may be: one that the operator has set up anywhere, others not in the operator's networks."""
+    if is_trusted:
+        return STAFF_POLICY
+    return AddressPolicy(allowed_hosts=frozenset(name.lower() for name in settings.OUTBOUND_ALLOWED_HOSTS))
+
+
+def check_url(url: str, *, is_trusted: bool) -> str:
+    """The address without blanks around it. Raises Invalid saying what to correct."""
+    url = url.strip()
+    try:
+        policy_for(is_trusted=is_trusted).check_url(url)
+    except AddressDenied as error:
+        raise Invalid(fields={"url": [str(error)]}) from None
+    return url
+
+
+def origin_of(url: str) -> tuple[str, str, int | None]:
+    """To whom credentials for this address may be shown."""
+    parts = urlsplit(url)
+    return parts.scheme, (parts.hostname or "").lower(), parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+def check_headers(headers: Mapping[str, str]) -> None:
+    """Raises Invalid when these can't be the headers of a request."""
+    if len(headers) > HEADERS_MAX or sum(len(n) + len(v) for n, v in headers.items()) > HEADERS_MAX_CHARACTERS:
+        raise _invalid(f"At most {HEADERS_MAX} headers of {HEADERS_MAX_CHARACTERS:,} characters together are allowed.")
+    for name, value in headers.items():
+        if not name or not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
+            raise _invalid(f"«{name[:40]}» is no name of a header.")
+        if name.lower() in _OWN_HEADERS:
+            raise _invalid(f"Parley sets {name} itself.")
+        if not value.isascii() or not value.isprintable():
+            raise _invalid(f"The value of {name} has characters that no header has.")
+
+
+def _invalid(message: str) -> Invalid:
+    return Invalid(fields={"headers": [message]})

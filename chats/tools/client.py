@@ -1,0 +1,223 @@
+"""The one place that knows the package `mcp`: connections to servers, in the values of this room.
+
+Loaded on first use, off the event loop, as loading takes a second (`chats.tools.connections`).
+"""
+
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, NotRequired
+
+import httpx2
+import mcp_types as types
+from django.conf import settings
+from mcp.client.client import Client
+from mcp.client.stdio import StdioServerParameters, stdio_client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.exceptions import MCPError
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from chats.cleaning import clean_text
+from chats.tools.addresses import policy_for
+from chats.tools.content import outcome_of
+from chats.tools.errors import CallRefused, ServerNonsense, ServerSilent, ServerUnreachable, ToolServerError
+from chats.tools.transport import GuardedTransport
+from chats.tools.values import Endpoint, Found, FoundTool, OnProgress, Outcome
+
+REDIRECTS_MAX = 3
+PAGES_MAX = 20
+WORDS_MAX_CHARACTERS = 500
+# Words of JSON-RPC for a request that was not even begun.
+_NOT_BEGUN = frozenset([types.INVALID_PARAMS, types.METHOD_NOT_FOUND, types.INVALID_REQUEST])
+_RESULT: TypeAdapter[Any] = TypeAdapter(types.CallToolResult | types.InputRequiredResult)
+
+
+class _Page(TypedDict):
+    tools: list[Any]
+    nextCursor: NotRequired[str | None]
+
+
+_PAGE: TypeAdapter[Any] = TypeAdapter(_Page)
+
+
+class Connection:
+    """A server that has said hello. Any task may ask it; many calls may be under way."""
+
+    def __init__(self, endpoint: Endpoint, client: Client, transport: GuardedTransport | None) -> None:
+        self.endpoint = endpoint
+        self._client, self._transport = client, transport
+
+    @property
+    def about(self) -> dict[str, str]:
+        info = self._client.server_info
+        said = {"name": info.title or info.name, "version": info.version} if info else {"name": "", "version": ""}
+        return {
+            name: clean_text(text)[:100] for name, text in {**said, "protocol": self._client.protocol_version}.items()
+        }
+
+    async def list_tools(self) -> Found:
+        """What it offers, up to the limits. Raises ToolServerError."""
+        most = settings.TOOLS_PER_SERVER
+        entries: list[Any] = []
+        cursor: str | None = None
+        try:
+            for _ in range(PAGES_MAX):
+                params = types.PaginatedRequestParams(cursor=cursor)
+                page = await self._client.session.send_request(types.ListToolsRequest(params=params), _PAGE)
+                entries += page["tools"]
+                cursor = page.get("nextCursor")
+                if not cursor or len(entries) > most:
+                    break
+        except Exception as error:  # noqa: BLE001 - whatever the package makes of what a stranger sends
+            raise self.failure_of(error) from None
+        tools = [tool for entry in entries[:most] if (tool := _tool_of(entry)) is not None]
+        notices = []
+        if len(entries) > most or cursor:
+            notices.append(f"It offers more than the {most} tools that are taken; the rest are off.")
+        if unreadable := min(len(entries), most) - len(tools):
+            notices.append(f"{unreadable} of its tools are not described as MCP has it, and are off.")
+        return Found(tools, self.about, notices)
+
+    async def call(
+        self, name: str, arguments: Mapping[str, Any], *, seconds: float, on_progress: OnProgress | None = None
+    ) -> Outcome:
+        """Have a tool called, and wait for what comes of it. Raises ToolServerError. Cancelling it tells the server."""
+
+        async def pass_on(progress: float, total: float | None, message: str | None) -> None:
+            if on_progress is not None:
+                await on_progress(progress, total, clean_text(message or "")[:WORDS_MAX_CHARACTERS])
+
+        request = types.CallToolRequest(params=types.CallToolRequestParams(name=name, arguments=dict(arguments)))
+        try:
+            # Not `Client.call_tool`, which checks results against the server's schema: its patterns may take for ever.
+            result = await self._client.session.send_request(
+                request, _RESULT, request_read_timeout_seconds=seconds, progress_callback=pass_on
+            )
+        except Exception as error:  # noqa: BLE001 - whatever the package makes of what a stranger sends
+            raise self.failure_of(error, seconds=seconds) from None
+        if isinstance(result, types.InputRequiredResult):
+            raise ServerNonsense(f"{self.endpoint.name} wants to ask you something, which Parley does not support.")
+        return outcome_of(
+            [block.model_dump(by_alias=True, mode="json", exclude_none=True) for block in result.content],
+            structured=result.structured_content,
+            is_error=result.is_error,
+        )
+
+    def failure_of(self, error: BaseException, *, seconds: float | None = None) -> ToolServerError:
+        """What went wrong, as people may read it. Nothing of what was sent is in it."""
+        return failure_of(error, self._transport, name=self.endpoint.name, seconds=seconds)
+
+
+def failure_of(
+    error: BaseException, transport: GuardedTransport | None, *, name: str, seconds: float | None = None
+) -> ToolServerError:
+    """As people may read it: the transport's own, or what the client of MCP makes of it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if transport is not None and (known := transport.failure_in(str(error))):
+        return known
+    match error:
+        case ToolServerError():
+            return error
+        case MCPError():
+            return _failure_said(error.error, name=name, seconds=seconds)
+        case TimeoutError():
+            return ServerSilent(f"{name} did not answer in time.", is_begun=True)
+        case ValidationError():
+            return ServerNonsense(f"{name} answered with something that is not MCP.", is_begun=True)
+        case OSError():
+            return ServerUnreachable(f"{name} can't be started or reached.")
+    return ServerNonsense(f"{name} broke off ({type(error).__name__}).", is_begun=True)
+
+
+def _failure_said(error: types.ErrorData, *, name: str, seconds: float | None) -> ToolServerError:
+    """What an error of JSON-RPC means, which may be one of the client's own."""
+    if error.code == types.REQUEST_TIMEOUT:
+        said = f" within {seconds:g} seconds" if seconds else " in time"
+        return ServerSilent(f"{name} did not answer{said}.", is_begun=True)
+    if error.code == types.CONNECTION_CLOSED:
+        return ServerUnreachable(f"{name} closed the connection before it was done.", is_begun=True)
+    if error.code in _NOT_BEGUN:
+        return CallRefused(f"{name} refused: {_words(error.message)}")
+    return ServerNonsense(f"{name} failed: {_words(error.message)}", is_begun=True)
+
+
+@asynccontextmanager
+async def connected(endpoint: Endpoint) -> AsyncIterator[Connection]:
+    """A connection for as long as the block lasts, in one task. Raises ToolServerError when it does not come about."""
+    transport = None if endpoint.command else _transport_for(endpoint)
+    try:
+        async with _streams_of(endpoint, transport) as streams:
+            client = Client(
+                streams,
+                mode="legacy" if endpoint.is_old else "auto",
+                read_timeout_seconds=settings.TOOL_CALL_SECONDS,
+                client_info=types.Implementation(name="parley", title="Parley", version=settings.VERSION),
+                cache=None,
+            )
+            async with client:
+                yield Connection(endpoint, client, transport)
+    except ToolServerError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever the package makes of what a stranger sends
+        raise failure_of(error, transport, name=endpoint.name) from None
+    finally:
+        if transport is not None:
+            await transport.aclose()
+
+
+def _transport_for(endpoint: Endpoint) -> GuardedTransport:
+    return GuardedTransport(
+        policy_for(is_trusted=endpoint.is_trusted),
+        connect_seconds=settings.MCP_CONNECT_SECONDS,
+        max_bytes=settings.TOOL_ANSWER_MAX_BYTES,
+        max_lines=settings.TOOL_ANSWER_MAX_LINES,
+    )
+
+
+@asynccontextmanager
+async def _streams_of(endpoint: Endpoint, transport: GuardedTransport | None) -> AsyncIterator[Any]:
+    """The wire to a server, not opened yet."""
+    if transport is None:
+        with open(os.devnull, "w") as nowhere:  # noqa: PTH123, ASYNC230 - no file, and never slow
+            yield stdio_client(_program(endpoint), errlog=nowhere)
+        return
+    timeout = httpx2.Timeout(settings.MCP_CONNECT_SECONDS, read=settings.TOOL_CALL_MAX_SECONDS)
+    async with httpx2.AsyncClient(
+        transport=transport,
+        headers=dict(endpoint.headers),
+        timeout=timeout,
+        trust_env=False,
+        follow_redirects=False,
+        max_redirects=REDIRECTS_MAX,
+    ) as http:
+        yield streamable_http_client(endpoint.url, http_client=http, max_sse_event_size=settings.TOOL_ANSWER_MAX_BYTES)
+
+
+def _program(endpoint: Endpoint) -> StdioServerParameters:
+    # It inherits a path and a home, and nothing else of our environment.
+    return StdioServerParameters(
+        command=endpoint.command, args=list(endpoint.arguments), env=dict(endpoint.environment), cwd=settings.DATA_DIR
+    )
+
+
+def _tool_of(entry: Any) -> FoundTool | None:
+    """A tool as it was listed; None when it makes no sense. One that does not must not take the others with it."""
+    try:
+        tool = types.Tool.model_validate(entry, by_name=False)
+    except ValidationError:
+        return None
+    annotations = tool.annotations.model_dump(by_alias=True, mode="json", exclude_none=True) if tool.annotations else {}
+    return FoundTool(
+        name=clean_text(tool.name),
+        title=clean_text(tool.title or str(annotations.get("title", "") or "")),
+        description=clean_text(tool.description or ""),
+        input_schema=tool.input_schema,
+        annotations=annotations,
+    )
+
+
+def _words(text: str) -> str:
+    """A server's own words, on one line."""
+    return " ".join(clean_text(text[:WORDS_MAX_CHARACTERS]).split())

@@ -1,0 +1,182 @@
+"""What a server was found to offer, held against the rows: new tools, changed ones, and those that are gone."""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from chats.cleaning import check_json, clean_text
+from chats.errors import Invalid
+from chats.tools.models import McpServer, Tool
+from chats.tools.models.tool import CALLED_MAX_LENGTH
+from chats.tools.values import Found, FoundTool
+
+NAME_MAX_LENGTH = 64
+TITLE_MAX_LENGTH = 200
+ANNOTATIONS_MAX_BYTES = 2_000
+# Words in a name that no tool has which only reads, whatever its server says of it.
+_CHANGING = frozenset(
+    [
+        *(
+            "add",
+            "append",
+            "apply",
+            "archive",
+            "approve",
+            "assign",
+            "book",
+            "buy",
+            "cancel",
+            "change",
+            "clear",
+            "close",
+        ),
+        *("commit", "create", "delete", "deploy", "disable", "drop", "edit", "enable", "erase", "exec", "execute"),
+        *("forward", "grant", "insert", "install", "invite", "kill", "merge", "modify", "move", "order", "pay", "post"),
+        *("publish", "purchase", "purge", "push", "put", "refund", "remove", "rename", "reply", "reset", "restart"),
+        *("revoke", "run", "save", "send", "set", "share", "shutdown", "start", "stop", "submit", "transfer", "update"),
+        *("upload", "wipe", "write"),
+    ]
+)
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+
+
+def take_up(server: McpServer, found: Found) -> None:
+    """Make the rows of `server` what was found; the caller holds no transaction.
+
+    A tool that is another than the one that was accepted is suspended, not replaced.
+    """
+    now = timezone.now()
+    with transaction.atomic():
+        # One look at a time: two would add the same tools.
+        locked = McpServer.objects.select_for_update().get(pk=server.pk)
+        present = {tool.name: tool for tool in locked.tools.all()}
+        listed = {tool.name[:TITLE_MAX_LENGTH]: tool for tool in found.tools}
+        taken = {tool.called for tool in present.values()}
+        for name, tool in listed.items():
+            row = present.get(name)
+            if row is None:
+                _add(locked, name, tool, taken=taken)
+            else:
+                _compare(row, tool)
+        gone = [row.pk for name, row in present.items() if name not in listed and row.is_listed]
+        if gone:
+            Tool.objects.filter(pk__in=gone).update(is_listed=False, updated_at=now)
+        locked.notices = [*found.notices, *_notices(locked)]
+        locked.about = dict(found.about)
+        locked.status, locked.error_message, locked.checked_at = McpServer.Status.READY, "", now
+        locked.save(update_fields=["notices", "about", "status", "error_message", "checked_at"])
+    for name in ("notices", "about", "status", "error_message", "checked_at"):
+        setattr(server, name, getattr(locked, name))
+
+
+def accept_change(tool: Tool) -> None:
+    """Pin the tool as its server offers it now. What was decided about the earlier one does not hold for it."""
+    with transaction.atomic():
+        row = Tool.objects.select_for_update().get(pk=tool.pk)
+        if row.changed is not None:
+            _pin(row, row.changed)
+            row.changed = None
+            row.save()
+            row.choices.all().delete()
+    tool.refresh_from_db()
+
+
+def is_believed_read_only(name: str, annotations: Mapping[str, Any]) -> bool:
+    """Whether a tool only reads: its server says so, says nothing against it, and has not named it like a change."""
+    words = {word.lower() for word in _WORDS.findall(name)}
+    claims = annotations.get("readOnlyHint") is True and annotations.get("destructiveHint") is not True
+    return claims and not words & _CHANGING
+
+
+def differences(tool: Tool) -> list[tuple[str, str, str]]:
+    """What has changed of a suspended tool: of what, as it was, as it is."""
+    new = tool.changed or {}
+    pairs = [
+        ("title", tool.title, new.get("title", "")),
+        ("description", tool.description, new.get("description", "")),
+        ("input schema", _pretty(tool.input_schema), _pretty(new.get("input_schema", {}))),
+        ("annotations", _pretty(tool.annotations), _pretty(new.get("annotations", {}))),
+    ]
+    return [pair for pair in pairs if pair[1] != pair[2]]
+
+
+def _add(server: McpServer, name: str, tool: FoundTool, *, taken: set[str]) -> None:
+    definition, problem = _definition_of(tool)
+    called = _called(server.prefix, name, taken)
+    taken.add(called)
+    row = Tool(server=server, name=name, called=called, problem=problem)
+    _pin(row, definition)
+    row.save(force_insert=True)
+
+
+def _compare(row: Tool, tool: FoundTool) -> None:
+    definition, problem = _definition_of(tool)
+    before = (row.is_listed, row.problem, row.changed)
+    row.is_listed, row.problem = True, problem
+    row.changed = None if _hash_of(definition) == row.pinned_hash else definition
+    if before != (row.is_listed, row.problem, row.changed):
+        row.updated_at = timezone.now()
+        row.save(update_fields=["is_listed", "problem", "changed", "updated_at"])
+
+
+def _pin(row: Tool, definition: Mapping[str, Any]) -> None:
+    row.title, row.description = definition["title"], definition["description"]
+    row.input_schema, row.annotations = definition["input_schema"], definition["annotations"]
+    row.is_read_only = is_believed_read_only(row.name, row.annotations)
+    row.pinned_hash = _hash_of(definition)
+    row.updated_at = timezone.now()
+
+
+def _definition_of(tool: FoundTool) -> tuple[dict[str, Any], str]:
+    """What is pinned of a tool, and why it can't be offered, or ""."""
+    schema, problem = _json(tool.input_schema, settings.TOOL_SCHEMA_MAX_BYTES, "Its input schema")
+    annotations, _ = _json(tool.annotations, ANNOTATIONS_MAX_BYTES, "What it says of itself")
+    description = tool.description
+    if len(description.encode()) > settings.TOOL_DESCRIPTION_MAX_BYTES:
+        problem = problem or f"Its description is longer than {settings.TOOL_DESCRIPTION_MAX_BYTES:,} bytes."
+        description = description.encode()[: settings.TOOL_DESCRIPTION_MAX_BYTES].decode(errors="ignore")
+    if not 0 < len(tool.name) <= NAME_MAX_LENGTH:
+        problem = problem or f"Its name has not 1 to {NAME_MAX_LENGTH} characters."
+    definition = {
+        "title": clean_text(tool.title)[:TITLE_MAX_LENGTH],
+        "description": clean_text(description),
+        "input_schema": schema,
+        "annotations": annotations,
+    }
+    return definition, problem
+
+
+def _json(value: Mapping[str, Any], max_bytes: int, what: str) -> tuple[Any, str]:
+    try:
+        return check_json(dict(value), field="schema", max_bytes=max_bytes), ""
+    except (Invalid, TypeError, ValueError, RecursionError):
+        return {}, f"{what} is longer than {max_bytes:,} bytes, or not plain JSON."
+
+
+def _hash_of(definition: Mapping[str, Any]) -> str:
+    return hashlib.sha256(orjson.dumps(definition, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _called(prefix: str, name: str, taken: Iterable[str]) -> str:
+    """A name for models: letters, digits, - and _, unlike all that are `taken`."""
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_") or "tool"
+    whole = f"{prefix}__{plain}"[:CALLED_MAX_LENGTH]
+    if whole not in taken:
+        return whole
+    mark = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{whole[: CALLED_MAX_LENGTH - 9]}_{mark}"
+
+
+def _notices(server: McpServer) -> list[str]:
+    off = server.tools.filter(is_listed=True).exclude(problem="").count()
+    return [f"{off} of its tools can't be used; the list says why."] if off else []
+
+
+def _pretty(value: Any) -> str:
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode()
