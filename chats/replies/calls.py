@@ -125,10 +125,19 @@ def settle(
 
 def tip_of_step(message_id: UUID | None) -> UUID | None:
     """The last of the results below a step, or the step itself when there is none yet."""
-    results = ToolCall.objects.filter(message=message_id, result_message__isnull=False)
-    pairs = dict(results.values_list("result_message", "result_message__parent"))
-    # By who follows whom, not by time: clocks of nodes differ.
-    return next((pk for pk in pairs if pk not in set(pairs.values())), message_id)
+    results = results_of_step(message_id) if message_id else []
+    return results[-1].pk if results else message_id
+
+
+def results_of_step(message_id: UUID) -> list[Message]:
+    """What came of its calls, each below the one before; in this order a model reads them, now and later."""
+    below = {row.parent_id: row for row in Message.objects.filter(result_of__message=message_id)}
+    results: list[Message] = []
+    at: UUID | None = message_id
+    while (row := below.pop(at, None)) is not None:
+        results.append(row)
+        at = row.pk
+    return results
 
 
 def move_leaf(chat: Chat, message: Message) -> None:

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from chats import doorbell
 from chats.models import Chat, Message, Reply, ToolCall
-from chats.replies.calls import calls_of_step, move_leaf, settle, sources_of, tip_of_step
+from chats.replies.calls import calls_of_step, move_leaf, results_of_step, settle, sources_of
 from chats.replies.endings import book
 from chats.replies.lease import Ending, Job
 from chats.replies.prompt import as_asked
@@ -94,9 +94,10 @@ def next_step(job: Job, *, seq: int) -> Job | None:
         calls = calls_of_step(before.pk)
         if _is_too_dear(reply):
             raise TooDear
+        results = results_of_step(before.pk)
         message = Message(
             chat=chat,
-            parent_id=tip_of_step(before.pk),
+            parent_id=results[-1].pk if results else before.pk,
             reply=reply,
             role=Message.Role.ASSISTANT,
             model=job.model,
@@ -106,7 +107,6 @@ def next_step(job: Job, *, seq: int) -> Job | None:
         move_leaf(chat, message)
         job.held.update(message=message, kept_characters=0, snapshot_seq=seq)
         Chat.objects.filter(pk=chat.pk).update(updated_at=message.created_at)
-        results = [call.result_message for call in calls if call.result_message is not None]
     reply.message, reply.kept_characters = message, 0
     return _with_results(replace(job, message=message, is_in_calls=False), before, results)
 

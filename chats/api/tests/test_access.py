@@ -12,15 +12,21 @@ from accounts.services import create_api_key
 from chats import services
 from chats.knowledge.models import Document, DocumentVersion
 from chats.knowledge.services import add_document
-from chats.models import Chat, Message, Reply
+from chats.models import Chat, Message, Reply, ToolCall
+from chats.tools.models import McpServer, Tool, ToolChoice
+from chats.tools.services import add_server
 from chats.usage.models import UsageRecord
 
 OPEN = {"health", "health-ready", "openapi", "docs", "redoc"}
 BODIES = {
     "chats-messages": {"content": "hacked", "reply": False},
     "messages-detail": {"content": "hacked", "role": "user"},
+    "mcp-servers-detail": {"name": "hacked", "config": {"url": "https://example.com/mcp"}},
+    "replies-approvals": {"call": "call_0", "approved": True},
+    "tools-detail": {"policy": "allow"},
 }
 SECRET = "nobody else's words"
+SECRET_HEADER = "Bearer of-nobody-else"
 
 
 @dataclass(frozen=True)
@@ -60,8 +66,14 @@ def ids(owner, demo_model):
     UsageRecord.objects.create(user=owner, chat=chat, reply=reply, user_email=owner.email, model_name=SECRET)
     key, _ = create_api_key(owner, name=SECRET)
     document, _ = add_document(owner, ContentFile(SECRET.encode(), name=f"{SECRET}.txt"))
+    server = add_server(owner, name=SECRET, url="https://example.com/mcp", headers={"Authorization": SECRET_HEADER})
+    tool = Tool.objects.create(server=server, name=SECRET, called=SECRET, pinned_hash="x")
+    call = ToolCall.objects.create(reply=reply, message=message, step=1, index=0, call_id="call_0", status="waiting")
     return {
         "chat_id": chat.pk,
+        "server_id": server.pk,
+        "tool_id": tool.pk,
+        "call_id": call.pk,
         "message_id": message.pk,
         "reply_id": reply.pk,
         "key_id": key.pk,
@@ -71,7 +83,8 @@ def ids(owner, demo_model):
 
 def state():
     """All that a stranger could change."""
-    rows = [list(model.objects.order_by("pk").values()) for model in (Chat, Message, Reply, Document, DocumentVersion)]
+    models = (Chat, Message, Reply, Document, DocumentVersion, McpServer, Tool, ToolChoice, ToolCall)
+    rows = [list(model.objects.order_by("pk").values()) for model in models]
     return [*rows, list(ApiKey.objects.order_by("pk").values("pk", "revoked_at"))]
 
 

@@ -23,11 +23,13 @@ from accounts.services import create_api_key
 from chats import services
 from chats.api.tests.test_access import routes
 from chats.knowledge.services import add_document
-from chats.models import Reply
+from chats.models import Reply, ToolCall
+from chats.tools.models import Tool
+from chats.tools.services import add_server
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-# These two wait for an engine as soon as they are asked for something that is there: see test_streams.
-WAITING = {"chat-ask", "replies-events"}
+# These wait on the event loop as soon as they are asked for something that is there: see test_streams and test_tools.
+WAITING = {"chat-ask", "mcp-servers-test", "replies-events"}
 # Its client never closes the file that is sent.
 STREAMED = {"documents-file"}
 NOT_DESCRIBED = {"", "openapi", "docs", "redoc"}
@@ -54,6 +56,10 @@ def things(owner, demo_model):
     _, secret = create_api_key(owner, name="x")
     spare, _ = create_api_key(owner, name="y")
     ids = {"chat_id": chat.pk, "message_id": message.pk, "reply_id": reply.pk, "key_id": spare.pk}
+    server = add_server(owner, name="x", url="https://nowhere.invalid/mcp", headers={"X-Key": "y"})
+    ids["server_id"], tool = server.pk, Tool.objects.create(server=server, name="x", called="x", pinned_hash="x")
+    ids["tool_id"] = tool.pk
+    ids["call_id"] = ToolCall.objects.create(reply=reply, message=message, step=1, index=0, tool=tool, status="done").pk
     ids["document_id"] = add_document(owner, ContentFile(b"x", name="x.txt"))[0].pk
     return {name: str(pk) for name, pk in ids.items()}, {"Authorization": f"Bearer {secret}"}
 
@@ -61,6 +67,7 @@ def things(owner, demo_model):
 @pytest.mark.parametrize("route", PATHS, ids=lambda route: f"{route.verb} {route.template}")
 def test_every_answer_is_one_the_schema_names(schema, things, route, settings):
     settings.API_REQUESTS_PER_MINUTE_PER_USER = settings.SENDS_PER_MINUTE_PER_USER = 100_000
+    settings.MCP_CHANGES_PER_HOUR, settings.MCP_CONNECT_SECONDS = 100_000, 0.05
     settings.RUNNING_REPLIES_PER_USER = settings.UPLOADS_PER_HOUR = settings.SEARCHES_PER_MINUTE = 100_000
     ids, headers = things
     path = route.template.replace("<uuid:", "{").replace(">", "}")

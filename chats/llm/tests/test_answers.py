@@ -7,6 +7,7 @@ from threading import Event
 import pytest
 
 from chats.llm.errors import StreamCut
+from chats.llm.passages import ABOUT_TOOLS
 from chats.llm.registry import open_stream
 from chats.llm.tests.conftest import HELLO, MODEL, Ask
 from chats.llm.tests.fake_provider import FakeProvider, Script
@@ -215,7 +216,7 @@ async def test_the_request_carries_what_was_asked_and_settings_cannot_change_tha
     assert fake_provider.requests[0].body == {
         "model": "model-under-test",
         "messages": [
-            {"role": "system", "content": "Be brief"},
+            {"role": "system", "content": f"Be brief\n\n{ABOUT_TOOLS}"},
             {"role": "user", "content": "hello\ufffd\ufffd"},
             {"role": "assistant", "content": None, "tool_calls": [call]},
             {"role": "tool", "content": "done", "tool_call_id": "c1"},
@@ -226,6 +227,13 @@ async def test_the_request_carries_what_was_asked_and_settings_cannot_change_tha
         "max_tokens": 9,
         "tools": [tool],
     }
+
+
+async def test_a_model_that_is_not_to_call_any_more_is_told_so(ask: Ask, fake_provider: FakeProvider) -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
+    await ask(None, ChatRequest([ChatMessage("user", "hi")], tools=[tool], is_without_calls=True))
+    assert fake_provider.requests[0].body["tools"] == [tool]
+    assert fake_provider.requests[0].body["tool_choice"] == "none"
 
 
 async def test_a_limit_in_the_settings_stands_alone(ask: Ask, fake_provider: FakeProvider) -> None:
