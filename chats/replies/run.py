@@ -128,7 +128,6 @@ class Run:
             await asyncio.wait({reading})
         finally:
             reading.cancel()
-        await self._agent.close()
         if (self._is_handed_over and reading.cancelled()) or _is_at_rest(reading):
             self.is_left = True
         else:
@@ -143,6 +142,10 @@ class Run:
         """Leave this reply to whoever claims it next; this process is going away."""
         self._is_handed_over = True
         self._cancel()
+
+    async def close(self) -> None:
+        """Say goodbye to the servers of its tools, which may take a while. Afterwards it is not to be used."""
+        await self._agent.close()
 
     def wake(self) -> None:
         """Look again at the calls that waited: one may have been approved."""

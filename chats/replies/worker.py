@@ -172,6 +172,7 @@ class Worker:
         try:
             await run.go()
         finally:
+            self._spawn(run.close())
             del self.runs[run.job.reply_id]
             LOGS.close(run.log, keep_seconds=settings.REPLY_REPLAY_SECONDS)
         if not run.is_left:

@@ -138,6 +138,8 @@ def _failure_said(error: types.ErrorData, *, name: str, seconds: float | None) -
         return ServerSilent(f"{name} did not answer{said}.", is_begun=True)
     if error.code == types.CONNECTION_CLOSED:
         return ServerUnreachable(f"{name} closed the connection before it was done.", is_begun=True)
+    if error.code == types.PARSE_ERROR:
+        return ServerNonsense(f"{name} answered with something that is not MCP.", is_begun=True)
     if error.code in _NOT_BEGUN:
         return CallRefused(f"{name} refused: {_words(error.message)}")
     return ServerNonsense(f"{name} failed: {_words(error.message)}", is_begun=True)

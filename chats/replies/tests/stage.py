@@ -5,7 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from django.core.files.base import ContentFile
+
 from accounts.models import User
+from chats.knowledge.models import Document
+from chats.knowledge.services import add_document
 from chats.llm.tests.fake_provider import FakeProvider, Script
 from chats.models import Chat, Message, Reply, ToolCall
 from chats.replies.approvals import decide_call
@@ -35,6 +39,15 @@ class Stage:
 
     def decide(self, call: ToolCall, *, approved: bool = True, **how: Any) -> ToolCall:
         return decide_call(self.owner, call.reply, str(call.pk), approved=approved, **how)
+
+    def add_document(self, name: str, content: bytes) -> None:
+        """A document of the owner's that can be searched."""
+        document, _ = add_document(self.owner, ContentFile(content, name=name))
+        wait_until(
+            lambda: Document.objects.filter(pk=document.pk, current__isnull=False).exists(),
+            seconds=20,
+            what="the document is read",
+        )
 
     def let(self, name: str, policy: str) -> None:
         set_policy(self.owner, Tool.objects.get(server=self.server, name=name), policy)
