@@ -15,6 +15,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 URL_MAX_LENGTH = 2_000
+_USUAL_PORTS = {"http": 80, "https": 443}
 _NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*")
 # WHATWG: a name whose last label is a number is an address, however it is written (0x7f.1, 2130706433, 017700000001).
 _NUMERIC_END = re.compile(r"(^|\.)(\d+|0x[0-9a-f]*)\.?$")
@@ -89,7 +90,8 @@ def _wrapped(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
 @dataclass(frozen=True, slots=True)
 class AddressPolicy:
     """`allows_private`: staff chose the address, it may be on this machine or network. `allowed_hosts`: names and
-    addresses, in lower case, that may be private even so. Forbidden addresses stay forbidden for everyone."""
+    addresses, in lower case, that may be private even so, at any port or, as host:port, at one. Forbidden addresses stay
+    forbidden for everyone."""
 
     allows_private: bool = False
     allowed_hosts: frozenset[str] = frozenset()
@@ -99,23 +101,24 @@ class AddressPolicy:
         parts = _split(url)
         host = parts.hostname or ""
         if ":" in host or _NUMERIC_END.search(host):
-            self.check_address(host, host=host)
+            self.check_address(host, host=host, port=parts.port or _USUAL_PORTS[parts.scheme])
         elif not _NAME.fullmatch(host.removesuffix(".")):
             raise AddressDenied("The address needs the name of a host, in ASCII letters, like https://api.example.com.")
         return parts
 
-    def check_address(self, address: str, *, host: str) -> None:
+    def check_address(self, address: str, *, host: str, port: int | None = None) -> None:
         """Pass if one may connect to `address`, which `host` resolved to. Raises AddressDenied."""
         try:
             reach = reach_of(ipaddress.ip_address(address))
         except ValueError:
             raise AddressDenied(f"{host} is not an IP address as it is usually written, like 192.168.1.5.") from None
-        if reach is Reach.PUBLIC or (reach is Reach.PRIVATE and self._is_excused(host)):
+        if reach is Reach.PUBLIC or (reach is Reach.PRIVATE and self._is_excused(host, port)):
             return
         raise AddressDenied(f"{host} leads to a {reach.value} address, which this server does not connect to.")
 
-    def _is_excused(self, host: str) -> bool:
-        return self.allows_private or host.lower().removesuffix(".") in self.allowed_hosts
+    def _is_excused(self, host: str, port: int | None) -> bool:
+        name = host.lower().removesuffix(".")
+        return self.allows_private or not self.allowed_hosts.isdisjoint({name, f"{name}:{port}"})
 
 
 # For addresses that operators and staff choose: Ollama on localhost is as good as a server far away.

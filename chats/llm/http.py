@@ -45,7 +45,7 @@ class GuardedResolver(aiohttp.ThreadedResolver):
     ) -> list[ResolveResult]:
         found = await super().resolve(host, port, family)
         for entry in found:
-            self._policy.check_address(entry["host"], host=host)
+            self._policy.check_address(entry["host"], host=host, port=port)
         return found
 
 

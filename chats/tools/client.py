@@ -6,7 +6,7 @@ Loaded on first use, off the event loop, as loading takes a second (`chats.tools
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, NotRequired
+from typing import Any
 
 import httpx2
 import mcp_types as types
@@ -16,10 +16,10 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 from pydantic import TypeAdapter, ValidationError
-from typing_extensions import TypedDict
 
 from chats.cleaning import clean_text
 from chats.tools.addresses import policy_for
+from chats.tools.apart import apart
 from chats.tools.content import outcome_of
 from chats.tools.errors import CallRefused, ServerNonsense, ServerSilent, ServerUnreachable, ToolServerError
 from chats.tools.transport import GuardedTransport
@@ -31,14 +31,6 @@ WORDS_MAX_CHARACTERS = 500
 # Words of JSON-RPC for a request that was not even begun.
 _NOT_BEGUN = frozenset([types.INVALID_PARAMS, types.METHOD_NOT_FOUND, types.INVALID_REQUEST])
 _RESULT: TypeAdapter[Any] = TypeAdapter(types.CallToolResult | types.InputRequiredResult)
-
-
-class _Page(TypedDict):
-    tools: list[Any]
-    nextCursor: NotRequired[str | None]
-
-
-_PAGE: TypeAdapter[Any] = TypeAdapter(_Page)
 
 
 class Connection:
@@ -59,25 +51,22 @@ class Connection:
     async def list_tools(self) -> Found:
         """What it offers, up to the limits. Raises ToolServerError."""
         most = settings.TOOLS_PER_SERVER
-        entries: list[Any] = []
+        tools: list[types.Tool] = []
         cursor: str | None = None
         try:
             for _ in range(PAGES_MAX):
-                params = types.PaginatedRequestParams(cursor=cursor)
-                page = await self._client.session.send_request(types.ListToolsRequest(params=params), _PAGE)
-                entries += page["tools"]
-                cursor = page.get("nextCursor")
-                if not cursor or len(entries) > most:
+                request = types.ListToolsRequest(params=types.PaginatedRequestParams(cursor=cursor))
+                page = await apart(self._client.session.send_request(request, types.ListToolsResult))
+                tools += page.tools
+                cursor = page.next_cursor
+                if not cursor or len(tools) > most:
                     break
         except Exception as error:  # noqa: BLE001 - whatever the package makes of what a stranger sends
             raise self.failure_of(error) from None
-        tools = [tool for entry in entries[:most] if (tool := _tool_of(entry)) is not None]
         notices = []
-        if len(entries) > most or cursor:
+        if len(tools) > most or cursor:
             notices.append(f"It offers more than the {most} tools that are taken; the rest are off.")
-        if unreadable := min(len(entries), most) - len(tools):
-            notices.append(f"{unreadable} of its tools are not described as MCP has it, and are off.")
-        return Found(tools, self.about, notices)
+        return Found([_tool_of(tool) for tool in tools[:most]], self.about, notices)
 
     async def call(
         self, name: str, arguments: Mapping[str, Any], *, seconds: float, on_progress: OnProgress | None = None
@@ -91,8 +80,10 @@ class Connection:
         request = types.CallToolRequest(params=types.CallToolRequestParams(name=name, arguments=dict(arguments)))
         try:
             # Not `Client.call_tool`, which checks results against the server's schema: its patterns may take for ever.
-            result = await self._client.session.send_request(
-                request, _RESULT, request_read_timeout_seconds=seconds, progress_callback=pass_on
+            result = await apart(
+                self._client.session.send_request(
+                    request, _RESULT, request_read_timeout_seconds=seconds, progress_callback=pass_on
+                )
             )
         except Exception as error:  # noqa: BLE001 - whatever the package makes of what a stranger sends
             raise self.failure_of(error, seconds=seconds) from None
@@ -141,8 +132,8 @@ def _failure_said(error: types.ErrorData, *, name: str, seconds: float | None) -
     if error.code == types.PARSE_ERROR:
         return ServerNonsense(f"{name} answered with something that is not MCP.", is_begun=True)
     if error.code in _NOT_BEGUN:
-        return CallRefused(f"{name} refused: {_words(error.message)}")
-    return ServerNonsense(f"{name} failed: {_words(error.message)}", is_begun=True)
+        return CallRefused(f"{name} refused: «{_words(error.message)}».")
+    return ServerNonsense(f"{name} failed: «{_words(error.message)}».", is_begun=True)
 
 
 @asynccontextmanager
@@ -204,12 +195,7 @@ def _program(endpoint: Endpoint) -> StdioServerParameters:
     )
 
 
-def _tool_of(entry: Any) -> FoundTool | None:
-    """A tool as it was listed; None when it makes no sense. One that does not must not take the others with it."""
-    try:
-        tool = types.Tool.model_validate(entry, by_name=False)
-    except ValidationError:
-        return None
+def _tool_of(tool: types.Tool) -> FoundTool:
     annotations = tool.annotations.model_dump(by_alias=True, mode="json", exclude_none=True) if tool.annotations else {}
     return FoundTool(
         name=clean_text(tool.name),

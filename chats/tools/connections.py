@@ -13,6 +13,7 @@ from uuid import UUID
 
 from django.conf import settings
 
+from chats.tools.apart import leave
 from chats.tools.errors import ServerSilent, ServerUnreachable, ToolServerError
 from chats.tools.values import Endpoint, Found
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 # How long a server may take to say goodbye.
-CLOSE_SECONDS = 2.0
+CLOSE_SECONDS = 1.0
 
 
 async def client_module() -> ModuleType:
@@ -95,8 +96,7 @@ class Sessions:
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
             for task in late:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+                leave(task)
 
 
 async def once(endpoint: Endpoint, ask: "Callable[[Connection], Awaitable[R]]", *, seconds: float) -> R:

@@ -54,7 +54,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
             return self._answer_with(ServerUnreachable(str(error)), request)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             return self._answer_with(_failure_of(error, host=host), request)
-        if failure := _refusal_in(response, host=host):
+        if failure := _refusal_in(response, url=request.url):
             response.close()
             return self._answer_with(failure, request)
         headers = [(name, value) for name, value in response.headers.items() if name.lower() != "content-encoding"]
@@ -123,9 +123,15 @@ class _Body(httpx2.AsyncByteStream):
         self._response.close()
 
 
-def _refusal_in(response: aiohttp.ClientResponse, *, host: str) -> ToolServerError | None:
+def _refusal_in(response: aiohttp.ClientResponse, *, url: httpx2.URL) -> ToolServerError | None:
     """What a status says, or a body that can't be read; 400 and 404 have their own meaning in MCP."""
-    status = response.status
+    status, host = response.status, url.host
+    if "Location" in response.headers and 300 <= status < 400:
+        target = url.join(response.headers["Location"])
+        if (target.scheme, target.host, target.port) != (url.scheme, url.host, url.port):
+            # Credentials are for this host. Whoever trusts the other may say so.
+            where = f"{target.scheme}://{target.host}"[:200]
+            return ServerUnreachable(f"{host} sends us on to {where}. If that is right, enter its address.")
     if status in {401, 403}:
         return SignInNeeded(f"{host} let nobody in ({status}). Check its credentials.")
     if status >= 500 and response.content_type != "application/json":
