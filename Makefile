@@ -15,7 +15,7 @@ TEMPLATES = git ls-files --cached --others --exclude-standard -z '*.html'
 APT := $(shell test "$$(id -u)" = 0 && echo apt-get || echo sudo -n apt-get)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run install-dev dev cluster test test-cov check format lint types contracts migrations deploy-check chromium \
+.PHONY: help install run install-dev dev cluster mcp-reference test test-cov check format lint types contracts migrations deploy-check chromium \
 	migrate-create migrate-upgrade migrate-downgrade migrate-current migrate-history migrate-reset openapi bench chaos eval-rag clean
 
 help: ## List what can be made
@@ -112,6 +112,10 @@ eval-rag: install-dev ## How well questions are answered from documents: recall 
 	@rm -rf build/eval-rag && mkdir -p build/eval-rag
 	@DJANGO_SETTINGS_MODULE=config.settings DATA_DIR=$(CURDIR)/build/eval-rag ENV_FILE=/dev/null UPLOADS_PER_HOUR=1000 \
 		$(BIN)/python -m chats.knowledge.tests
+
+mcp-reference: install-dev ## Try real servers of tools, over HTTP and stdio; needs node and npm
+	@mkdir -p build/npm && npm install --silent --no-fund --no-audit --prefix build/npm @modelcontextprotocol/server-everything
+	@DATA_DIR=$(CURDIR)/build/mcp ENV_FILE=/dev/null $(BIN)/python -m benchmarks.mcp_reference
 
 bench: install-dev chromium ## Measure streams, sends, several nodes, start and page load; see benchmarks/README.md
 	@$(BIN)/python -m benchmarks

@@ -191,7 +191,10 @@ async def _streams_of(endpoint: Endpoint, transport: GuardedTransport | None) ->
 def _program(endpoint: Endpoint) -> StdioServerParameters:
     # It inherits a path and a home, and nothing else of our environment.
     return StdioServerParameters(
-        command=endpoint.command, args=list(endpoint.arguments), env=dict(endpoint.environment), cwd=settings.DATA_DIR
+        command=endpoint.command,
+        args=list(endpoint.arguments),
+        env=dict(endpoint.environment),
+        cwd=endpoint.directory or settings.DATA_DIR,
     )
 
 

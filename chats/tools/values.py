@@ -22,6 +22,7 @@ class Endpoint:
     arguments: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     is_trusted: bool = False
+    directory: str = ""  # where a program is started; its data directory where none is named
     is_old: bool = False  # it is known to speak the protocol that begins with `initialize`
 
 

@@ -127,3 +127,10 @@ def free_port() -> int:
         port = secrets.choice(range(15_000, 32_000))
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
+
+
+def is_open(port: int) -> bool:
+    """Whether somebody listens there."""
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
