@@ -22,8 +22,10 @@ from chats.replies.connections import CONNECTIONS
 from chats.replies.database import AWAY, in_database
 from chats.replies.follow import follow, sse
 from chats.replies.present import message_json_of, reply_json
+from chats.replies.rows import is_waiting_for_approval
 
 EVENT_STREAM = "text/event-stream"
+APPROVAL = b'"type":"tool.approval_requested"'
 # Proxies must pass every event on at once.
 STREAM_HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 
@@ -92,7 +94,7 @@ def event_stream(request: Request, reply_id: UUID, *, after: int = 0) -> Streami
 def answer_when_finished(request: Request, reply_id: UUID) -> StreamingHttpResponse:
     """One JSON body with the chat, the reply and its message, once the reply is over.
 
-    When this process ends before, 202 with the same as it stands.
+    When this process ends before, or when it waits for approval of a tool call, 202 with the same as it stands.
     """
     response = StreamingHttpResponse(content_type="application/json", headers={"Location": _address_of(reply_id)})
     response.streaming_content = _body_when_finished(response, principal(request), reply_id)
@@ -121,10 +123,12 @@ async def _body_when_finished(
     response: StreamingHttpResponse, principal: Principal, reply_id: UUID
 ) -> AsyncIterator[bytes]:
     with STREAMS.open(principal) as stream:
+        # It may be days until its person has decided on a call.
+        is_waiting = await in_database(is_waiting_for_approval, reply_id)
         # Nothing of the events is sent, so that the status, which goes out with the body, can still be chosen.
         async with aclosing(sse(follow(reply_id), over=stream.over)) as parts:
-            async for _ in parts:
-                pass
+            while not is_waiting and (part := await anext(parts, None)) is not None:
+                is_waiting = APPROVAL in part
 
     async def answered() -> dict[str, Any]:
         body, is_finished = await in_database(_answered, principal, reply_id)

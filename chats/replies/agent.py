@@ -87,6 +87,13 @@ class Agent:
             task.result()
         return all(call.is_settled for call in known.values())
 
+    async def take(self, job: Job, *, is_taken_over: bool = False) -> Sequence[ToolCall]:
+        """The calls of a step as they stand; viewers hear of those that were settled without a run."""
+        calls = await self._save(rows.take_calls, job, is_taken_over=is_taken_over) or rows.Calls()
+        for call in calls.untold:
+            self.tell_finished(call)
+        return calls.all
+
     async def _next_of(self, tasks: Sequence[asyncio.Task[None]]) -> None:
         news = asyncio.create_task(self._has_news.wait())
         try:
@@ -95,11 +102,9 @@ class Agent:
             news.cancel()
 
     async def _look_again(self, job: Job, known: dict[UUID, ToolCall]) -> None:
-        for call in await self._save(rows.calls_of_step, job.message.pk) or []:
+        for call in await self.take(job):
             if known[call.pk].status == Status.WAITING:
                 known[call.pk] = call
-                if call.is_settled:
-                    self.tell_finished(call)
 
     async def _run_one(self, job: Job, call: ToolCall) -> None:
         async with self._places:

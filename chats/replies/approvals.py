@@ -49,6 +49,8 @@ def decide_call(
         if approved:
             _approve(chat, row, scope=scope)
         else:
+            # Whoever runs the reply, now or later, tells its viewers.
+            row.output = {"untold": True}
             settle(chat, row, Status.DENIED, _denial(words), is_error=True, is_own=True)
         _go_on(current)
     return row

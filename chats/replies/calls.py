@@ -4,7 +4,7 @@ Sync functions. Each transaction locks the chat first, as every verb does, and l
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -56,25 +56,35 @@ def finish_call(
     return True
 
 
-def recover_calls(job: Job) -> list[ToolCall]:
-    """The calls of the step a reply is in, after its worker was lost: those that had begun begin again, or are settled.
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """Those of the step a reply is in; of the `untold` among them, which are settled, no viewer has heard."""
+
+    all: Sequence[ToolCall] = ()
+    untold: Sequence[ToolCall] = ()
+
+
+def take_calls(job: Job, *, is_taken_over: bool = False) -> Calls:
+    """The calls as they stand. Where the reply `is_taken_over`, those that had begun begin again, or are settled.
 
     Only what reads may be run twice. Of the rest nobody knows, and nobody guesses.
     """
     with transaction.atomic():
         chat = _lock_chat(job.reply)
         if chat is None or not _is_ours(job):
-            return []
+            return Calls()
         calls = calls_of_step(job.message.pk)
-        for call in calls:
-            if call.status != Status.RUNNING:
-                continue
-            if call.is_read_only:
+        untold = [call for call in calls if call.output.pop("untold", False)]
+        for call in untold:
+            call.save(update_fields=["output"])
+        for call in calls if is_taken_over else ():
+            if call.status == Status.RUNNING and call.is_read_only:
                 call.status, call.started_at = Status.READY, None
                 call.save(update_fields=["status", "started_at"])
-            else:
+            elif call.status == Status.RUNNING:
                 settle(chat, call, Status.UNKNOWN, UNKNOWN, is_error=True, is_own=True)
-    return calls
+                untold.append(call)
+    return Calls(calls, untold)
 
 
 def calls_of_step(message_id: UUID) -> list[ToolCall]:
@@ -160,7 +170,3 @@ def _is_ours(job: Job) -> bool:
 
 def _lock_chat(reply: Reply) -> Chat | None:
     return Chat.objects.select_for_update(no_key=True).filter(pk=reply.chat_id).first()
-
-
-def duration(began: datetime | None) -> float | None:
-    return None if began is None else max(0.0, (timezone.now() - began).total_seconds())

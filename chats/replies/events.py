@@ -5,6 +5,7 @@ message that is too long for its event is named there instead of carried.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -50,12 +51,26 @@ def pieces(text: str) -> list[str]:
     return [text[span] for span in _spans(text)]
 
 
-def snapshot(reply: str, seq: int, text: str, reasoning: str, message: str) -> Iterator[Numbered]:
-    """`reply.snapshot` with what stands at `seq` in that message: one event if it fits, else in parts, text first.
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What stands in the message that a reply writes. Of its `calls` of tools the number: the reply has them."""
+
+    text: str
+    reasoning: str
+    message: str
+    calls: int
+
+
+NOTHING = Standing("", "", "", 0)
+
+
+def snapshot(reply: str, seq: int, standing: Standing) -> Iterator[Numbered]:
+    """`reply.snapshot` with what stands at `seq`: one event if it fits, else in parts, text first.
 
     They are made one by one, as the viewer takes them.
     """
-    head = {"seq": seq, "reply": reply, "type": "reply.snapshot", "message": message}
+    text, reasoning = standing.text, standing.reasoning
+    head = {"seq": seq, "reply": reply, "type": "reply.snapshot", "message": standing.message, "calls": standing.calls}
     if len(text) + len(reasoning) <= settings.EVENT_MAX_BYTES:
         whole = orjson.dumps({**head, "text": text, "reasoning": reasoning})
         if len(whole) <= settings.EVENT_MAX_BYTES:

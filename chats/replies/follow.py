@@ -110,7 +110,7 @@ def _stored_events(reply_id: UUID, stored: rows.Stored, seen: int) -> Iterator[N
     # Nobody can have seen what comes after the end, or so much more than is stored: a mistake, which gets all there is.
     is_mistaken = seen > (finished_seq if stored.finished is not None else stored.seq + lease.LOST_EVENTS_MARGIN)
     if seen < stored.seq or is_mistaken:
-        yield from snapshot(str(reply_id), stored.seq, stored.text, stored.reasoning, stored.message)
+        yield from snapshot(str(reply_id), stored.seq, stored.standing)
     if stored.finished is not None and seen != finished_seq:
         head = {"seq": finished_seq, "reply": str(reply_id), "type": "reply.finished"}
         yield finished_seq, encode({**head, **stored.finished})

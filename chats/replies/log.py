@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any
 from uuid import UUID
 
-from chats.replies.events import Numbered, encode, pieces, snapshot
+from chats.replies.events import Numbered, Standing, encode, pieces, snapshot
 
 # A viewer who is further behind than this gets the text as it stands instead of every step that led to it.
 REPLAY_MAX_EVENTS = 200
@@ -32,7 +32,12 @@ class ReplyLog:
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self.message = ""  # the id of the one that the text is of
+        self.calls = 0  # of tools, that it has asked for
         self._readers: set[asyncio.Future[None]] = set()
+
+    @property
+    def _standing(self) -> Standing:
+        return Standing(self.text, self.reasoning, self.message, self.calls)
 
     @property
     def text(self) -> str:
@@ -66,7 +71,7 @@ class ReplyLog:
         """An event that replaces all that was there by `text`, or by as much of it as fits; deltas bring the rest."""
         first, *rest = pieces(text)
         self._text, self._reasoning = [first], []
-        self.append(kind, text=first, reasoning="", message=self.message)
+        self.append(kind, text=first, reasoning="", message=self.message, calls=self.calls)
         for piece in rest:
             self.append_text(piece)
 
@@ -95,7 +100,7 @@ class ReplyLog:
                 if behind > len(self._events):
                     # The snapshot stands for the text only: the end is still to be told, by its own event.
                     seen = self.seq - self.is_finished
-                    for part in snapshot(self._shown_id, seen, self.text, self.reasoning, self.message):
+                    for part in snapshot(self._shown_id, seen, self._standing):
                         yield part
                 else:
                     # Reading by position, not from a copy: more may arrive while the reader is being served.

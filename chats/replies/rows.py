@@ -17,6 +17,7 @@ from chats.models import Message, Reply
 from chats.replies import handoff
 from chats.replies.database import relaxed_durability
 from chats.replies.endings import finished_body
+from chats.replies.events import NOTHING, Standing
 from chats.replies.lease import LOST_EVENTS_MARGIN, Job, Snapshot
 
 # By hand, as it runs every second for every running reply: the ORM would cost twenty times what the database does.
@@ -42,9 +43,7 @@ class Stored:
     """A reply as its row has it, for viewers who come when no log is live."""
 
     seq: int
-    text: str = ""
-    reasoning: str = ""
-    message: str = ""
+    standing: Standing = NOTHING
     finished: dict[str, Any] | None = None
 
 
@@ -99,11 +98,19 @@ def stored_state(reply_id: UUID, seen: int) -> Stored | None:
     message = reply.message  # deleted, perhaps, and then there is an end but no text
     return Stored(
         seq=reply.snapshot_seq,
-        text=message.content if message else "",
-        reasoning=message.reasoning if message else "",
-        message=str(message.pk) if message else "",
+        standing=_standing(message),
         finished=finished_body(reply, message, list(reply.usage_records.all())) if reply.is_finished else None,
     )
+
+
+def is_waiting_for_approval(reply_id: UUID) -> bool:
+    return Reply.objects.filter(pk=reply_id, status=Reply.Status.WAITING).exists()
+
+
+def _standing(message: Message | None) -> Standing:
+    if message is None:
+        return NOTHING
+    return Standing(message.content, message.reasoning, str(message.pk), len(message.tool_calls))
 
 
 _STATE = Prepared(lambda reply_id: Reply.objects.filter(pk=reply_id).only("status", "snapshot_seq"))

@@ -22,7 +22,6 @@ from chats.llm.values import Usage
 from chats.models import Reply, ToolCall
 from chats.replies import claims, endings, lease
 from chats.replies.agent import Agent, uncancelled
-from chats.replies.calls import calls_of_step, recover_calls
 from chats.replies.database import AWAY, in_database, in_database_of_documents
 from chats.replies.draft import Draft
 from chats.replies.embedding import ask_for_query, asked_now, book_query, vector_in
@@ -110,6 +109,7 @@ class Run:
         """Run to the end, and store it; returns only when the row is terminal or someone else's, or `is_left`."""
         if self.job.is_in_calls:
             # What it said stands, and is whole.
+            self.log.calls = len(self.job.message.tool_calls)
             self.log.append_snapshot("reply.snapshot", self.job.message.content)
         elif self.job.reply.attempt > 1:
             self.log.append_snapshot("reply.restarted", self.job.kept_text)
@@ -170,7 +170,7 @@ class Run:
                 if self.job.reply.retrieval is not None:
                     await self._retrieve()
                 if self.job.is_in_calls:
-                    calls = await self._save(recover_calls, self.job) or []
+                    calls = await self._agent.take(self.job, is_taken_over=True)
                     return await self._work_on(calls) or await self._take_steps()
                 return await self._take_steps()
         except TimeoutError:
@@ -213,6 +213,7 @@ class Run:
         if not await self._save(store_step, self.job, ending, calls, refusals):
             return False
         self.job = replace(self.job, is_in_calls=True)
+        self.log.calls = len(calls)
         self._failed_calls, self.draft.usage = [], None
         for call in calls:
             self.log.append("tool.called", **call_json(call, is_short=True))
@@ -225,12 +226,11 @@ class Run:
     async def _work_on(self, calls: Sequence[ToolCall]) -> Cause | None:
         """Run the calls of a step to their end, and go on to the next; or how the run ends."""
         while not await self._agent.run(self.job, calls):
-            if await uncancelled(self._save(rest, self.job, seq=self.log.seq)):
-                return AT_REST
-            # One was decided on in this very moment; or the reply is someone else's.
-            calls = await self._save(calls_of_step, self.job.message.pk) or []
-            if not any(call.status == ToolCall.Status.READY for call in calls):
-                return STOPPED
+            is_at_rest = await uncancelled(self._save(rest, self.job, seq=self.log.seq))
+            if is_at_rest is not False:
+                return AT_REST if is_at_rest else STOPPED
+            # One was decided on in this very moment.
+            calls = await self._agent.take(self.job)
         end: Cause | None = await uncancelled(self._go_on())
         return end
 
@@ -243,7 +243,7 @@ class Run:
             return STOPPED
         self._first_token_at = self._first_token_at or self.draft.first_token_at
         self._set_job(job)
-        self.log.message = str(job.message.pk)
+        self.log.message, self.log.calls = str(job.message.pk), 0
         self.log.append_snapshot("reply.snapshot", "")
         self.draft = Draft(self.log)
         if job.message.sources:

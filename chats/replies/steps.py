@@ -59,14 +59,15 @@ def store_step(job: Job, ending: Ending, calls: Sequence[ToolCall], refusals: Ma
     return True
 
 
-def rest(job: Job, *, seq: int) -> bool:
-    """Leave a reply to its person, who has calls to decide on. False: there is more to do first, or it is not ours."""
+def rest(job: Job, *, seq: int) -> bool | None:
+    """Leave a reply to its person, who has calls to decide on. False: there is more to do; None: it is not ours."""
     reply = job.reply
     with transaction.atomic():
         # The row is locked as a decision locks it: one of the two sees what the other did.
         if not job.held.select_for_update().values_list("pk", flat=True).first():
-            return False
-        if ToolCall.objects.filter(message=job.message.pk, status=ToolCall.Status.READY).exists():
+            return None
+        calls = ToolCall.objects.filter(message=job.message.pk)
+        if set(calls.unsettled().values_list("status", flat=True)) != {ToolCall.Status.WAITING}:
             return False
         # What its worker has done is over: it is nothing against the reply when another one goes on.
         job.held.update(

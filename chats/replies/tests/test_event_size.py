@@ -195,14 +195,18 @@ def test_what_has_no_way_to_be_long_does_not_go_out(limit):
 
 def test_a_snapshot_that_fits_is_one_event(limit):
     text = "x" * (limit - 200)
-    [(seq, event)] = outgoing.snapshot(str(uuid4()), 7, text, "", str(uuid4()))
+    [(seq, event)] = outgoing.snapshot(str(uuid4()), 7, standing(text))
     assert seq == 7
     assert "part" not in json.loads(event)
 
 
+def standing(text):
+    return outgoing.Standing(text, "", str(uuid4()), 32)
+
+
 @pytest.mark.parametrize(("text", "most"), [("x" * 900_000, 14), ("Füchse\n" * 30_000, 7), (WORST * 50_000, 10)])
 def test_a_long_text_is_cut_as_rarely_as_its_characters_allow(text, most):
-    parts = [json.loads(event) for _, event in outgoing.snapshot(str(uuid4()), 7, text, "", str(uuid4()))]
+    parts = [json.loads(event) for _, event in outgoing.snapshot(str(uuid4()), 7, standing(text))]
     assert len(parts) <= most
     assert "".join(part["text"] for part in parts) == text
     assert outgoing.pieces(text) == [part["text"] for part in parts]
