@@ -90,8 +90,8 @@ def _wrapped(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
 @dataclass(frozen=True, slots=True)
 class AddressPolicy:
     """`allows_private`: staff chose the address, it may be on this machine or network. `allowed_hosts`: names and
-    addresses, in lower case, that may be private even so, at any port or, as host:port, at one. Forbidden addresses stay
-    forbidden for everyone."""
+    addresses, in lower case, that may be private even so, at any port or, as host:port, at one. Forbidden addresses
+    stay forbidden for everyone."""
 
     allows_private: bool = False
     allowed_hosts: frozenset[str] = frozenset()

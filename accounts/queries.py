@@ -1,6 +1,7 @@
 """One row by what is unique about it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,25 +32,35 @@ class _Written(Generic[Row]):
     blanks: Sequence[Blank]
 
     def first(self, values: Sequence[Any]) -> Row | None:
+        with self._asked(values) as cursor:
+            row = cursor.fetchone()
+        return next(iter(ModelIterable(self._answered_by([row]))), None) if row else None
+
+    def all(self, values: Sequence[Any]) -> list[Row]:
+        with self._asked(values) as cursor:
+            rows = cursor.fetchall()
+        return list(ModelIterable(self._answered_by(rows))) if rows else []
+
+    @contextmanager
+    def _asked(self, values: Sequence[Any]) -> Iterator[Any]:
         params = list(self.params)
         for place, number, form in self.blanks:
             params[place] = form(values[number])
         with connection.cursor() as cursor:
             cursor.execute(self.sql, params)
-            row = cursor.fetchone()
-        return next(iter(ModelIterable(self._answered_by(row))), None) if row else None
+            yield cursor
 
-    def _answered_by(self, row: Sequence[Any]) -> Any:
+    def _answered_by(self, rows: Sequence[Sequence[Any]]) -> Any:
         """What the ORM asks of a queryset, with the answer already there."""
         compiler: Any = copy(self.compiler)
         compiler.connection = connections[DEFAULT_DB_ALIAS]
-        compiler.execute_sql = lambda **_: [[row]]
+        compiler.execute_sql = lambda **_: [rows]
         query = SimpleNamespace(get_compiler=lambda **_: compiler)
         return SimpleNamespace(db=DEFAULT_DB_ALIAS, query=query, _known_related_objects={})
 
 
 class Prepared(Generic[Row]):
-    """The first of a queryset that every send asks for: its SQL is written once, later calls only fill in their values.
+    """A queryset that every send asks for: its SQL is written once, later calls only fill in their values.
 
     The ORM takes several times as long to write such a query as the database to answer it. `build(*values)` makes the
     queryset; values are ids, which may stand in it as they are or as text, and moments. All else must be constant.
@@ -60,9 +71,15 @@ class Prepared(Generic[Row]):
         self._written: _Written[Row] | None = None
 
     def first(self, *values: UUID | datetime) -> Row | None:
+        return self._sql(values).first(values)
+
+    def all(self, *values: UUID | datetime) -> list[Row]:
+        return self._sql(values).all(values)
+
+    def _sql(self, values: Sequence[UUID | datetime]) -> _Written[Row]:
         if self._written is None:
             self._written = self._write(values)
-        return self._written.first(values)
+        return self._written
 
     def _write(self, values: Sequence[UUID | datetime]) -> _Written[Row]:
         marks = [_mark(value, number) for number, value in enumerate(values)]

@@ -58,7 +58,7 @@ async def follow(reply_id: UUID, after: int = 0, *, is_new: bool = False) -> Asy
             log = LOGS.find(reply_id)
             has_more = tail.beyond(seen) if log is None else log.seq >= seen
             if not is_finished and not has_more:
-                await _wait(tail, seen)
+                await _wait(tail, seen, is_at_rest=stored.is_at_rest)
 
 
 async def _live(reply_id: UUID, tail: Tail, seen: int) -> AsyncGenerator[tuple[int | None, bytes, bool], None]:
@@ -96,9 +96,10 @@ async def _stored(reply_id: UUID, seen: int) -> rows.Stored | None:
         return rows.Stored(seq=seen)
 
 
-async def _wait(tail: Tail, seen: int) -> None:
+async def _wait(tail: Tail, seen: int, *, is_at_rest: bool) -> None:
     """Return when there may be more than `seen`: an event that follows on it, or a reason to look at the row."""
-    has_events = await tail.change(seconds=LOOK_SECONDS_LIVE if TAILS.is_live else LOOK_SECONDS)
+    is_quiet = TAILS.is_live or is_at_rest
+    has_events = await tail.change(seconds=LOOK_SECONDS_LIVE if is_quiet else LOOK_SECONDS)
     if has_events and not tail.beyond(seen):
         # Events came, but those between were lost: they will be in the row with its next snapshot.
         await asyncio.sleep(GAP_SECONDS)

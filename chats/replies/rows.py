@@ -45,6 +45,7 @@ class Stored:
     seq: int
     standing: Standing = NOTHING
     finished: dict[str, Any] | None = None
+    is_at_rest: bool = False  # it waits for its person, and nothing happens meanwhile
 
 
 def beat(worker: str, reply_ids: Sequence[UUID]) -> None:
@@ -91,7 +92,7 @@ def stored_state(reply_id: UUID, seen: int) -> Stored | None:
     if state is None:
         return None
     if not state.is_finished and state.snapshot_seq <= seen <= state.snapshot_seq + LOST_EVENTS_MARGIN:
-        return Stored(seq=state.snapshot_seq)
+        return Stored(seq=state.snapshot_seq, is_at_rest=state.status == Reply.Status.WAITING)
     reply = _WITH_TEXT.first(reply_id)
     if reply is None:
         return None

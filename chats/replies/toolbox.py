@@ -7,7 +7,10 @@ from uuid import UUID
 
 import orjson
 from django.conf import settings
+from django.db.models import QuerySet
 
+from accounts.models import User
+from accounts.queries import Prepared
 from chats.knowledge.models import Document
 from chats.models import ToolCall, ToolGrant
 from chats.replies.lease import Job
@@ -66,16 +69,29 @@ def toolbox_for(job: Job) -> Toolbox:
     if job.model is None or not job.model.supports_tools:
         return Toolbox()
     user, chat = job.reply.user, job.reply.chat
+    wanted = None if chat.tools is None else set(_ids(chat.tools.get("servers")))
+    offered = [
+        tool
+        for tool in _USABLE.all(user.pk)
+        if tool.policy_chosen != Tool.Policy.DENY
+        and (wanted is None or tool.server_id in wanted)
+        and _is_of_use(tool, user)
+    ]
+    is_any_asked_about = any(tool.policy_chosen == Tool.Policy.ASK for tool in offered)
+    grants = ToolGrant.objects.filter(chat=chat).values_list("tool", flat=True) if is_any_asked_about else ()
+    return Toolbox(_by_name(offered[: settings.TOOLS_OFFERED_MAX]), set(grants))
+
+
+def _usable(user_id: UUID) -> QuerySet[Tool]:
+    user = User(pk=user_id)
     tools = Tool.objects.visible_to(user).usable().with_choice_of(user).select_related("server")
-    if chat.tools is not None:
-        tools = tools.filter(server__in=_ids(chat.tools.get("servers")))
     # Their secrets are not needed here.
-    tools = tools.defer("server__headers", "server__environment").order_by("server__created_at", "server", "name")
-    offered = [tool for tool in tools if tool.policy_chosen != Tool.Policy.DENY and _is_of_use(tool, job)]
-    if not offered:
-        return Toolbox()
-    granted = set(ToolGrant.objects.filter(chat=chat).values_list("tool", flat=True))
-    return Toolbox(_by_name(offered[: settings.TOOLS_OFFERED_MAX]), granted)
+    tools = tools.defer("server__headers", "server__environment")
+    return tools.order_by("server__created_at", "server", "name")
+
+
+_USABLE = Prepared(_usable)
+_DOCUMENT = Prepared(lambda user_id: Document.objects.visible_to(User(pk=user_id)).order_by().only("pk")[:1])
 
 
 def calls_of(asked: Sequence[Mapping[str, Any]], *, step: int) -> list[ToolCall]:
@@ -108,9 +124,9 @@ def _refuse(call: ToolCall, why: str) -> str:
     return why
 
 
-def _is_of_use(tool: Tool, job: Job) -> bool:
+def _is_of_use(tool: Tool, user: User) -> bool:
     is_search = tool.server.transport == McpServer.Transport.BUILTIN and tool.name == SEARCH
-    return not is_search or Document.objects.visible_to(job.reply.user).exists()
+    return not is_search or _DOCUMENT.first(user.pk) is not None
 
 
 def _by_name(tools: Sequence[Tool]) -> dict[str, Tool]:
