@@ -34,7 +34,7 @@ PROGRESS_SECONDS = 0.5
 # How long calls that were stopped may take to say so to their servers.
 STOP_SECONDS = 1.0
 
-WITHDRAWN = "The user does not allow this tool any more. The call was not carried out."
+WITHDRAWN = "This tool is denied, changed or gone by now. The call was not carried out."
 MAYBE_DONE = " It may have been carried out all the same: do not repeat it without asking the user."
 BROKEN = "Something went wrong on the user's server with this call."
 

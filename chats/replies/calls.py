@@ -21,6 +21,7 @@ UNKNOWN = (
     "The outcome of this call is unknown: the server that ran it went away in the middle. It may or may not have been"
     " carried out. Do not repeat it without asking the user."
 )
+NOTHING = "(It answered nothing.)"
 STOPPED = "The user stopped before this call was run. It was not carried out."
 STOPPED_RUNNING = "The user stopped while this call was running. It may or may not have been carried out."
 
@@ -116,6 +117,7 @@ def settle(
     The caller holds the transaction, and has locked the chat.
     """
     now = timezone.now()
+    text = text if text.strip() else NOTHING
     result = {"tool_call_id": call.call_id, "name": call.name, "content": text, "is_error": is_error}
     message = Message(
         chat=chat,

@@ -22,15 +22,26 @@ def prompt_of(path: Iterable[Message], *, system_prompt: str = "") -> list[ChatM
 
 
 def as_asked(path: Sequence[Message]) -> list[ChatMessage]:
-    """These messages and no others, as `prompt_of` has them."""
+    """These messages and no others, as `prompt_of` has them.
+
+    A call belongs to the results right below it, and they to it: its id may come again in a later step.
+    """
     messages: list[ChatMessage] = []
-    answered = {result.tool_call_id for message in path for result in _tool_results(message)}
-    for message in path:
-        calls = [call for call in message.tool_calls if isinstance(call, dict) and str(call.get("id", "")) in answered]
+    at = 0
+    while at < len(path):
+        message, at = path[at], at + 1
+        results: list[ChatMessage] = []
+        while at < len(path) and path[at].role == Message.Role.TOOL:
+            results += _tool_results(path[at])
+            at += 1
         if message.role == Message.Role.TOOL:
-            messages.extend(_tool_results(message))
-        elif message.content or calls:
+            continue  # what it answers is not there any more
+        answered = {result.tool_call_id for result in results}
+        calls = [call for call in message.tool_calls if isinstance(call, dict) and str(call.get("id", "")) in answered]
+        if message.content or calls:
             messages.append(ChatMessage(role=cast(Role, message.role), content=message.content, tool_calls=calls))
+        called = {str(call["id"]) for call in calls}
+        messages += [result for result in results if result.tool_call_id in called]
     return messages
 
 

@@ -3,6 +3,7 @@
 Sync functions; async code awaits them through `in_database`.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -21,7 +22,11 @@ from chats.replies.endings import book
 from chats.replies.lease import Ending, Job
 from chats.replies.prompt import as_asked
 from chats.replies.taint import taint_of
+from chats.replies.toolbox import arguments_of
 from chats.usage.models import UsageRecord
+
+NAME_MAX_CHARACTERS = 64
+_NO_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 
 
 class TooDear(Exception):
@@ -123,8 +128,13 @@ def _with_results(job: Job, step: Message, results: Sequence[Message]) -> Job:
 
 
 def _as_asked(call: ToolCall) -> dict[str, Any]:
-    """A call as OpenAI has it, and so a provider gets it back."""
-    return {"id": call.call_id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+    """A call as OpenAI has it, and so a provider gets it back.
+
+    What is no JSON, or no name, providers would refuse from then on, whatever is said: the call itself has it.
+    """
+    arguments = call.arguments if call.arguments.strip() and arguments_of(call) is not None else "{}"
+    name = _NO_NAME.sub("_", call.name)[:NAME_MAX_CHARACTERS] or "unknown"
+    return {"id": call.call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
 def _is_too_dear(reply: Reply) -> bool:

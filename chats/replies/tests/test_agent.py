@@ -16,7 +16,7 @@ from chats.replies.retrieval import DocumentUse
 from chats.replies.servers import look_now
 from chats.replies.services import continue_reply, stop_reply
 from chats.replies.tests.stage import LOOK, SEND, Stage, calling, calls_of, ended, path, waiting
-from chats.services import delete_chat
+from chats.services import delete_chat, delete_message
 from chats.tools.models import Tool, ToolChoice
 from chats.tools.tests.fake_server import FakeTool, Fault
 from config.tests.live import wait_until
@@ -98,6 +98,31 @@ def test_what_was_not_offered_or_makes_no_sense_is_refused(stage: Stage, name: s
     assert stage.mcp.calls == {}
 
 
+def test_what_a_model_wrote_wrong_is_not_sent_back_to_its_provider(stage: Stage) -> None:
+    stage.model_does(calling(("fake look/up!", "{broken"), ("fake__look_up", "")), DONE)
+    reply = ended(stage.ask().reply)
+    asked = stage.provider.requests[-1].body["messages"][2]["tool_calls"]
+    assert [call["function"] for call in asked] == [
+        {"name": "fake_look_up_", "arguments": "{}"},
+        {"name": "fake__look_up", "arguments": "{}"},
+    ]
+    assert [(call.name, call.arguments) for call in calls_of(reply)] == [
+        ("fake look/up!", "{broken"),
+        ("fake__look_up", ""),
+    ]
+
+
+def test_a_step_that_was_deleted_takes_its_results_out_of_what_the_model_reads(stage: Stage) -> None:
+    stage.model_does(calling(LOOKS), calling(LOOKS), DONE)
+    started = stage.ask()
+    ended(started.reply)
+    delete_message(path(started.chat)[1])
+    stage.model_does(DONE)
+    assert ended(stage.ask("And now?", chat=started.chat).reply).status == "completed"
+    roles = [m["role"] for m in stage.provider.requests[-1].body["messages"]]
+    assert roles == ["system", "user", "assistant", "tool", "assistant", "user"]
+
+
 def test_a_denied_tool_is_neither_offered_nor_run(stage: Stage) -> None:
     stage.let("send_mail", "deny")
     stage.model_does(calling(SENDS), DONE)
@@ -113,7 +138,7 @@ def test_a_tool_that_is_denied_after_it_was_asked_for_does_not_run(stage: Stage)
     Tool.objects.filter(name="send_mail").update(policy="deny")
     stage.decide(call)
     assert ended(started.reply).status == "completed"
-    assert "does not allow this tool any more" in told(stage.provider)[0]
+    assert "denied, changed or gone by now" in told(stage.provider)[0]
     assert stage.mcp.calls == {}
 
 

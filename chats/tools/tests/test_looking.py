@@ -81,7 +81,7 @@ async def test_a_list_without_end_ends(endpoint: Endpoint, mcp: FakeMcpServer, p
         (Fault(padding_bytes=50_000_000, streams=True), ToolServerError),
         (Fault(flood=PINGS, flood_type="text/event-stream"), ToolServerError),
         (Fault(flood=NOTICES, flood_type="text/event-stream"), ToolServerError),
-        (Fault(flood=b"x" * 100_000, flood_type="application/json"), ServerNonsense),
+        (Fault(flood=b"x" * 1_000_000, flood_type="application/json"), ServerNonsense),
         (Fault(raw=b"data: {nonsense\n\n"), ServerNonsense),
         (Fault(drip_head=True), ToolServerError),
         (redirect("http://10.0.0.1/mcp"), ToolServerError),
