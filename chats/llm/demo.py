@@ -9,7 +9,7 @@ import re
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from typing import Any
 
-from chats.llm import demo_extract, demo_texts
+from chats.llm import demo_extract, demo_texts, demo_tools
 from chats.llm.cleaning import clean
 from chats.llm.errors import ProviderBroken, ProviderRejected, ProviderTimeout
 from chats.llm.passages import messages_of
@@ -23,6 +23,7 @@ from chats.llm.values import (
     StreamEvent,
     Target,
     TextDelta,
+    ToolCallDelta,
     Usage,
     UsageReported,
 )
@@ -84,10 +85,19 @@ _TOPICS: tuple[tuple[frozenset[str], str], ...] = (
 async def open_stream(_target: Target, request: ChatRequest, limits: Limits) -> AsyncGenerator[StreamEvent, None]:
     """The scripted answer, a token at a time. The settings tokens_per_second (0: at once) and slow_seconds steer it."""
     said, written = _question_of(request.messages)
-    command = command_in(said) if request.passages is None else ""
+    passed_on = demo_tools.answer_with(request.messages) or demo_tools.list_of(said, request)
+    if not passed_on and not request.is_without_calls and (calls := demo_tools.calls_in(said, request)):
+        for call in calls:
+            yield call
+        yield UsageReported(Usage(input_tokens=_input_tokens(request), output_tokens=_output_tokens(calls)))
+        yield Finished("tool_calls")
+        return
+    command = command_in(said) if request.passages is None and not passed_on else ""
     if command == "slow" and not written:
         await _keep_waiting(_number(request, "slow_seconds", SLOW_SECONDS), limits)
-    answer = answer_to(said) if request.passages is None else demo_extract.answer_from(said, request.passages)
+    answer = passed_on or (
+        answer_to(said) if request.passages is None else demo_extract.answer_from(said, request.passages)
+    )
     if command == "failure":
         answer = answer[: len(answer) // 2]
     tokens = tokens_of(_rest(answer, written))
@@ -171,6 +181,10 @@ def _rest(answer: str, written: str) -> str:
 
 def _input_tokens(request: ChatRequest) -> int:
     return max(1, sum(len(tokens_of(message.content)) for message in messages_of(request)))
+
+
+def _output_tokens(calls: Sequence[ToolCallDelta]) -> int:
+    return sum(len(tokens_of(call.name + call.arguments)) for call in calls)
 
 
 def _number(request: ChatRequest, name: str, default: float) -> float:

@@ -5,6 +5,7 @@ COMMANDS = """\
 - **long answer** writes for a while: reload the page in the middle, or press Stop
 - **slow** thinks for twelve seconds before its first word
 - **failure** breaks off in the middle of a sentence, so you see what happens then
+- **tools** lists the tools you let me call, and how
 - **quote** followed by anything says it back to you
 - **help** shows this list"""
 
@@ -85,6 +86,27 @@ I am the demo: a script, not an AI. These are all my tricks:
 {COMMANDS}
 
 You can also ask me *what Parley is*, *how staff add a model*, or *how the API works*.
+"""
+
+TOOL_RESULTS = """\
+The answer of the tool:
+
+{results}
+
+A real model would go on from here. I only pass it on.
+"""
+
+TOOLS = """\
+You let me call these tools:
+
+{tools}
+
+Say *call* and a name, with a JSON object if it needs arguments: `call calculator {{"expression": "6*7"}}`. What only \
+reads runs at once; for the rest you are asked first.
+"""
+
+NO_TOOLS = """\
+There are no tools for me here. Add a server of tools under *Tools* in your menu, or switch tools on below the box.
 """
 
 QUOTE = """\

@@ -181,6 +181,60 @@ async def test_it_stops_when_told_to() -> None:
         await task
 
 
+def tool(name: str) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, "description": f"Does {name}", "parameters": {}}}
+
+
+TOOLS = [tool("parley__calculator"), tool("parley__current_time"), tool("tickets__create")]
+
+
+async def say_with_tools(*messages: ChatMessage) -> Outcome:
+    return await outcome_of(DEMO, ChatRequest(messages, {"tokens_per_second": 0}, tools=TOOLS), None)
+
+
+@pytest.mark.parametrize(
+    ("said", "name", "arguments"),
+    [
+        ('call tickets__create {"title": "x"}', "tickets__create", '{"title": "x"}'),
+        ("Please call create", "tickets__create", "{}"),
+        ("what time is it?", "parley__current_time", "{}"),
+        ("6 * 7 =", "parley__calculator", '{"expression": "6 * 7"}'),
+        ("What is 2^10?", "parley__calculator", '{"expression": "2^10"}'),
+    ],
+)
+async def test_it_calls_the_tool_it_is_told_to(said: str, name: str, arguments: str) -> None:
+    outcome = await say_with_tools(ChatMessage("user", said))
+    assert outcome.finish == "tool_calls"
+    assert outcome.tool_calls == [("", name, arguments)]
+
+
+@pytest.mark.parametrize("said", ["call nothing", "call create now", "Call me Ishmael", "2026-11-29x", "x" * 90_000])
+async def test_what_is_no_call_is_answered(said: str) -> None:
+    assert (await say_with_tools(ChatMessage("user", said))).finish == "stop"
+
+
+@pytest.mark.parametrize("said", ["call x" + " " * 99_000 + "y", "what " * 20_000, "call create {" + "{" * 90_000])
+async def test_no_words_keep_it_busy(said: str) -> None:
+    began = time.monotonic()
+    await say_with_tools(ChatMessage("user", said))
+    assert time.monotonic() - began < 1
+
+
+async def test_it_passes_on_what_a_tool_has_answered() -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "tickets__create", "arguments": "{}"}}
+    outcome = await say_with_tools(
+        ChatMessage("user", "call create"),
+        ChatMessage("assistant", "", tool_calls=[call]),
+        ChatMessage("tool", "Ticket {7} is there.", tool_call_id="c"),
+    )
+    assert (outcome.finish, "> Ticket {7} is there." in outcome.text) == ("stop", True)
+
+
+async def test_it_lists_its_tools() -> None:
+    assert "`tickets__create`" in (await say_with_tools(ChatMessage("user", "list the tools"))).text
+    assert "no tools" in (await say("tools")).text
+
+
 async def test_without_a_question_there_is_an_answer() -> None:
     outcome = await outcome_of(DEMO, ChatRequest([], {"tokens_per_second": 0}))
     assert (outcome.finish, outcome.usage.input_tokens) == ("stop", 1)
