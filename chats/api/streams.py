@@ -1,8 +1,7 @@
 """Answers that take as long as a reply: its events, or one body at its end. They are written on the event loop."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +17,7 @@ from accounts.queries import found
 from chats.api import errors
 from chats.api.base import person, principal
 from chats.models import Reply
-from chats.replies.connections import CONNECTIONS
+from chats.replies.connections import CONNECTIONS, STREAMS
 from chats.replies.database import AWAY, in_database
 from chats.replies.follow import follow, sse
 from chats.replies.present import message_json_of, reply_json
@@ -28,51 +27,6 @@ EVENT_STREAM = "text/event-stream"
 APPROVAL = b'"type":"tool.approval_requested"'
 # Proxies must pass every event on at once.
 STREAM_HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
-
-
-class OpenStream:
-    """One answer that somebody reads or waits for. It ends early once `over` has a result."""
-
-    def __init__(self, principal: Principal) -> None:
-        self.principal = principal
-        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def end(self) -> None:
-        if not self.over.done():
-            self.over.set_result(None)
-
-    async def shut_out(self) -> None:
-        self.end()
-
-
-class Streams:
-    """Those of this process."""
-
-    def __init__(self) -> None:
-        self._open: set[OpenStream] = set()
-        self._are_ending = False
-
-    @contextmanager
-    def open(self, principal: Principal) -> Iterator[OpenStream]:
-        stream = OpenStream(principal)
-        if self._are_ending:
-            stream.end()
-        CONNECTIONS.add(stream)
-        self._open.add(stream)
-        try:
-            yield stream
-        finally:
-            self._open.remove(stream)
-            CONNECTIONS.discard(stream)
-
-    def end(self) -> None:
-        """This process goes away: they end now, and so do those that begin later. Their readers go on elsewhere."""
-        self._are_ending = True
-        for stream in self._open:
-            stream.end()
-
-
-STREAMS = Streams()
 
 
 def wants_stream(request: Request) -> bool:

@@ -1,10 +1,8 @@
-"""How often the API may be asked: by a person from anywhere, and by a network peer that nobody vouches for."""
+"""How often the API may be asked."""
 
-from django.conf import settings
 from rest_framework.request import Request
 
-from accounts import limits
-from accounts.peers import peer_of
+from accounts.allowance import count_peer, count_person
 
 
 def count_request(request: Request) -> None:
@@ -13,13 +11,9 @@ def count_request(request: Request) -> None:
         user = request.user
     except Exception:
         # Guessing at credentials must cost the guesser his allowance.
-        _count_peer(request)
+        count_peer(request)
         raise
     if user.is_authenticated:
-        limits.hit("api-user", str(user.pk), limit=settings.API_REQUESTS_PER_MINUTE_PER_USER, seconds=60)
+        count_person(user.pk)
     else:
-        _count_peer(request)
-
-
-def _count_peer(request: Request) -> None:
-    limits.hit("api-peer", peer_of(request), limit=settings.API_REQUESTS_PER_MINUTE_PER_PEER, seconds=60)
+        count_peer(request)

@@ -6,6 +6,8 @@ question to the database every few seconds is about all of them.
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 from uuid import UUID
 
@@ -77,3 +79,48 @@ class Connections:
 
 
 CONNECTIONS = Connections()
+
+
+class OpenStream:
+    """One answer that somebody reads or waits for. It ends early once `over` has a result."""
+
+    def __init__(self, principal: Principal) -> None:
+        self.principal = principal
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def end(self) -> None:
+        if not self.over.done():
+            self.over.set_result(None)
+
+    async def shut_out(self) -> None:
+        self.end()
+
+
+class Streams:
+    """Those of this process."""
+
+    def __init__(self) -> None:
+        self._open: set[OpenStream] = set()
+        self._are_ending = False
+
+    @contextmanager
+    def open(self, principal: Principal) -> Iterator[OpenStream]:
+        stream = OpenStream(principal)
+        if self._are_ending:
+            stream.end()
+        CONNECTIONS.add(stream)
+        self._open.add(stream)
+        try:
+            yield stream
+        finally:
+            self._open.remove(stream)
+            CONNECTIONS.discard(stream)
+
+    def end(self) -> None:
+        """This process goes away: they end now, and so do those that begin later. Their readers go on elsewhere."""
+        self._are_ending = True
+        for stream in self._open:
+            stream.end()
+
+
+STREAMS = Streams()

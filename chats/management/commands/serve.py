@@ -126,7 +126,7 @@ class Command(BaseCommand):
         server = AnnouncingServer(
             server_settings,
             announce=lambda: self.stdout.write(f"Parley is ready: http://{shown}:{port}/"),
-            end_streams=import_string("chats.api.streams.STREAMS").end,
+            end_streams=import_string("chats.replies.connections.STREAMS").end,
         )
         # uvicorn raises the signal that ended it once more when all is done: then this is a success.
         signal.signal(signal.SIGTERM, lambda *_: None)
