@@ -10,16 +10,20 @@ BODY_MAX_KEYS = 1_000
 BODY_MAX_ITEMS = 2_000
 
 
+class NotJson(Invalid):
+    message = "The body is not valid JSON."
+
+
 def json_object(raw: bytes) -> dict[str, Any]:
     """The one object in `raw`: 32 levels deep at most, with 1,000 keys, each said once, and 2,000 items.
 
-    Raises Invalid.
+    Raises NotJson, or Invalid for what is not such an object.
     """
     try:
         body = json.loads(raw.decode(), object_pairs_hook=_distinct, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         # Python quotes up to the whole body for some errors; the first words say where it is.
-        raise Invalid(f"The body is not valid JSON: {str(error)[:200]}") from None
+        raise NotJson(f"The body is not valid JSON: {str(error)[:200]}") from None
     if not isinstance(body, dict):
         raise Invalid("The body must be a JSON object, like {…}.")
     _check_shape(body)

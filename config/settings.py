@@ -390,6 +390,11 @@ TOOL_CALLS_PER_STEP = env.int("TOOL_CALLS_PER_STEP", default=32)  # what a model
 REPLY_TOOL_STEPS_MAX = env.int("REPLY_TOOL_STEPS_MAX", default=10)  # rounds of calls in one answer
 REPLY_TOOL_COST_MAX_USD = env("REPLY_TOOL_COST_MAX_USD", default="5")  # an answer that cost more begins no other round
 
+# ---------------------------------------------------------------- Parley as a server of tools (/mcp)
+MCP_SEARCH_CHATS = env.int("MCP_SEARCH_CHATS", default=50)  # the newest of a person, searched by what was said in them
+MCP_SEARCH_MESSAGES = env.int("MCP_SEARCH_MESSAGES", default=100)  # the newest of each
+MCP_RESULT_MAX_CHARACTERS = env.int("MCP_RESULT_MAX_CHARACTERS", default=100_000)  # of the messages of a chat
+
 # ---------------------------------------------------------------- API
 API_DOCS_ENABLED = env.bool("API_DOCS_ENABLED", default=not IS_PRODUCTION)
 REST_FRAMEWORK = {

@@ -17,6 +17,7 @@ urlpatterns = [
     path("settings/", include("accounts.urls")),
     path("api/v1/", include("chats.api.urls")),
     re_path(r"^api/", api_errors.unknown_address),
+    path("", include("chats.mcp_api.urls")),
     path("", include("chats.pages.urls")),
 ]
 

@@ -8,7 +8,7 @@ import pytest
 import chats
 
 ROOM = Path(chats.__file__).parent
-INTERFACES = ("api", "openai_api", "realtime", "pages")
+INTERFACES = ("api", "openai_api", "mcp_api", "realtime", "pages")
 GATES = ("visible_to", "editable_by")
 MANAGER_USE = re.compile(r"\.(?:_default_manager|_base_manager|objects)\b(?:\s*\.\s*(\w+))?")
 

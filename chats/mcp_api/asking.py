@@ -1,0 +1,223 @@
+"""The tool that asks a model: a reply like any other, followed to its end, with words on how far it is."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from typing import Any
+from uuid import UUID
+
+import orjson
+from django.urls import reverse
+
+from accounts.authentication import is_still_valid
+from accounts.errors import Unauthenticated
+from accounts.queries import found
+from chats.errors import Invalid, NotFound, Unavailable
+from chats.mcp_api.calls import Call
+from chats.models import Reply, ToolCall
+from chats.replies.database import in_database
+from chats.replies.events import Numbered
+from chats.replies.follow import follow
+from chats.replies.present import reply_json
+from chats.replies.retrieval import DocumentUse, title_of
+from chats.replies.services import StartedReply, start_reply
+
+Report = Callable[[float, float | None, str], Awaitable[None]]
+
+PROGRESS_SECONDS = 0.5
+TAIL_CHARACTERS = 100
+EXCERPT_CHARACTERS = 300
+# In silence the row says whether calls of tools wait for a person: soon where one was announced, and now and then
+# where the event may have been lost on its way from another node.
+TICK_SECONDS = 0.5
+LOOK_EVERY = 8
+BAD_ENDS = {Reply.Status.FAILED, Reply.Status.INTERRUPTED, Reply.Status.BUDGET_EXCEEDED}
+
+
+async def ask_model(call: Call, report: Report, **asked: Any) -> dict[str, Any]:
+    """Ask, and wait until there is an answer, or it waits for a person to allow something, or this process must end.
+
+    Raises what `start_reply` raises, and Unauthenticated when the credential no longer holds.
+    """
+    if call.stream.over.done():
+        raise Unavailable("This server is about to restart. Nothing was asked; try again in a few seconds.")
+    started = await call.begin(in_database(_start, call, **asked))
+    await _follow(started.reply.pk, call, report)
+    answer = await in_database(_answer, call, started.reply.pk)
+    # It is over, or others care for it from here on.
+    call.reply_id = None
+    return answer
+
+
+def _start(
+    call: Call,
+    *,
+    message: str,
+    model: str | None,
+    chat: UUID | None,
+    use_documents: bool | None,
+    system: str | None,
+) -> StartedReply:
+    if system is not None and chat is not None:
+        raise Invalid(fields={"system": ["Only for a new chat. Leave it out, or leave out «chat»."]})
+    started = start_reply(
+        call.principal.user,
+        content=message,
+        chat_id=chat,
+        model=model,
+        use_documents=None if use_documents is None else DocumentUse(use_documents),
+        **({"system_prompt": system} if system is not None else {}),
+    )
+    call.reply_id = started.reply.pk
+    call.note_reply(started.reply.pk)
+    return started
+
+
+async def _follow(reply_id: UUID, call: Call, report: Report) -> None:
+    progress, silences, asks = _Progress(report), 0, False
+    async with aclosing(_ticking(follow(reply_id, is_new=True), over=call.stream.over)) as events:
+        async for event in events:
+            if event is not None:
+                asks = asks or event["type"] == "tool.approval_requested"
+                await progress.tell(event)
+                continue
+            silences += 1
+            if (asks or silences % LOOK_EVERY == 0) and await in_database(_is_at_rest, call, reply_id):
+                return
+
+
+async def _ticking(
+    events: AsyncGenerator[Numbered, None], *, over: asyncio.Future[None]
+) -> AsyncGenerator[dict[str, Any] | None, None]:
+    """`events`, and None whenever nothing has come for a while. It ends with them, or at once when it is `over`."""
+    step: asyncio.Task[Numbered] | None = None
+    async with aclosing(events):
+        try:
+            while True:
+                step = step or asyncio.ensure_future(anext(events))
+                ends: set[asyncio.Future[Any]] = {step, over}
+                done, _ = await asyncio.wait(ends, timeout=TICK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                if over in done:
+                    return
+                if not done:
+                    yield None
+                    continue
+                try:
+                    _, event = step.result()
+                except StopAsyncIteration:
+                    return
+                step = None
+                yield orjson.loads(event)
+        finally:
+            if step is not None:
+                step.cancel()
+                await asyncio.wait({step})
+
+
+class _Progress:
+    """Tells how far a reply is: a line now and then. Its number grows, and has no end that is known before."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._text = ""
+        self._number, self._told_at = 0.0, 0.0
+
+    async def tell(self, event: Mapping[str, Any]) -> None:
+        line = self._line_of(event)
+        is_step = event["type"] not in {"text.delta", "reasoning.delta"}
+        if not line or (not is_step and time.monotonic() - self._told_at < PROGRESS_SECONDS):
+            return
+        self._number, self._told_at = max(self._number + 1, float(len(self._text))), time.monotonic()
+        await self._report(self._number, None, line)
+
+    def _line_of(self, event: Mapping[str, Any]) -> str:
+        match event:
+            case {"type": "reply.started"}:
+                return "The model was asked."
+            case {"type": "text.delta", "text": text}:
+                self._text += text
+                return f"{len(self._text)} characters: …{' '.join(self._text[-TAIL_CHARACTERS:].split())}"
+            case {"type": "reply.snapshot" | "reply.restarted", "text": text}:
+                self._text = text
+            case {"type": "reasoning.delta"}:
+                return "The model is thinking."
+            case {"type": "sources.found", "sources": sources}:
+                return f"{len(sources)} passages of documents were found."
+            case {"type": "tool.called", "name": name}:
+                return f"The model calls {name}."
+            case {"type": "reply.fallback", "notice": notice}:
+                return str(notice)
+        return ""
+
+
+def _is_at_rest(call: Call, reply_id: UUID) -> bool:
+    return Reply.objects.visible_to(call.principal.user).filter(pk=reply_id, status=Reply.Status.WAITING).exists()
+
+
+# ---------------------------------------------------------------- what came of it
+def _answer(call: Call, reply_id: UUID) -> dict[str, Any]:
+    """How the reply stands. Raises Unauthenticated and NotFound."""
+    if not is_still_valid(call.principal):
+        raise Unauthenticated
+    reply = found(Reply.objects.visible_to(call.principal.user).select_related("message", "model"), pk=reply_id)
+    if reply.message is None:
+        raise NotFound("This answer was deleted.")
+    shown = reply_json(reply)
+    return {
+        "chat": shown["chat"],
+        "reply": shown["id"],
+        "status": str(reply.status),
+        "model": reply.model and reply.model.name,
+        "text": reply.message.content,
+        "sources": [_source_json(source) for source in reply.message.sources],
+        "usage": shown["usage"],
+        "cost_usd": shown["cost"],
+        "error": shown["error"],
+        "waiting_for": [_waiting_json(each) for each in shown["calls"] if each["status"] == ToolCall.Status.WAITING],
+        "notice": reply.message.notice,
+        "page": reverse("pages:chat", args=[reply.chat_id]),
+    }
+
+
+def _source_json(source: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "number": source["number"],
+        "document": source["document"],
+        "title": title_of(source),
+        "excerpt": str(source["text"])[:EXCERPT_CHARACTERS],
+    }
+
+
+def _waiting_json(call: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: call[name] for name in ("call", "name", "server", "arguments", "because")}
+
+
+def told(answer: Mapping[str, Any]) -> str:
+    """An answer as a model reads it."""
+    lines = [answer["text"], *([answer["notice"]] if answer["notice"] else [])]
+    if answer["sources"]:
+        lines.append(
+            "\n".join(["Sources:", *(f"[{source['number']}] {source['title']}" for source in answer["sources"])])
+        )
+    lines.append(_how_it_ended(answer))
+    lines.append(f"(chat {answer['chat']})")
+    return "\n\n".join(line for line in lines if line)
+
+
+def _how_it_ended(answer: Mapping[str, Any]) -> str:
+    error = answer["error"] or {}
+    match answer["status"]:
+        case Reply.Status.COMPLETED:
+            return ""
+        case Reply.Status.STOPPED:
+            return "The answer was stopped before its end."
+        case Reply.Status.WAITING:
+            names = ", ".join(each["name"] for each in answer["waiting_for"]) or "a tool"
+            return (
+                f"The model wants to call {names}, which a person has to allow first, on the page {answer['page']} of"
+                " this server or over its API. The answer goes on by itself then; read it with get_chat."
+            )
+        case Reply.Status.QUEUED | Reply.Status.RUNNING:
+            return "The server restarts, and the answer goes on meanwhile. Read it with get_chat in a while."
+    return f"{error.get('message', 'The answer did not come to its end.')} (code: {error.get('code', 'unknown')})"

@@ -1,0 +1,173 @@
+"""What the tools that change nothing answer: chats, passages of documents, models. Sync, for threads of the engine."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.utils import timezone
+
+from accounts import limits
+from accounts.models import User
+from accounts.queries import found
+from chats.catalog.models import AIModel, Price
+from chats.catalog.services import values_of
+from chats.knowledge.embedders import QueryVector
+from chats.knowledge.search import Passage, search_chunks
+from chats.models import Chat, Message, Reply
+from chats.replies.present import moment, money
+
+WORDS_MAX = 8
+EXCERPT_CHARACTERS = 300
+
+
+# ---------------------------------------------------------------- chats
+def search_chats(user: User, *, query: str, limit: int, space: str | None, tag: str | None) -> dict[str, Any]:
+    """Chats with all words of `query` in their title, or in one of their newest messages; newest first in both.
+
+    Messages have no index for words, so those of the newest chats are read: MCP_SEARCH_CHATS with MCP_SEARCH_MESSAGES
+    each. The answer says how far that went.
+    """
+    limits.hit("chat-search", str(user.pk), limit=settings.SEARCHES_PER_MINUTE, seconds=60)
+    words = query.split()[:WORDS_MAX]
+    chats = Chat.objects.visible_to(user)
+    if space:
+        chats = chats.filter(space=space)
+    if tag:
+        chats = chats.tagged(tag)
+    titled = chats
+    for word in words:
+        titled = titled.matching(word)
+    by_title = list(titled[:limit])
+    newest = list(chats[: settings.MCP_SEARCH_CHATS + 1])
+    searched = newest[: settings.MCP_SEARCH_CHATS]
+    hits = [_hit(chat, _excerpt_of(user, chat, words), words) for chat in by_title]
+    others = (chat for chat in searched if chat not in by_title)
+    hits += _said_in(user, others, words, limit=limit - len(hits))
+    return {
+        "chats": hits,
+        "text_searched_in": len(searched),
+        "has_older_chats": len(newest) > len(searched),
+    }
+
+
+def _said_in(user: User, chats: Iterator[Chat], words: Sequence[str], *, limit: int) -> list[dict[str, Any]]:
+    hits: list[dict[str, Any]] = []
+    while len(hits) < limit and (chat := next(chats, None)) is not None:
+        if text := _excerpt_of(user, chat, words):
+            hits.append(_hit(chat, text, words))
+    return hits
+
+
+def _hit(chat: Chat, text: str, words: Sequence[str]) -> dict[str, Any]:
+    return {
+        "id": str(chat.pk),
+        "title": chat.title,
+        "space": chat.space,
+        "updated_at": moment(chat.updated_at),
+        "excerpt": excerpt(text, words),
+    }
+
+
+def _excerpt_of(user: User, chat: Chat, words: Sequence[str]) -> str:
+    """The newest message that has all `words`; "" when none of those that are looked at does."""
+    messages = Message.objects.visible_to(user)
+    said = messages.filter(chat=chat, role__in=[Message.Role.USER, Message.Role.ASSISTANT])
+    newest = said.order_by("-created_at", "-id").values("pk")[: settings.MCP_SEARCH_MESSAGES]
+    rows = messages.filter(pk__in=newest)
+    for word in words:
+        rows = rows.filter(content__icontains=word)
+    return next(iter(rows.order_by("-created_at", "-id").values_list("content", flat=True)[:1]), "")
+
+
+def excerpt(text: str, words: Sequence[str]) -> str:
+    """What stands around the first of `words` in `text`."""
+    lower = text.lower()
+    at = min((place for word in words if (place := lower.find(word.lower())) >= 0), default=0)
+    start = max(0, at - EXCERPT_CHARACTERS // 3)
+    cut = " ".join(text[start : start + EXCERPT_CHARACTERS].split())
+    return f"{'…' if start else ''}{cut}{'…' if start + EXCERPT_CHARACTERS < len(text) else ''}"
+
+
+def get_chat(user: User, *, id: UUID, last: int) -> dict[str, Any]:
+    """A chat with the last messages of the branch that it shows, within MCP_RESULT_MAX_CHARACTERS. Raises NotFound."""
+    chat = found(Chat.objects.visible_to(user).select_related("model"), pk=id)
+    messages = Message.objects.visible_to(user)
+    path = messages.path_ids(chat.current_leaf_id) if chat.current_leaf_id else []
+    shown = messages.path_to(chat.current_leaf_id, start=max(0, len(path) - last), stop=len(path))
+    latest = next(iter(Reply.objects.visible_to(user).filter(chat=chat).order_by("-created_at")[:1]), None)
+    return {
+        "id": str(chat.pk),
+        "title": chat.title,
+        "space": chat.space,
+        "model": chat.model and chat.model.name,
+        "updated_at": moment(chat.updated_at),
+        "messages_in_all": len(path),
+        "messages": _fitting(shown),
+        "last_reply": latest and {"id": str(latest.pk), "status": str(latest.status)},
+    }
+
+
+def _fitting(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """The last of these, as many as there is room for; the first of them is cut where need be."""
+    room, shown = settings.MCP_RESULT_MAX_CHARACTERS, []
+    for message in reversed(messages):
+        if room <= 0:
+            break
+        text = message.content[:room]
+        room -= len(text)
+        shown.append(
+            {
+                "id": str(message.pk),
+                "role": str(message.role),
+                "text": text,
+                "is_cut": len(text) < len(message.content),
+                "created_at": moment(message.created_at),
+            }
+        )
+    return shown[::-1]
+
+
+# ---------------------------------------------------------------- documents
+def search_documents(user: User, *, query: str, limit: int, near: QueryVector | None) -> dict[str, Any]:
+    """The passages that answer `query` best; `near` is its vector, where a provider makes it."""
+    passages = search_chunks(user, query, limit=limit, near=near)
+    return {"passages": [_passage_json(passage) for passage in passages]}
+
+
+def count_search(user: User) -> None:
+    """With those over the API. Raises TooMany."""
+    limits.hit("search", str(user.pk), limit=settings.SEARCHES_PER_MINUTE, seconds=60)
+
+
+def _passage_json(passage: Passage) -> dict[str, Any]:
+    return {
+        "document": str(passage.document),
+        "name": passage.name,
+        "page": passage.page,
+        "heading": passage.heading,
+        "text": passage.text,
+        "score": passage.score,
+    }
+
+
+# ---------------------------------------------------------------- models
+def list_models(user: User) -> dict[str, Any]:
+    """Whom this person may ask; the first is asked when no model is named."""
+    models = AIModel.objects.visible_to(user).select_related("provider")
+    rows = models.with_current_price(timezone.now())[: settings.PAGE_SIZE_MAX]
+    return {"models": [_model_json(model, is_default=place == 0) for place, model in enumerate(rows)]}
+
+
+def _model_json(model: AIModel, *, is_default: bool) -> dict[str, Any]:
+    price: Price | None = next(iter(model.current_prices), None)
+    return {
+        "id": str(model.pk),
+        "name": model.name,
+        "provider": model.provider.name,
+        "description": model.description,
+        "context_window": model.context_window,
+        "is_default": is_default,
+        "price_usd": price and {name: money(usd) for name, usd in asdict(values_of(price)).items()},
+    }

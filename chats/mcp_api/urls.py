@@ -1,0 +1,8 @@
+"""The one address, with and without a slash: what people paste into their clients ends either way."""
+
+from django.urls import path
+
+from chats.mcp_api.views import endpoint
+
+app_name = "mcp"
+urlpatterns = [path("mcp", endpoint, name="endpoint"), path("mcp/", endpoint)]
