@@ -1,11 +1,13 @@
 """What the tools that change nothing answer: chats, passages of documents, models. Sync, for threads of the engine."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.db.models.functions import Left
 from django.utils import timezone
 
 from accounts import limits
@@ -19,6 +21,8 @@ from chats.models import Chat, Message, Reply
 from chats.replies.present import moment, money
 
 WORDS_MAX = 8
+# Of each message, from its beginning: few are longer, and reading those would cost more than all the rest.
+MESSAGE_SEARCHED_CHARACTERS = 20_000
 EXCERPT_CHARACTERS = 300
 
 
@@ -44,20 +48,13 @@ def search_chats(user: User, *, query: str, limit: int, space: str | None, tag: 
     searched = newest[: settings.MCP_SEARCH_CHATS]
     hits = [_hit(chat, _excerpt_of(user, chat, words), words) for chat in by_title]
     others = (chat for chat in searched if chat not in by_title)
-    hits += _said_in(user, others, words, limit=limit - len(hits))
+    said = ((chat, text) for chat in others if (text := _excerpt_of(user, chat, words)))
+    hits += [_hit(chat, text, words) for chat, text in islice(said, limit - len(hits))]
     return {
         "chats": hits,
         "text_searched_in": len(searched),
         "has_older_chats": len(newest) > len(searched),
     }
-
-
-def _said_in(user: User, chats: Iterator[Chat], words: Sequence[str], *, limit: int) -> list[dict[str, Any]]:
-    hits: list[dict[str, Any]] = []
-    while len(hits) < limit and (chat := next(chats, None)) is not None:
-        if text := _excerpt_of(user, chat, words):
-            hits.append(_hit(chat, text, words))
-    return hits
 
 
 def _hit(chat: Chat, text: str, words: Sequence[str]) -> dict[str, Any]:
@@ -71,14 +68,20 @@ def _hit(chat: Chat, text: str, words: Sequence[str]) -> dict[str, Any]:
 
 
 def _excerpt_of(user: User, chat: Chat, words: Sequence[str]) -> str:
-    """The newest message that has all `words`; "" when none of those that are looked at does."""
-    messages = Message.objects.visible_to(user)
-    said = messages.filter(chat=chat, role__in=[Message.Role.USER, Message.Role.ASSISTANT])
-    newest = said.order_by("-created_at", "-id").values("pk")[: settings.MCP_SEARCH_MESSAGES]
-    rows = messages.filter(pk__in=newest)
-    for word in words:
-        rows = rows.filter(content__icontains=word)
-    return next(iter(rows.order_by("-created_at", "-id").values_list("content", flat=True)[:1]), "")
+    """The newest message that has all `words`; "" when none of those that are looked at does.
+
+    They are compared here: asked for words among the newest only, a database without statistics reads all of them, for
+    each chat anew. PostgreSQL took 19 s where this takes 0.1.
+    """
+    said = Message.objects.visible_to(user).filter(chat=chat, role__in=[Message.Role.USER, Message.Role.ASSISTANT])
+    newest = said.order_by("-created_at", "-id")[: settings.MCP_SEARCH_MESSAGES]
+    texts = newest.values_list(Left("content", MESSAGE_SEARCHED_CHARACTERS), flat=True)
+    return next((text for text in texts if has_all(text, words)), "")
+
+
+def has_all(text: str, words: Sequence[str]) -> bool:
+    lower = text.lower()
+    return all(word.lower() in lower for word in words)
 
 
 def excerpt(text: str, words: Sequence[str]) -> str:

@@ -5,4 +5,4 @@ from django.urls import path
 from chats.mcp_api.views import endpoint
 
 app_name = "mcp"
-urlpatterns = [path("mcp", endpoint, name="endpoint"), path("mcp/", endpoint)]
+urlpatterns = [path("mcp", endpoint, name="mcp"), path("mcp/", endpoint)]

@@ -18,6 +18,7 @@ from chats.tools.services import add_server
 from chats.usage.models import UsageRecord
 
 OPEN = {"health", "health-ready", "openapi", "docs", "redoc"}
+FOR_PROGRAMS = {"api", "mcp"}
 BODIES = {
     "chats-messages": {"content": "hacked", "reply": False},
     "messages-detail": {"content": "hacked", "role": "user"},
@@ -40,11 +41,16 @@ class Route:
         return re.findall(r"<uuid:(\w+)>", self.template)
 
 
+def verbs_of(pattern):
+    # One address takes all that agents ask; what they may see of it is in chats/mcp_api/tests.
+    return ["get", "post", "delete"] if pattern.name == "mcp" else getattr(pattern.callback, "actions", {"get": ""})
+
+
 def routes():
     for resolver in get_resolver().url_patterns:
-        if getattr(resolver, "app_name", None) == "api":
+        if getattr(resolver, "app_name", None) in FOR_PROGRAMS:
             for pattern in resolver.url_patterns:
-                for verb in getattr(pattern.callback, "actions", {"get": ""}):
+                for verb in verbs_of(pattern):
                     yield Route(pattern.name or "", verb, f"/{resolver.pattern}{pattern.pattern}")
 
 
@@ -96,6 +102,7 @@ def ask(client, route, ids):
 def test_the_table_has_every_route():
     assert len(CLOSED) > 25
     assert {route.name for route in WITH_IDS} >= {"chats-detail", "messages-detail", "replies-events", "keys-detail"}
+    assert "mcp" in {route.name for route in CLOSED}
 
 
 @pytest.mark.parametrize("route", CLOSED, ids=named)

@@ -286,6 +286,20 @@ async def test_many_calls_at_once_each_get_their_own_answer(agent, openai_model,
     assert await in_thread(Message.objects.count) == 100
 
 
+async def test_calls_that_wait_hold_no_thread_and_no_connection(agent, fake_provider, says, gate):
+    says(text="one two three", gate=gate, gate_after=1)
+    async with agent.connect() as client:
+        arguments = {"message": "Count", "model": "Fake model"}
+        asking = [asyncio.create_task(client.call_tool("ask_model", arguments)) for _ in range(40)]
+        assert await in_thread(fake_provider.wait_requests, 40, 20)
+        async with asyncio.timeout(5):
+            for _ in range(10):
+                assert (await client.call_tool("list_models", {})).structured_content["models"]
+        gate.set()
+        results = await asyncio.gather(*asking)
+    assert {result.structured_content["status"] for result in results} == {"completed"}
+
+
 async def test_only_so_many_may_be_under_way(agent, fake_provider, says, gate, settings):
     settings.SOCKETS_PER_USER = 1
     says(text="one two three", gate=gate, gate_after=1)
