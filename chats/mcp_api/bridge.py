@@ -6,8 +6,7 @@ So it comes behind the same middleware, threads and limits as all else, and ends
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import structlog
 from django.http import HttpRequest, StreamingHttpResponse
@@ -39,41 +38,69 @@ class Speaker(Protocol):
     ) -> Awaitable[None]: ...
 
 
-@dataclass
 class Exchange:
-    """A call and its answer. The answer is written on the event loop, as the body of a response."""
+    """A call and its answer, which is the body of a response and written on the event loop.
 
-    call: Call
-    message: dict[str, Any]
-    speaker: Speaker
-    _is_stream: bool = False
+    What goes on for it has tasks of its own: those who read a body may leave it in the middle without a word, and
+    whatever has to be undone then must not be cut off by that. The response is closed in any case.
+    """
+
+    _living: ClassVar[set[asyncio.Task[None]]] = set()
+
+    def __init__(self, call: Call, message: dict[str, Any], *, speaker: Speaker) -> None:
+        self.call, self.message, self.speaker = call, message, speaker
+        self._is_stream = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._speaking: asyncio.Task[None] | None = None
+        self._is_left = False
 
     def response(self, request: HttpRequest) -> StreamingHttpResponse:
-        response = StreamingHttpResponse(content_type="application/json", headers=common_headers())
-        response.streaming_content = self._body(response, _scope_of(request, self.call), request.body)
-        return response
+        self._scope, self._raw = _scope_of(request, self.call), request.body
+        self._response = StreamingHttpResponse(self, content_type="application/json", headers=common_headers())
+        return self._response
 
-    async def _body(self, response: StreamingHttpResponse, scope: dict[str, Any], raw: bytes) -> AsyncIterator[bytes]:
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._parts()
+
+    def close(self) -> None:
+        """The response is over, on whichever thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._leave)
+
+    async def _parts(self) -> AsyncIterator[bytes]:
+        self._loop = asyncio.get_running_loop()
+        # Not bounded: one whole answer, or a line of progress now and then for as long as a reply takes.
+        sent: asyncio.Queue[MutableMapping[str, Any] | None] = asyncio.Queue()
+        living = asyncio.create_task(self._live(sent))
+        self._living.add(living)
+        living.add_done_callback(self._living.discard)
+        try:
+            while (part := await sent.get()) is not None:
+                if part["type"] == "http.response.start":
+                    self._begin(part)
+                if self._is_stream or part["type"] == "http.response.body":
+                    yield part.get("body", b"")
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        """Nobody reads any more: what is not done by now has nobody to be done for."""
+        self._is_left = True
+        if self._speaking is not None:
+            self._speaking.cancel()
+
+    async def _live(self, sent: asyncio.Queue[MutableMapping[str, Any] | None]) -> None:
+        """From the beginning to the end of what the call is about. Nobody cancels this."""
         with STREAMS.open(self.call.principal) as self.call.stream:
-            # Not bounded: one whole answer, or a line of progress now and then for as long as a reply takes.
-            sent: asyncio.Queue[MutableMapping[str, Any] | None] = asyncio.Queue()
-            speaking = asyncio.create_task(self._speak(scope, raw, sent))
-            try:
-                while (part := await sent.get()) is not None:
-                    if part["type"] == "http.response.start":
-                        self._begin(response, part)
-                    is_body = part["type"] == "http.response.body"
-                    if is_body or self._is_stream:
-                        yield part.get("body", b"")
-            finally:
-                speaking.cancel()
-                await asyncio.wait({speaking})
-                await self.call.leave()
+            self._speaking = asyncio.create_task(self._speak(sent))
+            if self._is_left:
+                self._speaking.cancel()
+            await asyncio.wait({self._speaking})
+            sent.put_nowait(None)
+            await self.call.leave()
 
-    async def _speak(
-        self, scope: dict[str, Any], raw: bytes, sent: asyncio.Queue[MutableMapping[str, Any] | None]
-    ) -> None:
-        body = [{"type": "http.request", "body": raw, "more_body": False}]
+    async def _speak(self, sent: asyncio.Queue[MutableMapping[str, Any] | None]) -> None:
+        body = [{"type": "http.request", "body": self._raw, "more_body": False}]
 
         async def receive() -> dict[str, Any]:
             if body:
@@ -82,19 +109,18 @@ class Exchange:
             return await asyncio.get_running_loop().create_future()
 
         try:
-            await self.speaker(scope, receive, sent.put, message=self.message)
+            await self.speaker(self._scope, receive, sent.put, message=self.message)
         except Exception:
             logger.exception("mcp_failed")
             sent.put_nowait({"type": "http.response.body", "body": self._failure()})
-        finally:
-            sent.put_nowait(None)
 
     def _failure(self) -> bytes:
         said = "Something went wrong on our side."
         body = error_body(INTERNAL_ERROR, said, code="internal", to=self.message["id"])
         return b"event: message\ndata: %b\n\n" % body if self._is_stream else body
 
-    def _begin(self, response: StreamingHttpResponse, start: MutableMapping[str, Any]) -> None:
+    def _begin(self, start: MutableMapping[str, Any]) -> None:
+        response = self._response
         response.status_code = start["status"]
         headers = {name.decode("latin1").lower(): value.decode("latin1") for name, value in start["headers"]}
         for name in headers.keys() - OURS:

@@ -282,7 +282,7 @@ async def test_many_calls_at_once_each_get_their_own_answer(agent, openai_model,
         results = await asyncio.gather(*[ask(n) for n in range(50)])
     texts = [result.structured_content["text"] for result in results]
     assert texts == [f"Echo: Say {n}" for n in range(50)]
-    assert not CONNECTIONS._open
+    await in_thread(wait_until, lambda: not CONNECTIONS._open, seconds=5, what="no call is under way")
     assert await in_thread(Message.objects.count) == 100
 
 
