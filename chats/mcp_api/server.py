@@ -36,6 +36,11 @@ logger = structlog.get_logger(__name__)
 AppStatus.disable_automatic_graceful_drain()
 
 
+class Internal(DomainError):
+    code = "internal"
+    message = "Something went wrong on our side. Try again; if it stays, tell your administrator."
+
+
 async def speak(scope: dict[str, Any], receive: Receive, send: Send, *, message: dict[str, Any]) -> None:
     """Answer one request; an ASGI application but for the `message`, which is its body."""
     manager = StreamableHTTPSessionManager(
@@ -77,7 +82,7 @@ async def _call_tool(context: Any, params: types.CallToolRequestParams) -> types
         return _failure(Unavailable())
     except Exception:
         logger.exception("mcp_tool_failed", tool=tool.name)
-        return _failure(DomainError("Something went wrong on our side. Try again, or tell the administrator."))
+        return _failure(Internal())
     return types.CallToolResult(
         content=[types.TextContent(type="text", text=tool.tell(answer))],
         structured_content=answer,

@@ -9,8 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mcp.shared.exceptions import MCPError
 
+from accounts import issuer_keys
 from accounts.models import ApiKey
 from accounts.services import create_api_key, revoke_api_key
+from accounts.tests.issuer import CLIENT, Issuer
 from config.tests.threads import in_thread
 
 PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
@@ -40,6 +42,32 @@ async def test_nobody_unknown_gets_in_and_is_told_how(agent, credential):
         assert response.status_code == 401
         assert response.headers["WWW-Authenticate"] == 'Bearer realm="mcp"'
         assert response.json()["error"]["data"]["code"] == "unauthenticated"
+
+
+@pytest.fixture(scope="module")
+def issuer_server():
+    server = Issuer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def issuer(issuer_server, live, settings):
+    issuer_server.reset()
+    issuer_keys._client.cache_clear()
+    settings.OIDC_ISSUER, settings.OIDC_CLIENT_IDS = issuer_server.url, [CLIENT]
+    return issuer_server
+
+
+async def test_a_token_of_the_configured_issuer_is_a_credential_too(agent, issuer):
+    agent.secret = issuer.token()
+    assert (await agent.found("search_chats", query="anything"))["chats"] == []
+    issuer_keys._client.cache_clear()
+    issuer.answer = (500, {}, b"")
+    async with agent.post(PING) as response:
+        assert response.status_code == 503
+        assert response.headers["Retry-After"]
+        assert response.json()["error"]["data"]["code"] == "issuer_unavailable"
 
 
 async def test_the_session_of_a_browser_is_nobody_here(live, agent, owner, session_of):

@@ -2,8 +2,10 @@
 
 import pytest
 from django.core.files.base import ContentFile
+from django.db import connection
 
 from chats import services
+from chats.catalog.models import Price
 from chats.knowledge.models import Document
 from chats.knowledge.services import add_document
 from config.tests.live import wait_until
@@ -123,6 +125,27 @@ async def test_what_belongs_to_another_looks_like_what_is_missing(agent_of, stra
         assert foreign.is_error
         assert foreign.structured_content == missing.structured_content
         assert foreign.structured_content["error"]["code"] == "not_found"
+
+
+@pytest.fixture
+def no_prices(live):
+    """There is no table of prices, which is a mistake that nobody expects."""
+
+    def rename(old, new):
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER TABLE {old} RENAME TO {new}")
+
+    rename(Price._meta.db_table, "aside")
+    yield
+    rename("aside", Price._meta.db_table)
+
+
+async def test_a_mistake_of_ours_is_told_without_its_details(agent, no_prices):
+    result = await agent.call("list_models")
+    assert result.is_error
+    # To SQLite it is one of those that may pass.
+    assert result.structured_content["error"]["code"] in {"internal", "unavailable"}
+    assert Price._meta.db_table not in result.content[0].text
 
 
 @pytest.mark.parametrize(
