@@ -17,6 +17,7 @@ _OWN_HEADERS = frozenset(
         *("accept", "content-type", "cookie", "last-event-id", "mcp-session-id", "mcp-protocol-version", "te"),
     ]
 )
+_USUAL_PORTS = {"http": 80, "https": 443}
 
 
 def policy_for(*, is_trusted: bool) -> AddressPolicy:
@@ -38,8 +39,22 @@ def check_url(url: str, *, is_trusted: bool) -> str:
 
 def origin_of(url: str) -> tuple[str, str, int | None]:
     """To whom credentials for this address may be shown."""
-    parts = urlsplit(url)
-    return parts.scheme, (parts.hostname or "").lower(), parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    try:
+        parts = urlsplit(url)
+        port = parts.port or _USUAL_PORTS.get(parts.scheme)
+    except ValueError:
+        return "", url, None
+    return parts.scheme, (parts.hostname or "").lower(), port
+
+
+def host_of(url: str) -> str:
+    """The host, with its port where that is not the usual one; "" where there is none."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return ""
+    return host if port in {None, _USUAL_PORTS.get(parts.scheme)} else f"{host}:{port}"
 
 
 def check_headers(headers: Mapping[str, str]) -> None:

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from chats.cleaning import check_json, clean_text
 from chats.errors import Invalid
+from chats.tools.errors import ServerChanged
 from chats.tools.models import McpServer, Tool
 from chats.tools.models.tool import CALLED_MAX_LENGTH
 from chats.tools.values import Found, FoundTool
@@ -75,16 +76,26 @@ def take_up(server: McpServer, found: Found) -> None:
         setattr(server, name, getattr(locked, name))
 
 
-def accept_change(tool: Tool) -> None:
-    """Pin the tool as its server offers it now. What was decided about the earlier one does not hold for it."""
+def accept_change(tool: Tool, *, seen: str | None = None) -> None:
+    """Pin the tool as its server offers it now. What was decided about the earlier one does not hold for it.
+
+    `seen` is the `mark_of` what was looked at: raises ServerChanged when it has become something else meanwhile.
+    """
     with transaction.atomic():
         row = Tool.objects.select_for_update().get(pk=tool.pk)
+        if seen is not None and seen != mark_of(row):
+            raise ServerChanged
         if row.changed is not None:
             _pin(row, row.changed)
             row.changed = None
             row.save()
             row.choices.all().delete()
     tool.refresh_from_db()
+
+
+def mark_of(tool: Tool) -> str:
+    """What tells the change of a suspended tool from every other; "" when there is none."""
+    return _hash_of(tool.changed) if tool.changed is not None else ""
 
 
 def is_believed_read_only(name: str, annotations: Mapping[str, Any]) -> bool:
@@ -100,8 +111,8 @@ def differences(tool: Tool) -> list[tuple[str, str, str]]:
     pairs = [
         ("title", tool.title, new.get("title", "")),
         ("description", tool.description, new.get("description", "")),
-        ("input schema", _pretty(tool.input_schema), _pretty(new.get("input_schema", {}))),
-        ("annotations", _pretty(tool.annotations), _pretty(new.get("annotations", {}))),
+        ("input schema", pretty(tool.input_schema), pretty(new.get("input_schema", {}))),
+        ("annotations", pretty(tool.annotations), pretty(new.get("annotations", {}))),
     ]
     return [pair for pair in pairs if pair[1] != pair[2]]
 
@@ -178,5 +189,6 @@ def _notices(server: McpServer) -> list[str]:
     return [f"{off} of its tools can't be used; the list says why."] if off else []
 
 
-def _pretty(value: Any) -> str:
+def pretty(value: Any) -> str:
+    """JSON for people to read."""
     return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode()

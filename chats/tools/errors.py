@@ -1,6 +1,6 @@
 """What can go wrong with servers of tools, in words for people."""
 
-from accounts.errors import DomainError, Invalid
+from accounts.errors import Conflict, Invalid
 
 
 class ToolServerError(Exception):
@@ -45,9 +45,9 @@ class CallRefused(ToolServerError):
     code = "tool_call_refused"
 
 
-class ServerChanged(DomainError):
+class ServerChanged(Conflict):
     code = "tool_changed"
-    message = "The server offers this tool differently by now. Look at the difference first."
+    message = "The server offers this tool differently by now. Look at the difference again, then decide."
 
 
 __all__ = [

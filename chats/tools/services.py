@@ -1,7 +1,7 @@
 """Verbs on servers of tools and on what their people let them do. Each is one transaction."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -45,15 +45,17 @@ def update_server(server: McpServer, **changes: Any) -> McpServer:
     Another address is another server: its tools are to be found anew, and nothing that was decided holds for them.
     """
     kept = {k: v for k, v in changes.items() if k in {"name", "url", "headers", "enabled"}}
-    url = kept.get("url", server.url)
-    is_elsewhere = origin_of(url.strip()) != origin_of(server.url)
-    if "headers" in kept or is_elsewhere:
-        kept["headers"] = _unmasked(server, kept.get("headers"), is_elsewhere=is_elsewhere)
+    if "url" in kept:
+        # First: what is no address must not pass for another server's.
+        kept["url"] = check_url(kept["url"], is_trusted=False)
+    moves = is_elsewhere(server, kept.get("url", server.url))
+    if "headers" in kept or moves:
+        kept["headers"] = _unmasked(server, kept.get("headers"), is_elsewhere=moves)
     fields = _clean(**kept)
     if server.user is not None:
         count_change(server.user)
     with transaction.atomic(durable=True):
-        if is_elsewhere:
+        if moves:
             server.tools.all().delete()
         if "url" in fields and fields["url"] != server.url:
             fields |= {"status": McpServer.Status.UNTRIED, "error_message": "", "about": {}, "notices": []}
@@ -61,6 +63,28 @@ def update_server(server: McpServer, **changes: Any) -> McpServer:
             setattr(server, field, value)
         server.updated_at = timezone.now()
         server.save(update_fields=[*fields, "updated_at"])
+    return server
+
+
+def save_shared_server(server: McpServer, *, changed: Iterable[str] = ()) -> McpServer:
+    """Store a server of the operator that `full_clean` has passed: a new one, or the `changed` fields of one.
+
+    Another address or program is another server: its tools are to be found, and decided about, anew.
+    """
+    with transaction.atomic():
+        if server._state.adding:
+            taken = set(McpServer.objects.filter(user=None).values_list("prefix", flat=True))
+            server.prefix = prefix_of(server.name, taken)
+            server.save(force_insert=True)
+            return server
+        fields = {*changed, "updated_at"}
+        before = McpServer.objects.select_for_update().get(pk=server.pk)
+        if _whereabouts(before) != _whereabouts(server):
+            server.tools.all().delete()
+            server.forget_look()
+            fields |= {"status", "error_message", "about", "notices", "checked_at"}
+        server.updated_at = timezone.now()
+        server.save(update_fields=fields)
     return server
 
 
@@ -86,6 +110,11 @@ def count_change(user: User) -> None:
 def headers_of(server: McpServer) -> dict[str, str]:
     """The headers it is shown, in plain. For the wire, and for nothing else."""
     return _object(server.headers)
+
+
+def is_elsewhere(server: McpServer, url: str) -> bool:
+    """Whether this address is another server's, to which its credentials are not to be shown."""
+    return origin_of(url.strip()) != origin_of(server.url)
 
 
 def masked_headers(server: McpServer) -> dict[str, str]:
@@ -115,6 +144,11 @@ def prefix_of(name: str, taken: set[str]) -> str:
         number += 1
         prefix = f"{plain[: PREFIX_MAX_LENGTH - len(str(number)) - 1]}_{number}"
     return prefix
+
+
+def _whereabouts(server: McpServer) -> tuple[object, ...]:
+    """What tells one server from another."""
+    return server.transport, origin_of(server.url), server.command
 
 
 def _clean(**fields: Any) -> dict[str, Any]:

@@ -4,11 +4,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from chats.catalog.encryption import EncryptedTextField
+from chats.errors import Invalid
+from chats.tools.addresses import check_url, host_of
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -32,6 +35,18 @@ class McpServerQuerySet(models.QuerySet["McpServer"]):
     def remote(self) -> Self:
         """All but the tools that Parley brings itself."""
         return self.exclude(transport=McpServer.Transport.BUILTIN)
+
+    def with_counts(self) -> Self:
+        """Each with `.tool_count`, of those it offers, and `.suspended_count`, of those that wait for acceptance."""
+        offered = models.Q(tools__is_listed=True)
+        return self.annotate(
+            tool_count=models.Count("tools", filter=offered),
+            suspended_count=models.Count("tools", filter=offered & models.Q(tools__changed__isnull=False)),
+        )
+
+    def without_secrets(self) -> Self:
+        """For lists, which need not decrypt what they never show."""
+        return self.defer("headers", "environment")
 
 
 class McpServer(models.Model):
@@ -87,6 +102,9 @@ class McpServer(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(default=timezone.now, editable=False)
 
+    tool_count: int  # of with_counts()
+    suspended_count: int  # of with_counts()
+
     objects: ClassVar[models.Manager["McpServer"]] = McpServerQuerySet.as_manager()
 
     class Meta:
@@ -99,12 +117,53 @@ class McpServer(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def clean(self) -> None:
+        """Whether what the operator has set up makes sense. What people set up goes through the verbs."""
+        if self.is_shared and self.transport == self.Transport.HTTP:
+            self._clean_http()
+        elif self.is_shared and self.transport == self.Transport.STDIO:
+            self._clean_stdio()
+
     @property
     def is_shared(self) -> bool:
         """Whether it is the operator's."""
         return self.user_id is None
 
+    @property
+    def is_builtin(self) -> bool:
+        return self.transport == self.Transport.BUILTIN
+
+    @property
+    def host(self) -> str:
+        """Where it is, without what may be secret in its address; "" where it has none."""
+        return host_of(self.url)
+
     def note(self, status: "McpServer.Status", *, at: datetime, error_message: str = "") -> None:
         """Write down how a look at it went."""
         self.status, self.error_message, self.checked_at = status, error_message[:500], at
         self.save(update_fields=["status", "error_message", "checked_at"])
+
+    def forget_look(self) -> None:
+        """As if nobody had looked at it yet. Not stored."""
+        self.status, self.error_message, self.checked_at = self.Status.UNTRIED, "", None
+        self.about, self.notices = {}, []
+
+    def _clean_http(self) -> None:
+        if self.command.strip():
+            raise ValidationError({"command": "A server over HTTP has no command. Leave it empty."})
+        if not self.url.strip():
+            raise ValidationError({"url": "A server over HTTP needs its address."})
+        try:
+            self.url = check_url(self.url, is_trusted=True)
+        except Invalid as error:
+            raise ValidationError(dict(error.fields)) from None
+
+    def _clean_stdio(self) -> None:
+        self.command = self.command.strip()
+        if self.url.strip():
+            raise ValidationError({"url": "A program has no address. Leave it empty."})
+        if not self.command or not self.command.isprintable():
+            raise ValidationError({"command": "Enter the program to start, on one line and without arguments."})
+        is_list = isinstance(self.arguments, list) and all(isinstance(text, str) for text in self.arguments)
+        if not is_list or any("\0" in text for text in self.arguments):
+            raise ValidationError({"arguments": 'Enter a JSON list of texts, for example ["--root", "/srv/files"].'})
