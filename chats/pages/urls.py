@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from chats.pages import branches, chat_documents, chats, documents, messages, theme
+from chats.pages import branches, chat_documents, chats, documents, messages, theme, tools
 
 app_name = "pages"
 urlpatterns = [
@@ -33,6 +33,16 @@ urlpatterns = [
     path("documents/<uuid:document_id>/versions/", documents.replace, name="replace_document"),
     path("documents/<uuid:document_id>/retry/", documents.retry, name="retry_document"),
     path("documents/<uuid:document_id>/delete/", documents.delete, name="delete_document"),
+    path("tools/", tools.tools, name="tools"),
+    path("tools/add/", tools.add, name="add_server"),
+    path("tools/<uuid:server_id>/", tools.server, name="server"),
+    path("tools/<uuid:server_id>/edit/", tools.edit, name="edit_server"),
+    path("tools/<uuid:server_id>/look/", tools.look, name="look_at_server"),
+    path("tools/<uuid:server_id>/switch/", tools.switch, name="switch_server"),
+    path("tools/<uuid:server_id>/delete/", tools.delete, name="delete_server"),
+    path("tool/<uuid:tool_id>/", tools.tool, name="tool"),
+    path("tool/<uuid:tool_id>/policy/", tools.policy, name="tool_policy"),
+    path("tool/<uuid:tool_id>/accept/", tools.accept, name="accept_tool"),
     path("replies/<uuid:reply_id>/continue/", branches.go_on, name="continue"),
     path("replies/<uuid:reply_id>/retry/", messages.retry, name="retry"),
     path("replies/<uuid:reply_id>/stop/", messages.stop, name="stop"),
