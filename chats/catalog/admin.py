@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import cast
+from typing import Any, cast
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
@@ -36,6 +36,12 @@ class ProviderAdmin(PoliteAdmin):
     list_filter = ["kind", "enabled"]
     search_fields = ["name", "base_url"]
     actions = ["test_connections", "import_from"]
+
+    def get_fields(self, request: HttpRequest, obj: Provider | None = None) -> Any:
+        if obj is None or self.has_change_permission(request, obj):
+            return self.fields
+        # Who may only look would be shown the key itself, as Django shows what nobody can change.
+        return ["name", "kind", "base_url", "enabled"]
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Provider]:
         providers = cast(ProviderQuerySet, super().get_queryset(request))

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission
 from django.test import Client, override_settings
 from django.urls import reverse
 
@@ -59,6 +60,13 @@ def test_the_key_is_never_shown_again(desk: Client, provider: Provider) -> None:
     for response in (desk.get(LIST), desk.get(change_url(provider)), invalid):
         assert "canary" not in text(response)
     assert 'type="password" name="api_key"' in text(desk.get(change_url(provider)))
+
+
+def test_those_who_only_look_do_not_see_the_key(staff: User, client_of, provider: Provider) -> None:
+    staff.user_permissions.set(Permission.objects.filter(codename="view_provider"))
+    page = text(client_of(staff).get(change_url(provider)))
+    assert provider.base_url in page
+    assert "canary" not in page
 
 
 def test_a_blank_key_keeps_the_present_one(desk: Client, provider: Provider) -> None:
