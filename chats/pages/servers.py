@@ -10,8 +10,8 @@ from django.conf import settings
 
 from accounts.models import User
 from accounts.queries import one_or_none
-from chats.tools.comparing import Difference, compare, show_unseen
-from chats.tools.discovery import differences, mark_of, pretty
+from chats.tools.comparing import Difference, show_unseen, shown_differences
+from chats.tools.discovery import mark_of, pretty
 from chats.tools.models import McpServer, Tool
 from chats.tools.services import find_tools
 
@@ -120,8 +120,7 @@ class ShownTool:
 
     @property
     def differences(self) -> list[Difference]:
-        found = differences(self.tool) if self.tool.is_suspended else []
-        return [compare(what, show_unseen(before), show_unseen(now)) for what, before, now in found]
+        return shown_differences(self.tool)
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from django.urls import reverse
 
 from accounts.models import User
 from chats.catalog.models import AIModel
-from chats.models import Chat, Message, Reply
+from chats.models import Chat, Message, Reply, ToolCall
 
 PAYLOAD = "<script>alert('said')</script>"
-TABLES = ["chat", "message", "reply"]
+TABLES = ["chat", "message", "reply", "toolcall"]
 
 
 @pytest.fixture
@@ -21,12 +21,18 @@ def desk(superuser: User, client_of: Callable[[User], Client]) -> Client:
 
 
 @pytest.fixture
-def rows(owner: User, demo_model: AIModel) -> dict[str, Chat | Message | Reply]:
-    """One chat of the owner, with a message and a reply."""
+def rows(owner: User, demo_model: AIModel) -> dict[str, Chat | Message | Reply | ToolCall]:
+    """One chat of the owner, with a message, a reply, and a call of a tool."""
     chat = Chat.objects.create(user=owner, title=PAYLOAD, model=demo_model, extra_data={"x": PAYLOAD})
     message = Message.objects.create(chat=chat, role="user", content=PAYLOAD, sources=[{"title": PAYLOAD}])
     reply = Reply.objects.create(chat=chat, user=owner, prompt=message, model=demo_model, error_message=PAYLOAD)
-    return {"chat": chat, "message": message, "reply": reply}
+    call = make_call(reply, arguments=PAYLOAD, output={"parts": [{"type": "text", "text": PAYLOAD}]})
+    return {"chat": chat, "message": message, "reply": reply, "toolcall": call}
+
+
+def make_call(reply: Reply, **fields: Any) -> ToolCall:
+    known = {"step": 1, "index": 0, "call_id": "call1", "name": "wiki__find", "status": "done", "server_name": "Wiki"}
+    return ToolCall.objects.create(reply=reply, **known | fields)
 
 
 def list_url(table: str) -> str:
@@ -78,9 +84,34 @@ def test_lists_take_the_same_queries_for_any_number_of_rows(
         user = User.objects.create_user(f"person{n}@example.org")
         chat = Chat.objects.create(user=user, model=demo_model)
         message = Message.objects.create(chat=chat, role="user", model=demo_model)
-        Reply.objects.create(chat=chat, user=user, prompt=message, model=demo_model)
+        reply = Reply.objects.create(chat=chat, user=user, prompt=message, model=demo_model)
+        make_call(reply, decided_by=user)
     with django_assert_num_queries(len(few)):
         desk.get(list_url(table))
+
+
+def test_calls_of_tools_are_an_audit(desk: Client, rows, owner: User, stranger: User) -> None:
+    fields = {"status": "denied", "decision": "denied", "decided_by": stranger, "reason": "<b>No</b>", "index": 1}
+    denied = make_call(rows["reply"], name="mail__send\u202e", **fields)
+    page = text(desk.get(list_url("toolcall")))
+    for words in ("wiki__find", "Wiki", "mail__send[U+202E]", owner.email, stranger.email, "&lt;b&gt;No&lt;/b&gt;"):
+        assert words in page
+    for query in ({"q": "mail__"}, {"q": "stranger@"}, {"status": "denied"}, {"decision": "denied"}):
+        page = text(desk.get(list_url("toolcall"), query))
+        assert str(denied.pk) in page
+        assert str(rows["toolcall"].pk) not in page
+
+
+def test_what_a_tool_answered_is_shown_up_to_a_length(desk: Client, rows) -> None:
+    parts = [{"type": "text", "text": "x" * 30_000}, {"type": "image", "data": "y" * 9}, {"type": "link", "uri": "z"}]
+    ToolCall.objects.update(output={"parts": parts}, arguments="")
+    page = text(desk.get(reverse("admin:chats_toolcall_change", args=[rows["toolcall"].pk])))
+    assert "… cut here" in page
+    assert "x" * 20_001 not in page
+    ToolCall.objects.update(output={"parts": parts[1:]})
+    page = text(desk.get(reverse("admin:chats_toolcall_change", args=[rows["toolcall"].pk])))
+    assert "[image]\n\nz" in page
+    assert "yyyy" not in page
 
 
 def test_staff_without_the_right_see_nothing(staff: User, client_of, rows) -> None:

@@ -5,6 +5,9 @@ import unicodedata
 from dataclasses import dataclass
 from itertools import takewhile
 
+from chats.tools.discovery import differences
+from chats.tools.models import Tool
+
 # Of what is alike around a difference, so much shows where it is.
 CONTEXT_CHARACTERS = 240
 
@@ -46,6 +49,12 @@ def compare(what: str, before: str, now: str) -> Difference:
         now="".join(new[first : len(new) - last]),
         tail=_beginning_of("".join(tail)),
     )
+
+
+def shown_differences(tool: Tool) -> list[Difference]:
+    """What its server says otherwise of a suspended tool than when it was accepted."""
+    found = differences(tool) if tool.is_suspended else []
+    return [compare(what, show_unseen(before), show_unseen(now)) for what, before, now in found]
 
 
 def show_unseen(text: str) -> str:

@@ -82,7 +82,8 @@ def save_shared_server(server: McpServer, *, changed: Iterable[str] = ()) -> Mcp
         if _whereabouts(before) != _whereabouts(server):
             server.tools.all().delete()
             server.forget_look()
-            fields |= {"status", "error_message", "about", "notices", "checked_at"}
+            # Secrets that can't be read at the moment would be another server's later.
+            fields |= {"headers", "environment", "status", "error_message", "about", "notices", "checked_at"}
         server.updated_at = timezone.now()
         server.save(update_fields=fields)
     return server

@@ -1,0 +1,341 @@
+"""The desk where staff set up servers of tools, and decide what their tools may do.
+
+People's own servers are listed, so that one can be switched off; what is private about them is not shown.
+"""
+
+from typing import Any, cast
+
+from django import forms
+from django.conf import settings
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db.models import Field, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.loader import render_to_string
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
+from django.utils import timezone
+from django.utils.html import format_html
+from django.views.decorators.http import require_POST
+
+from accounts.columns import moment
+from chats.catalog.desk import PoliteAdmin
+from chats.errors import DomainError
+from chats.replies.servers import look_now
+from chats.tools.comparing import show_unseen, shown_differences
+from chats.tools.discovery import accept_change, mark_of, pretty
+from chats.tools.forms import McpServerForm
+from chats.tools.models import McpServer, Tool
+from chats.tools.models.server import McpServerQuerySet
+from chats.tools.services import endpoint_of, save_shared_server
+
+PROGRAM = ["command", "arguments", "environment", "environment_stored", "clear_environment"]
+HTTP = ["url", "headers", "headers_stored", "clear_headers"]
+SECRETS = {"headers", "clear_headers", "environment", "clear_environment"}
+STDIO = "A program on this server (stdio)"
+HOW_IT_IS = ["state", "problem", "says", "left_out", "checked_at"]
+PRIVATE = frozenset(["url", "headers", "command", "arguments", "environment", "error_message"])
+STDIO_HELP = (
+    "Parley starts the program for each answer that uses it, as the user that it runs as itself. There is no shell: "
+    "the arguments are a JSON list of texts, for example [&quot;--root&quot;, &quot;/srv/files&quot;], and nothing in "
+    "them is expanded. Only superusers set this."
+)
+
+
+class WhoseFilter(admin.SimpleListFilter):
+    title, parameter_name = "whose", "whose"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("operator", "the operator's"), ("people", "people's own")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[McpServer]) -> QuerySet[McpServer]:
+        if self.value() is None:
+            return queryset
+        return queryset.filter(user__isnull=self.value() == "operator")
+
+
+@admin.register(McpServer)
+class McpServerAdmin(PoliteAdmin):
+    form = McpServerForm
+    list_display = ["name", "whose", "transport", "host", "state", "tool_count", "enabled", moment("checked_at")]
+    list_filter = [WhoseFilter, "transport", "status", "enabled"]
+    list_select_related = ["user"]
+    search_fields = ["name", "user__email"]
+    ordering = ["-id"]
+    filter_horizontal = ["groups"]
+    actions = ["look_at"]
+    change_form_template = "admin/tools/mcpserver/change_form.html"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[McpServer]:
+        return cast(McpServerQuerySet, super().get_queryset(request)).with_counts().without_secrets()
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        # Whoever may ask whether an address begins with something can find out all of it.
+        return lookup.split("__", maxsplit=1)[0] not in PRIVATE and super().lookup_allowed(lookup, value, request)
+
+    # ------------------------------------------------------------ columns
+    @admin.display(ordering="user__email")
+    def whose(self, server: McpServer) -> str:
+        return server.user.email if server.user else "the operator's"
+
+    @admin.display
+    def host(self, server: McpServer) -> str:
+        return server.host or "-"
+
+    @admin.display(ordering="status")
+    def state(self, server: McpServer) -> str:
+        said = "ready" if server.is_builtin else server.get_status_display()
+        return f"{said}, {server.suspended_count} changed" if server.suspended_count else said
+
+    @admin.display(description="tools", ordering="tool_count")
+    def tool_count(self, server: McpServer) -> int:
+        return server.tool_count
+
+    @admin.display(description="what went wrong")
+    def problem(self, server: McpServer) -> str:
+        return server.error_message or "-"
+
+    @admin.display(description="what it says of itself")
+    def says(self, server: McpServer) -> str:
+        said = (show_unseen(str(server.about.get(key, ""))) for key in ("name", "version", "protocol"))
+        return ", ".join(text for text in said if text) or "-"
+
+    @admin.display(description="what was left out")
+    def left_out(self, server: McpServer) -> str:
+        return show_unseen(" ".join(str(notice) for notice in server.notices)) or "-"
+
+    @admin.display(description="stored headers")
+    def headers_stored(self, server: McpServer) -> str:
+        return _names(server, "headers", endpoint_of(server).headers)
+
+    @admin.display(description="stored variables")
+    def environment_stored(self, server: McpServer) -> str:
+        return _names(server, "environment", endpoint_of(server).environment)
+
+    # ------------------------------------------------------------ the form
+    def get_fieldsets(self, request: HttpRequest, obj: McpServer | None = None) -> Any:
+        if obj and obj.user_id:
+            return [(None, {"fields": ["name", "user", "host", "state", "checked_at", "enabled"]})]
+        if obj and obj.is_builtin:
+            return [(None, {"fields": ["name", "enabled"]}), ("Who may use it", {"fields": ["groups"]})]
+        # Who may only look would be shown the values themselves, as Django shows what nobody can change.
+        hidden = set() if obj is None or self.has_change_permission(request, obj) else SECRETS
+        http, program = ([name for name in names if name not in hidden] for names in (HTTP, PROGRAM))
+        return [
+            (None, {"fields": ["name", "transport", "enabled"]}),
+            ("Over HTTP", {"fields": http}),
+            *([(STDIO, {"fields": program, "description": STDIO_HELP})] if _may_run_programs(request) else []),
+            ("Who may use it", {"fields": ["groups"]}),
+            ("Limits", {"fields": ["call_seconds"]}),
+            *([("How it is", {"fields": HOW_IT_IS})] if obj else []),
+        ]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: McpServer | None = None) -> list[str]:
+        fixed = ["headers_stored", "environment_stored", *HOW_IT_IS]
+        if obj and obj.user_id:
+            return [*fixed, "name", "user", "host"]
+        if obj and obj.is_builtin:
+            return [*fixed, "name"]
+        return fixed if obj is None or _may_run_programs(request) else [*fixed, "transport"]
+
+    def get_form(self, request: HttpRequest, obj: McpServer | None = None, change: bool = False, **options: Any) -> Any:
+        if obj and not _is_set_up_here(obj):
+            options["form"] = forms.ModelForm
+        return super().get_form(request, obj, change, **options)
+
+    def formfield_for_choice_field(self, db_field: Field, request: HttpRequest, **options: Any) -> Any:
+        if db_field.name == "transport":
+            transports = [McpServer.Transport.HTTP, McpServer.Transport.STDIO]
+            shown = transports if _may_run_programs(request) else transports[:1]
+            options["choices"] = [(transport.value, transport.label) for transport in shown]
+        return super().formfield_for_choice_field(db_field, request, **options)
+
+    def save_model(self, request: HttpRequest, obj: McpServer, form: Any, change: bool) -> None:
+        if change and not _is_set_up_here(obj):
+            obj.updated_at = timezone.now()
+            obj.save(update_fields=[*({"enabled"} & set(form.changed_data)), "updated_at"])
+            return
+        save_shared_server(obj, changed=form.changed_fields)
+        if obj.status == McpServer.Status.UNTRIED:
+            request.saved_server = obj  # type: ignore[attr-defined]
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **options: Any) -> HttpResponse:
+        response = super().changeform_view(request, *args, **options)
+        # Not before: Django holds a transaction open while it saves.
+        if server := getattr(request, "saved_server", None):
+            self.tell_look(request, server)
+        return response
+
+    def has_delete_permission(self, request: HttpRequest, obj: McpServer | None = None) -> bool:
+        return (obj is None or _is_set_up_here(obj)) and super().has_delete_permission(request, obj)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """The servers, and how many tools go with them, which nobody deletes by themselves."""
+        tools = Tool.objects.filter(server__in=[obj.pk for obj in objs]).count()
+        return [str(obj) for obj in objs], {"MCP servers": len(objs), "tools": tools}, set(), []
+
+    # ------------------------------------------------------------ asking a server
+    @admin.action(description="Look what it offers", permissions=["change"])
+    def look_at(self, request: HttpRequest, queryset: QuerySet[McpServer]) -> None:
+        for server in queryset:
+            self.tell_look(request, server)
+
+    def tell_look(self, request: HttpRequest, server: McpServer) -> None:
+        if not _is_set_up_here(server):
+            whose = "its person's to look at" if server.user_id else "always here, and needs no look"
+            self.message_user(request, f"{server}: it is {whose}.", messages.WARNING)
+            return
+        found = look_now(server.pk, seconds=settings.MCP_TEST_SECONDS)
+        self.message_user(
+            request, f"{server}: {show_unseen(found.message)}", messages.SUCCESS if found.ok else messages.ERROR
+        )
+        if changed := Tool.objects.filter(server=server, is_listed=True, changed__isnull=False).count():
+            self.message_user(
+                request, f"{server}: {changed} changed, and suspended until accepted under Tools.", messages.WARNING
+            )
+
+    def get_urls(self) -> list[URLPattern]:
+        look = self.admin_site.admin_view(require_POST(self.look_view))
+        return [path("<path:object_id>/look/", look, name="tools_mcpserver_look"), *super().get_urls()]
+
+    def look_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """The button of the change page."""
+        server = self.get_object(request, unquote(object_id))
+        if not self.has_change_permission(request, server):
+            raise PermissionDenied
+        if server is None:
+            raise Http404
+        self.tell_look(request, server)
+        return HttpResponseRedirect(self.change_url(server.pk))
+
+
+class StateFilter(admin.SimpleListFilter):
+    title, parameter_name = "state", "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("usable", "usable"), ("changed", "changed, suspended"), ("broken", "can't be used"), ("gone", "gone")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Tool]) -> QuerySet[Tool]:
+        listed = queryset.filter(is_listed=True)
+        match self.value():
+            case "usable":
+                return listed.filter(problem="", changed__isnull=True)
+            case "changed":
+                return listed.filter(changed__isnull=False)
+            case "broken":
+                return listed.exclude(problem="")
+            case "gone":
+                return queryset.filter(is_listed=False)
+        return queryset
+
+
+@admin.register(Tool)
+class ToolAdmin(PoliteAdmin):
+    """Tools of the operator's servers. Those of people's own are theirs to decide about."""
+
+    list_display = ["shown_name", "server", "effect", "state", "policy"]
+    list_editable = ["policy"]
+    list_filter = [StateFilter, ("server", admin.RelatedOnlyFieldListFilter), "policy", "is_read_only"]
+    search_fields = ["name", "title", "called", "server__name"]
+    ordering = ["server__name", "name"]
+    actions = ["accept_changes"]
+    change_form_template = "admin/tools/tool/change_form.html"
+    readonly_fields = (
+        *("server", "shown_name", "called", "state", "difference", "effect", "shown_description"),
+        *("schema", "said", "created_at", "updated_at"),
+    )
+    fields = ("policy", *readonly_fields)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Tool]:
+        tools = super().get_queryset(request).filter(server__user__isnull=True).select_related("server")
+        return tools.defer("server__headers", "server__environment")
+
+    @admin.display(description="name", ordering="name")
+    def shown_name(self, tool: Tool) -> str:
+        return show_unseen(f"{tool.title} ({tool.name})" if tool.title else tool.name)
+
+    @admin.display(description="what it does", ordering="is_read_only")
+    def effect(self, tool: Tool) -> str:
+        return "only reads" if tool.is_read_only else "may change something"
+
+    @admin.display
+    def state(self, tool: Tool) -> str:
+        if not tool.is_listed:
+            return "gone"
+        return tool.problem or ("changed, suspended" if tool.is_suspended else "usable")
+
+    @admin.display(description="before and now")
+    def difference(self, tool: Tool) -> str:
+        if not tool.is_suspended:
+            return "-"
+        shown = {"differences": shown_differences(tool)}
+        return render_to_string("tools/difference.html", {"shown": shown})
+
+    @admin.display(description="what models are told")
+    def shown_description(self, tool: Tool) -> str:
+        return format_html('<div class="told">{}</div>', show_unseen(tool.description) or "-")
+
+    @admin.display(description="what it takes")
+    def schema(self, tool: Tool) -> str:
+        return format_html('<pre class="told">{}</pre>', show_unseen(pretty(tool.input_schema)))
+
+    @admin.display(description="what else is said of it")
+    def said(self, tool: Tool) -> str:
+        return format_html('<pre class="told">{}</pre>', show_unseen(pretty(tool.annotations)))
+
+    def formfield_for_choice_field(self, db_field: Field, request: HttpRequest, **options: Any) -> Any:
+        if db_field.name == "policy":
+            options["choices"] = [("", "by what it does"), *Tool.Policy.choices]
+        return super().formfield_for_choice_field(db_field, request, **options)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Tool | None = None) -> bool:
+        return False
+
+    def save_model(self, request: HttpRequest, obj: Tool, form: Any, change: bool) -> None:
+        # Only this: a look may find something new about the tool at the same time.
+        obj.updated_at = timezone.now()
+        obj.save(update_fields=["policy", "updated_at"])
+
+    @admin.action(description="Accept what has changed", permissions=["change"])
+    def accept_changes(self, request: HttpRequest, queryset: QuerySet[Tool]) -> HttpResponse | None:
+        """First what has changed is shown; what is accepted then is what was seen."""
+        suspended = list(queryset.filter(changed__isnull=False, is_listed=True))
+        if not suspended:
+            self.message_user(request, "None of these has changed.", messages.WARNING)
+            return None
+        if "confirmed" in request.POST:
+            for tool in suspended:
+                self._accept(request, tool)
+            return None
+        shown = [{"tool": tool, "mark": mark_of(tool), "differences": shown_differences(tool)} for tool in suspended]
+        context = {**self.admin_site.each_context(request), "opts": self.opts, "title": "Accept what has changed?"}
+        return TemplateResponse(request, "admin/tools/tool/accept.html", {**context, "suspended": shown})
+
+    def _accept(self, request: HttpRequest, tool: Tool) -> None:
+        try:
+            accept_change(tool, seen=request.POST.get(f"seen-{tool.pk}", ""))
+        except DomainError as error:
+            self.message_user(request, f"Not accepted: {self.shown_name(tool)}. {error.message}", messages.ERROR)
+            return
+        self.log_change(request, tool, "Accepted as its server offers it now.")
+        self.message_user(request, f"Accepted as it is now: {self.shown_name(tool)}", messages.SUCCESS)
+
+
+def _is_set_up_here(server: McpServer) -> bool:
+    return server.is_shared and not server.is_builtin
+
+
+def _may_run_programs(request: HttpRequest) -> bool:
+    """Whoever names a program to start may do all that Parley may."""
+    return bool(request.user.is_superuser)
+
+
+def _names(server: McpServer, column: str, held: Any) -> str:
+    """The names of stored secrets."""
+    if not held and server.pk and McpServer.objects.filter(pk=server.pk).exclude(**{column: ""}).exists():
+        return "can't be read with the present ENCRYPTION_KEYS: enter them again"
+    return ", ".join(held) or "none"
