@@ -44,11 +44,11 @@ Save = Callable[..., Awaitable[Any]]
 class Agent:
     """Runs calls for one run of a reply, and holds the connections to their servers."""
 
-    def __init__(self, log: ReplyLog, save: Save) -> None:
-        """`save` awaits a sync function, as long as the database is away."""
+    def __init__(self, log: ReplyLog, save: Save, *, user_id: UUID) -> None:
+        """`save` awaits a sync function, as long as the database is away; servers are called as `user_id`."""
         self.toolbox = Toolbox()
         self._log, self._save = log, save
-        self._caller = Caller(in_database)
+        self._caller = Caller(in_database, user_id=user_id)
         self._has_news = asyncio.Event()
         self._places = asyncio.Semaphore(settings.TOOL_CALLS_AT_ONCE)
         self._numbers = 0  # passages that were found so far

@@ -102,7 +102,7 @@ class Run:
         self._first_token_at: datetime | None = job.reply.first_token_at  # of an earlier step
         self._is_stopped = False
         self._reading: asyncio.Task[Cause] | None = None
-        self._agent = Agent(log, self._save)
+        self._agent = Agent(log, self._save, user_id=job.reply.user_id)
         log.message = str(job.message.pk)
 
     async def go(self) -> None:

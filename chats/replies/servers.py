@@ -6,12 +6,12 @@ from uuid import UUID
 from asgiref.sync import async_to_sync
 
 from chats.replies.database import in_database
-from chats.tools.calling import endpoint_for_look, note_failure
+from chats.tools.calling import endpoint_for_look, note_failure, take_note
 from chats.tools.connections import look_at
-from chats.tools.discovery import take_up
 from chats.tools.errors import ToolServerError
 from chats.tools.models import McpServer
-from chats.tools.values import Found
+from chats.tools.oauth.tokens import with_token
+from chats.tools.values import Endpoint, Found
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,17 +23,22 @@ class Look:
     code: str = ""
 
 
-async def look(server_id: UUID, *, seconds: float) -> Look:
-    """Ask a server what it offers, at most so long, and write down what was found. No connection is held meanwhile."""
-    endpoint = await in_database(endpoint_for_look, server_id)
-    if endpoint is None:
+async def look(server_id: UUID, *, seconds: float, user_id: UUID | None = None) -> Look:
+    """Ask a server what it offers, at most so long, and write down what was found. No connection is held meanwhile.
+
+    It is asked as `user_id`, or else as the person whose it is.
+    """
+    place = await in_database(endpoint_for_look, server_id)
+    if place is None:
         return Look(ok=False, message="This server was removed.", code="not_found")
+    endpoint, owner_id = place
+    asker = user_id or owner_id
     try:
-        found = await look_at(endpoint, seconds=seconds)
+        found, is_signed = await _find(server_id, asker, endpoint, seconds=seconds)
     except ToolServerError as error:
-        await in_database(note_failure, server_id, error)
+        await in_database(note_failure, server_id, asker, error)
         return Look(ok=False, message=error.message, code=error.code)
-    await in_database(_take_up, server_id, found)
+    await in_database(_take_note, server_id, asker, found, is_signed=is_signed)
     count = len(found.tools)
     return Look(ok=True, message=f"It answers, and offers {count} tool{'' if count == 1 else 's'}.")
 
@@ -41,7 +46,18 @@ async def look(server_id: UUID, *, seconds: float) -> Look:
 look_now = async_to_sync(look)
 
 
-def _take_up(server_id: UUID, found: Found) -> None:
+async def _find(server_id: UUID, user_id: UUID | None, endpoint: Endpoint, *, seconds: float) -> tuple[Found, bool]:
+    """What a server offers to this person, and whether it was shown that they have signed in."""
+
+    async def ask(signed: Endpoint) -> tuple[Found, bool]:
+        return await look_at(signed, seconds=seconds), signed is not endpoint
+
+    if user_id is None:
+        return await ask(endpoint)
+    return await with_token(in_database, server_id, user_id, endpoint, ask)
+
+
+def _take_note(server_id: UUID, user_id: UUID | None, found: Found, *, is_signed: bool) -> None:
     server = McpServer.objects.filter(pk=server_id).first()
     if server is not None:
-        take_up(server, found)
+        take_note(server, user_id, found, is_signed=is_signed)

@@ -1,11 +1,12 @@
 """Which addresses and headers of servers are acceptable."""
 
 from collections.abc import Mapping
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from django.conf import settings
 
-from accounts.outbound import STAFF_POLICY, AddressDenied, AddressPolicy
+from accounts.outbound import STAFF_POLICY, AddressDenied, AddressPolicy, Reach, reach_of
 from chats.errors import Invalid
 
 HEADERS_MAX = 20
@@ -35,6 +36,20 @@ def check_url(url: str, *, is_trusted: bool) -> str:
     except AddressDenied as error:
         raise Invalid(fields={"url": [str(error)]}) from None
     return url
+
+
+def check_secure_url(url: str, *, is_trusted: bool) -> str:
+    """`url`, to which secrets may go: https, or http within the operator's networks. Raises AddressDenied."""
+    parts = policy_for(is_trusted=is_trusted).check_url(url)
+    if parts.scheme != "https" and not _is_near((parts.hostname or "").lower(), is_trusted=is_trusted):
+        raise AddressDenied(f"{parts.hostname} is not reached by https, and so not trusted with a sign-in.")
+    return url
+
+
+def origin_text(url: str) -> str:
+    """`origin_of` as one text."""
+    scheme, host, port = origin_of(url)
+    return f"{scheme}://{host}:{port}"
 
 
 def origin_of(url: str) -> tuple[str, str, int | None]:
@@ -68,6 +83,18 @@ def check_headers(headers: Mapping[str, str]) -> None:
             raise _invalid(f"Parley sets {name} itself.")
         if not value.isascii() or not value.isprintable():
             raise _invalid(f"The value of {name} has characters that no header has.")
+
+
+def _is_near(host: str, *, is_trusted: bool) -> bool:
+    """Whether the operator has said that this host is in a network of theirs, or it is on this machine."""
+    if host in {name.lower() for name in settings.OUTBOUND_ALLOWED_HOSTS}:
+        return True
+    if not is_trusted:
+        return False
+    try:
+        return reach_of(ip_address(host)) is Reach.PRIVATE
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def _invalid(message: str) -> Invalid:

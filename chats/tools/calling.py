@@ -4,8 +4,8 @@ A server that hangs costs the run MCP_CONNECT_SECONDS once, however often its to
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.conf import settings
@@ -13,8 +13,11 @@ from django.utils import timezone
 
 from chats.tools.connections import Sessions
 from chats.tools.discovery import take_up
-from chats.tools.errors import CallRefused, ServerSilent, ToolServerError
+from chats.tools.errors import CallRefused, ServerSilent, SignInNeeded, ToolServerError
 from chats.tools.models import McpServer, Tool
+from chats.tools.oauth.rows import note_accepted, note_refused
+from chats.tools.oauth.tokens import AskRows, bearer_for, in_words, signed
+from chats.tools.oauth.values import Bearer
 from chats.tools.services import endpoint_of
 from chats.tools.values import Endpoint, Found, OnProgress, Outcome
 
@@ -22,22 +25,17 @@ if TYPE_CHECKING:
     from chats.tools.client import Connection
 
 
-class AskRows(Protocol):
-    """Runs a sync function that reads or writes rows off the event loop (`chats.replies.database.in_database`)."""
-
-    def __call__(self, function: Callable[..., Any], /, *args: Any) -> Awaitable[Any]: ...
-
-
 class Caller:
-    """Calls tools for one run. Calls may be under way side by side."""
+    """Calls tools for one run, as the person it is for. Calls may be under way side by side."""
 
-    def __init__(self, ask_rows: AskRows) -> None:
-        self._ask_rows = ask_rows
+    def __init__(self, ask_rows: AskRows, *, user_id: UUID) -> None:
+        self._ask_rows, self._user_id = ask_rows, user_id
         self._sessions = Sessions()
         self._locks: dict[UUID, asyncio.Lock] = {}
         self._patience: dict[UUID, float] = {}
         self._usable: dict[UUID, Collection[UUID]] = {}  # tools, by the server that was looked at
         self._failed: dict[UUID, ToolServerError] = {}
+        self._bearers: dict[UUID, Bearer | None] = {}  # of this person, by server
 
     async def call(self, tool: Tool, arguments: Mapping[str, Any], *, on_progress: OnProgress | None = None) -> Outcome:
         """What comes of the call. Raises ToolServerError, whose `is_begun` says whether it may have been begun."""
@@ -48,9 +46,23 @@ class Caller:
                 f"{server.name} offers {tool.name} no more, or differently. Its owner must look at it first."
             )
         seconds = min(server.call_seconds or settings.TOOL_CALL_SECONDS, settings.TOOL_CALL_MAX_SECONDS)
-        # The client's own clock strikes first, and tells the server; this one holds when that is of no use.
-        async with asyncio.timeout(seconds + 1):
-            return await connection.call(tool.name, arguments, seconds=seconds, on_progress=on_progress)
+
+        async def ask() -> Outcome:
+            # The client's own clock strikes first, and tells the server; this one holds when that is of no use.
+            async with asyncio.timeout(seconds + 1):
+                return await connection.call(tool.name, arguments, seconds=seconds, on_progress=on_progress)
+
+        shown = self._bearers.get(server.pk)
+        try:
+            return await ask()
+        except SignInNeeded as error:
+            await self._sign_anew(server, error, connection.endpoint, shown)
+        # Whoever is not let in has begun nothing, so this is no second call.
+        self._sign(connection, server)
+        try:
+            return await ask()
+        except SignInNeeded as error:
+            raise await self._refused(server, error, connection.endpoint) from None
 
     async def close(self) -> None:
         await self._sessions.close()
@@ -60,61 +72,120 @@ class Caller:
         async with self._locks.setdefault(server.pk, asyncio.Lock()):
             if failure := self._failed.get(server.pk):
                 raise failure
-            patience = self._patience.get(server.pk, settings.MCP_CONNECT_SECONDS)
-            now = asyncio.get_running_loop().time
-            began = now()
             try:
-                async with asyncio.timeout(patience):
-                    return await self._opened(server, patience)
-            except TimeoutError:
-                failure = ServerSilent(f"{server.name} did not answer within {settings.MCP_CONNECT_SECONDS:g} seconds.")
-                await self._note_failure(server, failure)
-                raise failure from None
+                await self._find_bearer(server)
+                return await self._opened_in_time(server)
             except ToolServerError as error:
                 if not isinstance(error, ServerSilent):
                     self._failed[server.pk] = error
-                await self._note_failure(server, error)
+                await self._ask_rows(note_failure, server.pk, self._user_id, error)
                 raise
-            finally:
-                self._patience[server.pk] = max(0.01, patience - (now() - began))
+
+    async def _opened_in_time(self, server: McpServer) -> "Connection":
+        patience = self._patience.get(server.pk, settings.MCP_CONNECT_SECONDS)
+        now = asyncio.get_running_loop().time
+        began = now()
+        try:
+            async with asyncio.timeout(patience):
+                return await self._opened(server, patience)
+        except TimeoutError:
+            words = f"{server.name} did not answer within {settings.MCP_CONNECT_SECONDS:g} seconds."
+            raise ServerSilent(words) from None
+        finally:
+            self._patience[server.pk] = max(0.01, patience - (now() - began))
 
     async def _opened(self, server: McpServer, seconds: float) -> "Connection":
-        endpoint: Endpoint = await self._ask_rows(endpoint_for_call, server.pk)
-        connection = await self._sessions.connection(server.pk, endpoint, seconds=seconds)
+        endpoint: Endpoint = await self._ask_rows(endpoint_for_call, server.pk, self._user_id)
+        shown = self._bearers.get(server.pk)
+        try:
+            return await self._looked_at(server, endpoint, seconds)
+        except SignInNeeded as error:
+            self._sessions.forget(server.pk)
+            await self._sign_anew(server, error, endpoint, shown)
+        try:
+            return await self._looked_at(server, endpoint, seconds)
+        except SignInNeeded as error:
+            raise in_words(error, endpoint, self._bearers.get(server.pk)) from None
+
+    async def _looked_at(self, server: McpServer, endpoint: Endpoint, seconds: float) -> "Connection":
+        bearer = self._bearers.get(server.pk)
+        connection = await self._sessions.connection(server.pk, signed(endpoint, bearer), seconds=seconds)
+        self._sign(connection, server)
         if server.pk not in self._usable:
             found = await connection.list_tools()
-            self._usable[server.pk] = await self._ask_rows(look_again, server, found)
+            self._usable[server.pk] = await self._ask_rows(look_again, server, self._user_id, bool(bearer), found)
         return connection
 
-    async def _note_failure(self, server: McpServer, error: ToolServerError) -> None:
-        await self._ask_rows(note_failure, server.pk, error)
+    async def _find_bearer(self, server: McpServer) -> None:
+        """Know the token of this person for a server, and have it refreshed when it is about to end."""
+        bearer = self._bearers.get(server.pk)
+        if server.pk not in self._bearers or (bearer is not None and bearer.is_stale(timezone.now())):
+            self._bearers[server.pk] = await bearer_for(self._ask_rows, server.pk, self._user_id)
+
+    async def _sign_anew(
+        self, server: McpServer, error: SignInNeeded, endpoint: Endpoint, shown: Bearer | None
+    ) -> None:
+        """Get another token in the place of one that was refused. Raises SignInNeeded when that is of no use."""
+        if shown is None or error.status != 401:
+            raise await self._refused(server, error, endpoint)
+        self._bearers[server.pk] = await bearer_for(self._ask_rows, server.pk, self._user_id, refused=shown.version)
+
+    async def _refused(self, server: McpServer, error: SignInNeeded, endpoint: Endpoint) -> SignInNeeded:
+        told = in_words(error, endpoint, self._bearers.get(server.pk))
+        await self._ask_rows(note_failure, server.pk, self._user_id, told)
+        return told
+
+    def _sign(self, connection: "Connection", server: McpServer) -> None:
+        bearer = self._bearers.get(server.pk)
+        if bearer is not None and bearer.origin == connection.endpoint.origin:
+            connection.sign_with(bearer.token)
 
 
-def endpoint_for_call(server_id: UUID) -> Endpoint:
-    """Where the server is by now. Raises CallRefused when it was taken away or switched off."""
-    server = McpServer.objects.filter(pk=server_id, enabled=True).first()
+def endpoint_for_call(server_id: UUID, user_id: UUID) -> Endpoint:
+    """Where the server is by now. Raises CallRefused when it was taken away from this person, or switched off."""
+    server = McpServer.objects.visible_to(user_id).filter(pk=server_id, enabled=True).first()
     if server is None:
         raise CallRefused("This server was taken away, or switched off.")
     return endpoint_of(server)
 
 
-def endpoint_for_look(server_id: UUID) -> Endpoint | None:
-    """Where the server is, on or off; None when it was taken away."""
+def endpoint_for_look(server_id: UUID) -> tuple[Endpoint, UUID | None] | None:
+    """Where the server is, on or off, and whose it is; None when it was taken away."""
     server = McpServer.objects.filter(pk=server_id).first()
-    return endpoint_of(server) if server else None
+    return (endpoint_of(server), server.user_id) if server else None
 
 
-def look_again(server: McpServer, found: Found) -> Collection[UUID]:
+def look_again(server: McpServer, user_id: UUID, is_signed: bool, found: Found) -> Collection[UUID]:
     """Write down what was found, and return the tools that are as they were accepted."""
-    take_up(server, found)
-    return set(Tool.objects.filter(server=server).usable().values_list("pk", flat=True))
+    take_note(server, user_id, found, is_signed=is_signed)
+    names = [tool.name for tool in found.tools]
+    return set(Tool.objects.filter(server=server, name__in=names).usable().values_list("pk", flat=True))
 
 
-def note_failure(server_id: UUID, error: ToolServerError) -> None:
+def take_note(server: McpServer, user_id: UUID | None, found: Found, *, is_signed: bool) -> None:
+    """Write down what a person has found at a server that lets them in."""
+    # What a shared server shows to one of many who have signed in may not be all that it has.
+    take_up(server, found, is_all=not (server.is_shared and is_signed))
+    if is_signed and user_id is not None:
+        note_accepted(server.pk, user_id)
+    elif not is_signed:
+        McpServer.objects.filter(pk=server.pk, asks_sign_in=True).update(asks_sign_in=False)
+
+
+def note_failure(server_id: UUID, user_id: UUID | None, error: ToolServerError) -> None:
     """Let its person see what was wrong when it was needed."""
     server = McpServer.objects.filter(pk=server_id).first()
-    if server is not None:
-        server.note(status_of(error), at=timezone.now(), error_message=error.message)
+    if server is None:
+        return
+    if isinstance(error, SignInNeeded):
+        if error.status == 401 and not endpoint_of(server).has_authorization:
+            McpServer.objects.filter(pk=server_id).update(asks_sign_in=True)
+        if user_id is not None:
+            note_refused(server_id, user_id, error)
+        if server.is_shared and user_id is not None:
+            # It lets others in.
+            return
+    server.note(status_of(error), at=timezone.now(), error_message=error.message)
 
 
 def status_of(error: ToolServerError) -> "McpServer.Status":

@@ -36,9 +36,16 @@ _RESULT: TypeAdapter[Any] = TypeAdapter(types.CallToolResult | types.InputRequir
 class Connection:
     """A server that has said hello. Any task may ask it; many calls may be under way."""
 
-    def __init__(self, endpoint: Endpoint, client: Client, transport: GuardedTransport | None) -> None:
+    def __init__(
+        self, endpoint: Endpoint, client: Client, transport: GuardedTransport | None, http: httpx2.AsyncClient | None
+    ) -> None:
         self.endpoint = endpoint
-        self._client, self._transport = client, transport
+        self._client, self._transport, self._http = client, transport, http
+
+    def sign_with(self, token: str) -> None:
+        """Show this token from the next request on. Calls that are under way have been let in, and go on."""
+        if self._http is not None:
+            self._http.headers["Authorization"] = f"Bearer {token}"
 
     @property
     def about(self) -> dict[str, str]:
@@ -140,8 +147,9 @@ def _failure_said(error: types.ErrorData, *, name: str, seconds: float | None) -
 async def connected(endpoint: Endpoint) -> AsyncIterator[Connection]:
     """A connection for as long as the block lasts, in one task. Raises ToolServerError when it does not come about."""
     transport = None if endpoint.command else _transport_for(endpoint)
+    http = _http_for(endpoint, transport) if transport else None
     try:
-        async with _streams_of(endpoint, transport) as streams:
+        async with _streams_of(endpoint, http) as streams:
             client = Client(
                 streams,
                 mode="legacy" if endpoint.is_old else "auto",
@@ -150,7 +158,7 @@ async def connected(endpoint: Endpoint) -> AsyncIterator[Connection]:
                 cache=None,
             )
             async with client:
-                yield Connection(endpoint, client, transport)
+                yield Connection(endpoint, client, transport, http)
     except ToolServerError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever the package makes of what a stranger sends
@@ -169,22 +177,25 @@ def _transport_for(endpoint: Endpoint) -> GuardedTransport:
     )
 
 
-@asynccontextmanager
-async def _streams_of(endpoint: Endpoint, transport: GuardedTransport | None) -> AsyncIterator[Any]:
-    """The wire to a server, not opened yet."""
-    if transport is None:
-        with open(os.devnull, "w") as nowhere:  # noqa: PTH123, ASYNC230 - no file, and never slow
-            yield stdio_client(_program(endpoint), errlog=nowhere)
-        return
-    timeout = httpx2.Timeout(settings.MCP_CONNECT_SECONDS, read=settings.TOOL_CALL_MAX_SECONDS)
-    async with httpx2.AsyncClient(
+def _http_for(endpoint: Endpoint, transport: GuardedTransport) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(
         transport=transport,
         headers=dict(endpoint.headers),
-        timeout=timeout,
+        timeout=httpx2.Timeout(settings.MCP_CONNECT_SECONDS, read=settings.TOOL_CALL_MAX_SECONDS),
         trust_env=False,
         follow_redirects=False,
         max_redirects=REDIRECTS_MAX,
-    ) as http:
+    )
+
+
+@asynccontextmanager
+async def _streams_of(endpoint: Endpoint, http: httpx2.AsyncClient | None) -> AsyncIterator[Any]:
+    """The wire to a server, not opened yet."""
+    if http is None:
+        with open(os.devnull, "w") as nowhere:  # noqa: PTH123, ASYNC230 - no file, and never slow
+            yield stdio_client(_program(endpoint), errlog=nowhere)
+        return
+    async with http:
         yield streamable_http_client(endpoint.url, http_client=http, max_sse_event_size=settings.TOOL_ANSWER_MAX_BYTES)
 
 

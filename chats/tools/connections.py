@@ -77,6 +77,7 @@ class Sessions:
 
     def __init__(self) -> None:
         self._sessions: dict[UUID, Session] = {}
+        self._left: set[asyncio.Task[None]] = set()  # those that say goodbye already
 
     async def connection(self, server_id: UUID, endpoint: Endpoint, *, seconds: float) -> "Connection":
         """A connection to this server, waited for at most so long. Raises ToolServerError."""
@@ -89,10 +90,15 @@ class Sessions:
         except TimeoutError:
             raise ServerSilent(f"{endpoint.name} did not answer within {seconds:g} seconds.") from None
 
+    def forget(self, server_id: UUID) -> None:
+        """Have the next connection to this server be a new one."""
+        if session := self._sessions.pop(server_id, None):
+            self._left.add(session.close())
+
     async def close(self) -> None:
         """Say goodbye to all, within CLOSE_SECONDS."""
-        tasks = {session.close() for session in self._sessions.values()}
-        self._sessions = {}
+        tasks = {session.close() for session in self._sessions.values()} | self._left
+        self._sessions, self._left = {}, set()
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
             for task in late:

@@ -47,8 +47,8 @@ _CHANGING = frozenset(
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 
-def take_up(server: McpServer, found: Found) -> None:
-    """Make the rows of `server` what was found; the caller holds no transaction.
+def take_up(server: McpServer, found: Found, *, is_all: bool = True) -> None:
+    """Make the rows of `server` what was found; the caller holds no transaction. `is_all`: others are gone.
 
     A tool that is another than the one that was accepted is suspended, not replaced.
     """
@@ -65,7 +65,7 @@ def take_up(server: McpServer, found: Found) -> None:
                 _add(locked, name, tool, taken=taken)
             else:
                 _compare(row, tool)
-        gone = [row.pk for name, row in present.items() if name not in listed and row.is_listed]
+        gone = [row.pk for name, row in present.items() if is_all and name not in listed and row.is_listed]
         if gone:
             Tool.objects.filter(pk__in=gone).update(is_listed=False, updated_at=now)
         locked.notices = [*found.notices, *_notices(locked)]

@@ -28,9 +28,33 @@ class ServerSilent(ToolServerError):
 
 
 class SignInNeeded(ToolServerError):
-    """It lets nobody in without a credential, or not with this one."""
+    """It lets nobody in without a credential, or not with this one: what was asked for was not begun.
+
+    `status` is 401 or 403, or 0 when it was not even asked; `challenge` is its WWW-Authenticate.
+    """
 
     code = "tool_server_sign_in"
+
+    def __init__(self, message: str, *, status: int = 0, challenge: str = "") -> None:
+        super().__init__(message)
+        self.status, self.challenge = status, challenge
+
+
+class IssuerRefused(ToolServerError):
+    """The authorization server says no. `reason` is its code for why, as in RFC 6749, or ""."""
+
+    code = "tool_server_sign_in"
+
+    def __init__(self, message: str, *, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class SignInFailed(Invalid):
+    """A person's way to a credential ended without one."""
+
+    code = "sign_in_failed"
+    message = "This sign-in did not work. Begin again on the page of the server."
 
 
 class ServerNonsense(ToolServerError):
@@ -53,10 +77,12 @@ class ServerChanged(Conflict):
 __all__ = [
     "CallRefused",
     "Invalid",
+    "IssuerRefused",
     "ServerChanged",
     "ServerNonsense",
     "ServerSilent",
     "ServerUnreachable",
+    "SignInFailed",
     "SignInNeeded",
     "ToolServerError",
 ]

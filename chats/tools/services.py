@@ -57,8 +57,12 @@ def update_server(server: McpServer, **changes: Any) -> McpServer:
     with transaction.atomic(durable=True):
         if moves:
             server.tools.all().delete()
+            # Nor is anybody's token for it.
+            server.credentials.all().delete()
+            server.sign_ins.all().delete()
         if "url" in fields and fields["url"] != server.url:
             fields |= {"status": McpServer.Status.UNTRIED, "error_message": "", "about": {}, "notices": []}
+            fields["asks_sign_in"] = False
         for field, value in fields.items():
             setattr(server, field, value)
         server.updated_at = timezone.now()

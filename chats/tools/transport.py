@@ -5,7 +5,7 @@ resolved, every redirect is a request of its own. What comes in is counted befor
 """
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import aiohttp
 import httpx2
@@ -15,6 +15,8 @@ from yarl import URL
 from accounts.outbound import AddressDenied, AddressPolicy
 from chats.llm.http import GuardedResolver
 from chats.tools.errors import ServerNonsense, ServerUnreachable, SignInNeeded, ToolServerError
+
+Refusal = Callable[[aiohttp.ClientResponse, httpx2.URL], ToolServerError | None]
 
 READ_BYTES = 65_536
 RESUMED_MAX = 5  # of one connection
@@ -29,13 +31,23 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
     same connection: `failure_in` finds the cause in it again.
     """
 
-    def __init__(self, policy: AddressPolicy, *, connect_seconds: float, max_bytes: int, max_lines: int) -> None:
+    def __init__(
+        self,
+        policy: AddressPolicy,
+        *,
+        connect_seconds: float,
+        max_bytes: int,
+        max_lines: int,
+        refusal_in: Refusal | None = None,
+    ) -> None:
+        """`refusal_in`: which answers are failures, instead of those that are in MCP."""
         connector = aiohttp.TCPConnector(resolver=GuardedResolver(policy), limit=0)
         self._session = aiohttp.ClientSession(
             connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, auto_decompress=False
         )
         self._policy, self._connect_seconds = policy, connect_seconds
         self._max_bytes, self._max_lines = max_bytes, max_lines
+        self._refusal_in = refusal_in or _refusal_in
         self._resumed = 0
         self._failures: dict[str, ToolServerError] = {}
 
@@ -54,7 +66,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
             return self._answer_with(ServerUnreachable(str(error)), request)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             return self._answer_with(_failure_of(error, host=host), request)
-        if failure := _refusal_in(response, url=request.url):
+        if failure := self._refusal_in(response, request.url):
             response.close()
             return self._answer_with(failure, request)
         headers = [(name, value) for name, value in response.headers.items() if name.lower() != "content-encoding"]
@@ -123,7 +135,14 @@ class _Body(httpx2.AsyncByteStream):
         self._response.close()
 
 
-def _refusal_in(response: aiohttp.ClientResponse, *, url: httpx2.URL) -> ToolServerError | None:
+def compression_in(response: aiohttp.ClientResponse, url: httpx2.URL) -> ToolServerError | None:
+    """A body that can't be read."""
+    if response.headers.get("Content-Encoding", "").strip().lower() not in {"", "identity"}:
+        return ServerNonsense(f"{url.host} compressed its answer although it was asked not to.", is_begun=True)
+    return None
+
+
+def _refusal_in(response: aiohttp.ClientResponse, url: httpx2.URL) -> ToolServerError | None:
     """What a status says, or a body that can't be read; 400 and 404 have their own meaning in MCP."""
     status, host = response.status, url.host
     if "Location" in response.headers and 300 <= status < 400:
@@ -133,12 +152,12 @@ def _refusal_in(response: aiohttp.ClientResponse, *, url: httpx2.URL) -> ToolSer
             where = f"{target.scheme}://{target.host}"[:200]
             return ServerUnreachable(f"{host} sends us on to {where}. If that is right, enter its address.")
     if status in {401, 403}:
-        return SignInNeeded(f"{host} let nobody in ({status}). Check its credentials.")
+        challenge = ", ".join(response.headers.getall("WWW-Authenticate", []))
+        words = f"{host} let nobody in ({status}). Check its credentials."
+        return SignInNeeded(words, status=status, challenge=challenge)
     if status >= 500 and response.content_type != "application/json":
         return ServerUnreachable(f"{host} answered with an error ({status}). Try again later.", is_begun=True)
-    if response.headers.get("Content-Encoding", "").strip().lower() not in {"", "identity"}:
-        return ServerNonsense(f"{host} compressed its answer although it was asked not to.", is_begun=True)
-    return None
+    return compression_in(response, url)
 
 
 def _failure_of(error: BaseException, *, host: str, is_begun: bool = False) -> ToolServerError:

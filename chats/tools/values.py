@@ -1,8 +1,10 @@
 """What goes to a server of tools and what comes back, without a row and without the wire."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+from chats.tools.addresses import origin_text
 
 # Called with what is done, of how much if that is known, and the server's words.
 OnProgress = Callable[[float, float | None, str], Awaitable[None]]
@@ -24,6 +26,21 @@ class Endpoint:
     is_trusted: bool = False
     directory: str = ""  # where a program is started; its data directory where none is named
     is_old: bool = False  # it is known to speak the protocol that begins with `initialize`
+
+    @property
+    def origin(self) -> str:
+        """To whom what it is shown may be shown."""
+        return origin_text(self.url)
+
+    @property
+    def has_authorization(self) -> bool:
+        """Whether its person has entered what it is shown."""
+        return any(name.lower() == "authorization" for name in self.headers)
+
+    def signed_with(self, token: str) -> "Endpoint":
+        """The same, shown this token."""
+        headers = {name: value for name, value in self.headers.items() if name.lower() != "authorization"}
+        return replace(self, headers={**headers, "Authorization": f"Bearer {token}"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, Self
+from uuid import UUID
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -22,7 +23,7 @@ URL_MAX_LENGTH = 2_000
 
 
 class McpServerQuerySet(models.QuerySet["McpServer"]):
-    def visible_to(self, user: "User") -> Self:
+    def visible_to(self, user: "User | UUID") -> Self:
         """Their own servers, and those of the operator that are for everyone or for a group they are in."""
         # A subquery, as a join would show a server once for each group.
         for_all = models.Q(groups__isnull=True)
@@ -31,6 +32,11 @@ class McpServerQuerySet(models.QuerySet["McpServer"]):
 
     def editable_by(self, user: "User") -> Self:
         return self.filter(user=user)
+
+    def with_sign_in_of(self, user: "User") -> Self:
+        """Each with `.refusal`: None when this person has not signed in to it, else why that holds no longer, or ""."""
+        mine = models.FilteredRelation("credentials", condition=models.Q(credentials__user=user))
+        return self.annotate(mine=mine, refusal=models.F("mine__error_message"))
 
     def remote(self) -> Self:
         """All but the tools that Parley brings itself."""
@@ -89,6 +95,9 @@ class McpServer(models.Model):
         blank=True, default="", help_text="JSON object of variables for the program. Stored encrypted and never shown."
     )
     enabled = models.BooleanField(default=True)
+    asks_sign_in = models.BooleanField(
+        default=False, editable=False, help_text="It lets only those in who have signed in to it, each for themselves."
+    )
     call_seconds = models.PositiveSmallIntegerField(
         "seconds a call may take", null=True, blank=True, help_text="Empty: as the server is set (TOOL_CALL_SECONDS)."
     )
@@ -104,6 +113,7 @@ class McpServer(models.Model):
 
     tool_count: int  # of with_counts()
     suspended_count: int  # of with_counts()
+    refusal: str | None  # of with_sign_in_of()
 
     objects: ClassVar[models.Manager["McpServer"]] = McpServerQuerySet.as_manager()
 
@@ -137,6 +147,11 @@ class McpServer(models.Model):
     def host(self) -> str:
         """Where it is, without what may be secret in its address; "" where it has none."""
         return host_of(self.url)
+
+    @property
+    def is_signed_in(self) -> bool:
+        """Whether the person of `with_sign_in_of()` is."""
+        return self.refusal == ""
 
     def note(self, status: "McpServer.Status", *, at: datetime, error_message: str = "") -> None:
         """Write down how a look at it went."""
