@@ -24,12 +24,19 @@ SILENT = ("client", "httpcore2", "httpx2", "mcp")
 
 REDACTED = "[redacted]"
 # Names are matched at their end, so that `output_tokens` stays readable.
-SECRET_NAME = re.compile(r"(authorization|cookie|api[-_]?key|password|secret|(^|[-_])token|_keys)$", re.IGNORECASE)
+SECRET_NAME = re.compile(
+    r"(authorization|cookie|api[-_]?key|password|secret|verifier|(^|[-_])token|_keys)$", re.IGNORECASE
+)
 # Each keeps its first group and hides the rest.
 SECRET_TEXTS = (
     re.compile(r"((?:Bearer|Basic)\s+)[^\s'\"]+"),
     re.compile(r"(://[^/\s:@]*:)[^\s@/]+(?=@)"),  # a password in an address
     re.compile(r"(/(?:reset/key|confirm-email)/)[^/\s]+"),  # a link of a mail
+    # What issuers and browsers tell each other, in an address, a form or JSON.
+    re.compile(r"([?&](?:code|state)=)[^&\s'\"]+"),
+    re.compile(
+        r"(\b(?:access_token|refresh_token|id_token|client_secret|code_verifier)['\"]?\s*[=:]\s*['\"]?)[^&\s'\",}]+"
+    ),
     re.compile(r"\b(parley_|sk-)[\w-]{8,}"),  # keys of ours and of providers
 )
 

@@ -291,6 +291,15 @@ class McpConfig(serializers.Serializer[Any]):
     headers = serializers.DictField(child=serializers.CharField(), help_text="Names; the values are never shown.")
 
 
+class SignInStarted(serializers.Serializer[Any]):
+    authorization_url = serializers.CharField(help_text="Where the person says yes or no. For them and nobody else.")
+
+
+class SignInState(serializers.Serializer[Any]):
+    is_needed = serializers.BooleanField(help_text="You have to sign in to it before you can use its tools.")
+    is_signed_in = serializers.BooleanField()
+
+
 class McpServer(serializers.Serializer[Any]):
     id = serializers.UUIDField()
     name = serializers.CharField()
@@ -300,6 +309,7 @@ class McpServer(serializers.Serializer[Any]):
     transport = serializers.ChoiceField(choices=tools.McpServer.Transport.values)
     status = serializers.ChoiceField(choices=tools.McpServer.Status.values)
     error = ReplyError(allow_null=True)
+    sign_in = SignInState()
     notices = serializers.ListField(child=serializers.CharField(), help_text="What was left out, and why.")
     about = serializers.DictField(help_text="What it says of itself.")
     checked_at = serializers.DateTimeField(allow_null=True)

@@ -66,6 +66,16 @@ def answer_of(work: Callable[[], Awaitable[Any]]) -> StreamingHttpResponse:
     return response
 
 
+def done_after(work: Callable[[], Awaitable[None]]) -> StreamingHttpResponse:
+    """204 once `work` is done on the event loop, which must not raise."""
+    return StreamingHttpResponse(_nothing_after(work), status=204)
+
+
+async def _nothing_after(work: Callable[[], Awaitable[None]]) -> AsyncIterator[bytes]:
+    await work()
+    yield b""
+
+
 async def _events(principal: Principal, reply_id: UUID, after: int) -> AsyncIterator[bytes]:
     with STREAMS.open(principal) as stream:
         async with aclosing(sse(follow(reply_id, after), over=stream.over)) as parts:

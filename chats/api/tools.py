@@ -29,6 +29,7 @@ from chats.tools.models import McpServer, Tool
 from chats.tools.models.server import NAME_MAX_LENGTH, URL_MAX_LENGTH
 
 HEADER_MAX_CHARACTERS = 8_000
+WANTS_SIGN_IN = "This server wants you to sign in."
 
 
 class ConfigForm(serializers.Serializer[Any]):
@@ -60,7 +61,7 @@ class McpServerResource(Resource):
     @extend_schema(operation_id="mcp_servers_list", parameters=PAGING, responses=shapes.McpServerList)
     def list(self, request: Request) -> Response:
         """Servers whose tools your answers may use: your own, and those that the operator has set up."""
-        servers = McpServer.objects.visible_to(person(request)).remote()
+        servers = McpServer.objects.visible_to(person(request)).with_sign_in_of(person(request)).remote()
         return Response(page_of(request, servers, lambda rows: [server_json(row) for row in rows]))
 
     @extend_schema(request=ServerForm, responses={201: shapes.McpServer})
@@ -158,7 +159,12 @@ class ToolResource(Resource):
 
 
 def server_json(server: McpServer) -> dict[str, Any]:
-    is_failed = server.status in {McpServer.Status.FAILED, McpServer.Status.SIGN_IN}
+    """One server, of `with_sign_in_of()`."""
+    is_needed = server.asks_sign_in and not server.is_signed_in
+    # Whether the operator's server lets in one person says nothing about another.
+    status = McpServer.Status.SIGN_IN if is_needed and server.is_shared else McpServer.Status(server.status)
+    message = (server.refusal or WANTS_SIGN_IN) if status != server.status else server.error_message
+    is_failed = status in {McpServer.Status.FAILED, McpServer.Status.SIGN_IN}
     # Where the operator's servers are is the operator's business.
     config = None if server.is_shared else {"url": server.url, "headers": services.masked_headers(server)}
     return {
@@ -168,8 +174,9 @@ def server_json(server: McpServer) -> dict[str, Any]:
         "enabled": server.enabled,
         "is_shared": server.is_shared,
         "transport": server.transport,
-        "status": server.status,
-        "error": {"code": f"tool_server_{server.status}", "message": server.error_message} if is_failed else None,
+        "status": status,
+        "error": {"code": f"tool_server_{status}", "message": message} if is_failed else None,
+        "sign_in": {"is_needed": is_needed, "is_signed_in": server.is_signed_in},
         "notices": server.notices,
         "about": server.about,
         "checked_at": moment(server.checked_at),
@@ -215,11 +222,13 @@ def _flat(sent: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _visible(request: Request, server_id: UUID) -> McpServer:
-    return found(McpServer.objects.visible_to(person(request)).remote(), pk=server_id)
+    servers = McpServer.objects.visible_to(person(request)).with_sign_in_of(person(request))
+    return found(servers.remote(), pk=server_id)
 
 
 def _editable(request: Request, server_id: UUID) -> McpServer:
-    return found(McpServer.objects.editable_by(person(request)).select_related("user"), pk=server_id)
+    servers = McpServer.objects.editable_by(person(request)).with_sign_in_of(person(request))
+    return found(servers.select_related("user"), pk=server_id)
 
 
 def _tool(request: Request, tool_id: UUID) -> Tool:
@@ -227,4 +236,4 @@ def _tool(request: Request, tool_id: UUID) -> Tool:
 
 
 def _as_it_is(user: User, server_id: UUID) -> dict[str, Any]:
-    return server_json(found(McpServer.objects.visible_to(user), pk=server_id))
+    return server_json(found(McpServer.objects.visible_to(user).with_sign_in_of(user), pk=server_id))

@@ -14,6 +14,7 @@ from chats.api.me import MeResource, UsageResource
 from chats.api.messages import ChatMessageResource, MessageResource
 from chats.api.models import ModelResource
 from chats.api.replies import AskResource, ReplyResource
+from chats.api.sign_in import SignInResource
 from chats.api.tools import McpServerResource, ToolResource
 
 app_name = "api"
@@ -74,6 +75,11 @@ urlpatterns = [
     ),
     path("mcp-servers/<uuid:server_id>/test/", McpServerResource.as_view({"post": "test"}), name="mcp-servers-test"),
     path("mcp-servers/<uuid:server_id>/tools/", McpServerResource.as_view({"get": "tools"}), name="mcp-servers-tools"),
+    path(
+        "mcp-servers/<uuid:server_id>/sign-in/",
+        SignInResource.as_view({"post": "create", "delete": "destroy"}),
+        name="mcp-servers-sign-in",
+    ),
     path("tools/", ToolResource.as_view({"get": "list"}), name="tools-list"),
     path(
         "tools/<uuid:tool_id>/",

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from chats.pages import branches, chat_documents, chats, documents, messages, theme, tools
+from chats.pages import branches, chat_documents, chats, documents, messages, sign_in, theme, tools
 
 app_name = "pages"
 urlpatterns = [
@@ -43,6 +43,9 @@ urlpatterns = [
     path("tool/<uuid:tool_id>/", tools.tool, name="tool"),
     path("tool/<uuid:tool_id>/policy/", tools.policy, name="tool_policy"),
     path("tool/<uuid:tool_id>/accept/", tools.accept, name="accept_tool"),
+    path("tools/servers/<uuid:server_id>/sign-in/", sign_in.sign_in, name="sign_in"),
+    path("tools/servers/<uuid:server_id>/sign-out/", sign_in.sign_out, name="sign_out"),
+    path("tools/oauth/callback/", sign_in.sign_in_callback, name="sign_in_callback"),
     path("replies/<uuid:reply_id>/continue/", branches.go_on, name="continue"),
     path("replies/<uuid:reply_id>/retry/", messages.retry, name="retry"),
     path("replies/<uuid:reply_id>/stop/", messages.stop, name="stop"),

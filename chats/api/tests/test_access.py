@@ -13,7 +13,7 @@ from chats import services
 from chats.knowledge.models import Document, DocumentVersion
 from chats.knowledge.services import add_document
 from chats.models import Chat, Message, Reply, ToolCall
-from chats.tools.models import McpServer, Tool, ToolChoice
+from chats.tools.models import Credential, McpServer, SignIn, Tool, ToolChoice
 from chats.tools.services import add_server
 from chats.usage.models import UsageRecord
 
@@ -89,7 +89,19 @@ def ids(owner, demo_model):
 
 def state():
     """All that a stranger could change."""
-    models = (Chat, Message, Reply, Document, DocumentVersion, McpServer, Tool, ToolChoice, ToolCall)
+    models = (
+        Chat,
+        Message,
+        Reply,
+        Document,
+        DocumentVersion,
+        McpServer,
+        Tool,
+        ToolChoice,
+        ToolCall,
+        Credential,
+        SignIn,
+    )
     rows = [list(model.objects.order_by("pk").values()) for model in models]
     return [*rows, list(ApiKey.objects.order_by("pk").values("pk", "revoked_at"))]
 

@@ -1,6 +1,6 @@
 """A sign-in from its beginning to its end: two requests of one browser, between which only rows remember anything."""
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, MutableMapping
 from dataclasses import dataclass
 from secrets import token_urlsafe
 from typing import Any
@@ -20,6 +20,7 @@ from chats.tools.oauth.values import Client, Grant, Pending, Plan, Tokens
 logger = structlog.get_logger(__name__)
 
 CALLBACK = "pages:sign_in_callback"
+NONCE = "sign_in_nonce"  # in a session
 CLIENT_ID_MAX_LENGTH = 500
 CLIENT_SECRET_MAX_LENGTH = 2_000
 DENIED = "access_denied"
@@ -54,6 +55,13 @@ class Entered:
         if self.client_secret and not self.client_id:
             message = "A client secret is of no use without its client id."
             raise SignInFailed(message, fields={"client_id": [message]})
+
+
+def nonce_of(session: MutableMapping[str, Any]) -> str:
+    """What only this session knows. Whoever logs out loses it."""
+    if NONCE not in session:
+        session[NONCE] = token_urlsafe(32)
+    return str(session[NONCE])
 
 
 def callback_url(base: str) -> str:
