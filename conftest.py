@@ -34,6 +34,7 @@ from chats.replies.servers import look_now
 from chats.replies.tests.stage import LOOK, SEND, Stage
 from chats.services import append_message
 from chats.tools.services import add_server
+from chats.tools.tests.fake_issuer import FakeIssuer
 from chats.tools.tests.fake_server import FakeMcpServer
 from config.tests import servers, sockets
 from config.tests.live import REPLIES_END_SECONDS, LiveServer, wait_until
@@ -185,6 +186,20 @@ def mcp(_mcp: FakeMcpServer) -> FakeMcpServer:
     """A server of tools that speaks the real wire, and misbehaves on order."""
     _mcp.reset()
     return _mcp
+
+
+@pytest.fixture(scope="session")
+def _issuer() -> Iterator[FakeIssuer]:
+    server = FakeIssuer().start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def issuer(_issuer: FakeIssuer) -> FakeIssuer:
+    """An authorization server that speaks the real wire, and misbehaves on order."""
+    _issuer.reset()
+    return _issuer
 
 
 # ---------------------------------------------------------------- servers

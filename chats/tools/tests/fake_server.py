@@ -74,6 +74,13 @@ class FakeMcpServer:
         """From now on answer 401, with that WWW-Authenticate, to whoever does not bring this header."""
         self._required[name.lower()] = (value, challenge)
 
+    def require_token(self, is_good: Callable[[str], bool] | None, *, challenge: str = "Bearer") -> None:
+        """From now on answer 401, with that WWW-Authenticate, to whoever brings no bearer token that `is_good`.
+
+        None: let everybody in.
+        """
+        self._token = (is_good, challenge) if is_good else None
+
     def forget_sessions(self) -> None:
         """From now on answer 404 to the sessions there are, as after a restart."""
         self.sessions.clear()
@@ -122,6 +129,10 @@ class FakeMcpServer:
         for name, (value, challenge) in self._required.items():
             if request.headers.get(name) != value:
                 return 401, {"WWW-Authenticate": challenge}
+        if self._token is not None:
+            kind, _, token = request.headers.get("authorization", "").partition(" ")
+            if kind != "Bearer" or not self._token[0](token):
+                return 401, {"WWW-Authenticate": self._token[1]}
         if not self.has_sessions or rpc_method(request.body) in ("initialize", "server/discover"):
             return None
         session = request.headers.get("mcp-session-id")
@@ -152,6 +163,7 @@ class FakeMcpServer:
     def _forget(self) -> None:
         self._orders: dict[str, Iterator[Fault]] = {}
         self._required: dict[str, tuple[str, str]] = {}
+        self._token: tuple[Callable[[str], bool], str] | None = None
         self._listeners: list[asyncio.Queue[dict[str, Any]]] = []
 
         self.tools: Sequence[FakeTool] = []
