@@ -32,7 +32,7 @@ class SignInForm(serializers.Serializer[Any]):
 
 
 class SignInResource(Resource):
-    @extend_schema(operation_id="mcp_servers_sign_in", request=SignInForm, responses=shapes.SignInStarted)
+    @extend_schema(operation_id="mcp_servers_sign_in", request=SignInForm, responses={200: shapes.SignInStarted})
     def create(self, request: Request, server_id: UUID) -> HttpResponseBase:
         """Begin to sign in to a server: send the person to `authorization_url`, in the browser that asked for it.
 
@@ -70,7 +70,8 @@ class SignInResource(Resource):
 
 
 def _visible(request: Request, server_id: UUID) -> McpServer:
-    return found(McpServer.objects.visible_to(person(request)).remote(), pk=server_id)
+    servers = McpServer.objects.visible_to(person(request)).filter(transport=McpServer.Transport.HTTP)
+    return found(servers, pk=server_id)
 
 
 def _page_of(server: McpServer) -> str:

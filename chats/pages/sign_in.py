@@ -54,9 +54,17 @@ def sign_in(request: PageRequest, server_id: UUID) -> HttpResponseBase:
 @never_cache
 @require_GET
 def sign_in_callback(request: HttpRequest) -> HttpResponseBase:
-    """Where a browser comes back to, with a code or without. Not for people who sign in here first: the address of a
-    page they would be sent on to has the code in it.
+    """Where a browser comes back to, with a code or without.
+
+    Who is not signed in here is not sent to do so first: the code would travel on in the address.
     """
+    response = _come_back(request)
+    # Nor may what the page loads, or leads to, be told of it.
+    response.headers["Referrer-Policy"] = "no-referrer"
+    return response
+
+
+def _come_back(request: HttpRequest) -> HttpResponseBase:
     given, server_id = request.GET, None
     try:
         if not isinstance(request.user, User):

@@ -41,7 +41,7 @@ def check_url(url: str, *, is_trusted: bool) -> str:
 def check_secure_url(url: str, *, is_trusted: bool) -> str:
     """`url`, to which secrets may go: https, or http within the operator's networks. Raises AddressDenied."""
     parts = policy_for(is_trusted=is_trusted).check_url(url)
-    if parts.scheme != "https" and not _is_near((parts.hostname or "").lower(), is_trusted=is_trusted):
+    if parts.scheme != "https" and not _is_near(url, is_trusted=is_trusted):
         raise AddressDenied(f"{parts.hostname} is not reached by https, and so not trusted with a sign-in.")
     return url
 
@@ -85,16 +85,18 @@ def check_headers(headers: Mapping[str, str]) -> None:
             raise _invalid(f"The value of {name} has characters that no header has.")
 
 
-def _is_near(host: str, *, is_trusted: bool) -> bool:
-    """Whether the operator has said that this host is in a network of theirs, or it is on this machine."""
-    if host in {name.lower() for name in settings.OUTBOUND_ALLOWED_HOSTS}:
+def _is_near(url: str, *, is_trusted: bool) -> bool:
+    """Whether this is in a network of the operator's: they have named it, or chosen its server and it is not public."""
+    _, host, port = origin_of(url)
+    if not {host, f"{host}:{port}"}.isdisjoint(settings.OUTBOUND_ALLOWED_HOSTS):
         return True
     if not is_trusted:
         return False
     try:
         return reach_of(ip_address(host)) is Reach.PRIVATE
     except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+        # A name of one label is known in no network but one's own.
+        return "." not in host or host.endswith(".localhost")
 
 
 def _invalid(message: str) -> Invalid:

@@ -11,6 +11,7 @@ from uuid import UUID
 from django.conf import settings
 from django.utils import timezone
 
+from accounts.models import User
 from chats.tools.connections import Sessions
 from chats.tools.discovery import take_up
 from chats.tools.errors import CallRefused, ServerSilent, SignInNeeded, ToolServerError
@@ -143,7 +144,7 @@ class Caller:
 
 def endpoint_for_call(server_id: UUID, user_id: UUID) -> Endpoint:
     """Where the server is by now. Raises CallRefused when it was taken away from this person, or switched off."""
-    server = McpServer.objects.visible_to(user_id).filter(pk=server_id, enabled=True).first()
+    server = McpServer.objects.visible_to(User(pk=user_id)).filter(pk=server_id, enabled=True).first()
     if server is None:
         raise CallRefused("This server was taken away, or switched off.")
     return endpoint_of(server)

@@ -2,7 +2,9 @@
 
 import html
 import re
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -20,7 +22,7 @@ from chats.tools.tests.fake_behaviour import Fault, redirect
 from chats.tools.tests.fake_issuer import METADATA, RESOURCE, FakeIssuer
 from chats.tools.tests.fake_server import FakeMcpServer, FakeTool
 from config import logs
-from config.tests.live import LiveServer
+from config.tests.live import LiveServer, wait_until
 
 CALLBACK = "/tools/oauth/callback/"
 TOOL = FakeTool("read", "Reads", annotations={"readOnlyHint": True})
@@ -112,8 +114,10 @@ def test_a_person_signs_in_and_the_server_shows_its_tools(
     assert page.headers["Cache-Control"].count("no-store") == 1
     back = me.get(issuer.allow(onward(page)))
     assert (back.status_code, back.headers["Location"]) == (302, f"/tools/servers/{server.pk}/")
+    assert back.headers["Referrer-Policy"] == "no-referrer"
+    assert "no-store" in back.headers["Cache-Control"]
     server.refresh_from_db()
-    assert (server.status, server.asks_sign_in) == ("ready", True) or server.status == "ready"
+    assert server.status == "ready"
     assert [tool.name for tool in Tool.objects.filter(server=server)] == ["read"]
     credential = Credential.objects.get()
     assert credential.grant is not None
@@ -417,6 +421,25 @@ def test_who_is_sent_to_another_than_the_issuer_is_warned(me: Browser, server: M
     assert "Continue to login.example.com" in page.text
     assert "is given to 127.0.0.1" in page.text
     assert onward(page).startswith("https://login.example.com/authorize?tenant=1&response_type=code&")
+
+
+def test_people_who_wait_for_slow_servers_hold_up_nobody(
+    me: Browser, server: McpServer, issuer: FakeIssuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chats.tools.oauth.wire.HTTP_SECONDS", 3)
+    answers = [issuer.allow(me.begin(server)) for _ in range(6)]
+    for place in (METADATA, "/token"):
+        issuer.order(place, Fault(hang=True))
+    before = len(issuer.requests)
+    with ThreadPoolExecutor(12) as pool:
+        waiting = [pool.submit(me.get, answer) for answer in answers]
+        waiting += [pool.submit(me.post, f"/tools/servers/{server.pk}/sign-in/") for _ in range(6)]
+        wait_until(lambda: len(issuer.requests) >= before + 12, seconds=10, what="all of them wait")
+        began = time.monotonic()
+        assert me.get("/settings/").status_code == 200
+        assert time.monotonic() - began < 1
+        assert not any(one.done() for one in waiting)
+        assert {one.result().status_code for one in waiting} == {400}
 
 
 def test_what_is_entered_is_checked(me: Browser, server: McpServer) -> None:

@@ -2,7 +2,6 @@
 
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, Self
-from uuid import UUID
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -23,7 +22,7 @@ URL_MAX_LENGTH = 2_000
 
 
 class McpServerQuerySet(models.QuerySet["McpServer"]):
-    def visible_to(self, user: "User | UUID") -> Self:
+    def visible_to(self, user: "User") -> Self:
         """Their own servers, and those of the operator that are for everyone or for a group they are in."""
         # A subquery, as a join would show a server once for each group.
         for_all = models.Q(groups__isnull=True)

@@ -1,5 +1,6 @@
 """A sign-in from its beginning to its end: two requests of one browser, between which only rows remember anything."""
 
+import asyncio
 from collections.abc import Coroutine, MutableMapping
 from dataclasses import dataclass
 from secrets import token_urlsafe
@@ -23,6 +24,7 @@ CALLBACK = "pages:sign_in_callback"
 NONCE = "sign_in_nonce"  # in a session
 CLIENT_ID_MAX_LENGTH = 500
 CLIENT_SECRET_MAX_LENGTH = 2_000
+BEGIN_SECONDS = 30  # for all that is asked before a person is sent away
 DENIED = "access_denied"
 
 
@@ -79,10 +81,13 @@ async def begin(
     start: rows.Start = await ask_rows(rows.start_of, server_id, user_id)
     wire = await wire_module()
     try:
-        plan: Plan = await wire.discover(start.endpoint, scope=start.scope)
-        client = await _client_for(wire, start, plan, entered, redirect_uri)
+        async with asyncio.timeout(BEGIN_SECONDS):
+            plan: Plan = await wire.discover(start.endpoint, scope=start.scope)
+            client = await _client_for(wire, start, plan, entered, redirect_uri)
     except ToolServerError as error:
         raise SignInFailed(error.message) from None
+    except TimeoutError:
+        raise SignInFailed(f"{start.endpoint.name} did not say in time how one signs in to it.") from None
     state = token_urlsafe(32)
     url, pending = wire.send_away(plan, client, state=state, origin=start.endpoint.origin)
     await ask_rows(rows.keep_pending, server_id, user_id, pending, state, nonce)

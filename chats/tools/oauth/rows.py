@@ -15,6 +15,7 @@ from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
+from accounts.models import User
 from chats.cleaning import clean_text
 from chats.errors import NotFound
 from chats.tools.addresses import origin_text
@@ -101,7 +102,7 @@ def take_pending(user_id: UUID, *, state: str, nonce: str) -> tuple[UUID, Pendin
 
 def check_place(server_id: UUID, user_id: UUID, pending: Pending) -> bool:
     """Whether the server is the operator's. Raises SignInFailed when it is gone, or elsewhere by now."""
-    server = McpServer.objects.visible_to(user_id).filter(pk=server_id).first()
+    server = McpServer.objects.visible_to(User(pk=user_id)).filter(pk=server_id).first()
     if server is None or _origin(server) != pending.origin:
         raise SignInFailed(HAS_MOVED)
     return server.is_shared
@@ -113,7 +114,7 @@ def keep_tokens(server_id: UUID, user_id: UUID, pending: Pending, tokens: Tokens
     grant = Grant(plan.issuer, pending.client, plan.resource).with_tokens(tokens)
     with transaction.atomic(durable=True):
         # An address that changes in this moment takes these away as well.
-        server = McpServer.objects.visible_to(user_id).select_for_update().filter(pk=server_id).first()
+        server = McpServer.objects.visible_to(User(pk=user_id)).select_for_update().filter(pk=server_id).first()
         if server is None or _origin(server) != pending.origin:
             raise SignInFailed(HAS_MOVED)
         new = _columns(grant, tokens, scope=tokens.scope or plan.scope)
@@ -243,7 +244,7 @@ def _unreachable(row: Credential) -> Turn:
 
 
 def _visible(server_id: UUID, user_id: UUID) -> McpServer:
-    servers = McpServer.objects.visible_to(user_id).filter(pk=server_id, transport=McpServer.Transport.HTTP)
+    servers = McpServer.objects.visible_to(User(pk=user_id)).filter(pk=server_id, transport=McpServer.Transport.HTTP)
     server = servers.first()
     if server is None:
         raise NotFound

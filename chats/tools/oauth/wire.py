@@ -33,7 +33,7 @@ from mcp.shared.auth import OAuthClientMetadata, OAuthMetadata, OAuthToken, Prot
 from mcp.shared.auth_utils import check_resource_allowed, resource_url_from_server_url
 from pydantic import BaseModel, ValidationError
 
-from accounts.outbound import AddressDenied
+from accounts.outbound import URL_MAX_LENGTH, AddressDenied
 from chats.tools.addresses import check_secure_url, policy_for
 from chats.tools.errors import IssuerRefused, ServerNonsense, ServerSilent, ServerUnreachable, ToolServerError
 from chats.tools.oauth.values import Client, Grant, Issuer, Pending, Plan, Tokens
@@ -46,6 +46,8 @@ HTTP_SECONDS = 10
 ANSWER_MAX_BYTES = 262_144
 TOKEN_MAX_CHARACTERS = 16_000
 SCOPE_MAX_CHARACTERS = 2_000
+CLIENT_MAX_CHARACTERS = 2_000
+HOST_MAX_CHARACTERS = 253
 GRANTS = ["authorization_code", "refresh_token"]
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+( [\x21\x23-\x5b\x5d-\x7e]+)*")
 _TOKEN = re.compile(r"[\x21-\x7e]+")
@@ -97,6 +99,9 @@ async def register(plan: Plan, *, redirect_uri: str, is_trusted: bool) -> Client
         raise ServerNonsense(
             f"{host} registered Parley in a way that can't be used. Enter a client id instead."
         ) from None
+    for text in (known.client_id, known.client_secret or "x"):
+        if len(text) > CLIENT_MAX_CHARACTERS or not text.isascii() or not text.isprintable():
+            raise ServerNonsense(f"{host} registered Parley under a name that makes no sense.")
     method = known.token_endpoint_auth_method or ("client_secret_basic" if known.client_secret else "none")
     return Client(
         issuer=issuer.issuer,
@@ -218,6 +223,9 @@ class _Asker:
                     await response.aclose()
         except TimeoutError:
             raise ServerSilent(f"{host} did not answer within {HTTP_SECONDS} seconds.") from None
+        except ValueError:
+            # Whatever else a client of HTTP may find wrong with an address.
+            raise ServerUnreachable(f"{host} can't be asked at this address.") from None
         except httpx2.StreamError as error:
             self._raise_failure(str(error))
             raise ServerNonsense(f"{host} broke off its answer.") from None
@@ -253,7 +261,9 @@ async def _resource_of(
         if found is None:
             continue
         ours = resource_url_from_server_url(endpoint.url)
-        if not check_resource_allowed(requested_resource=ours, configured_resource=str(found.resource)):
+        theirs = str(found.resource)
+        is_ours = check_resource_allowed(requested_resource=ours, configured_resource=theirs)
+        if not is_ours or len(theirs) > URL_MAX_LENGTH:
             raise ServerNonsense(f"{endpoint.name} says that it is {_host(str(found.resource))}, which it is not.")
         return found
     return None
@@ -363,7 +373,7 @@ def _refusal(response: httpx2.Response, what: str) -> ToolServerError:
 
 
 def _host(url: str) -> str:
-    return urlsplit(url).hostname or "The sign-in"
+    return (urlsplit(url).hostname or "The sign-in")[:HOST_MAX_CHARACTERS]
 
 
 __all__ = ["discover", "entered_client", "exchange", "refresh", "register", "revoke", "send_away"]
