@@ -174,7 +174,8 @@ def server_list(user: User) -> ServerList:
 
 def row_of(user: User, server_id: UUID) -> McpServer | None:
     """One server as the list shows it."""
-    return one_or_none(McpServer.objects.visible_to(user).with_counts().without_secrets(), pk=server_id)
+    servers = McpServer.objects.visible_to(user).with_sign_in_of(user).with_counts().without_secrets()
+    return one_or_none(servers, pk=server_id)
 
 
 def shown_server(user: User, server_id: UUID) -> ShownServer | None:

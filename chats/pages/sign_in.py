@@ -8,6 +8,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
@@ -100,7 +101,7 @@ def sign_out(request: PageRequest, server_id: UUID) -> HttpResponseBase:
 
 def page_of(server_id: UUID) -> str:
     """Where the page of a server is."""
-    return f"/tools/servers/{server_id}/"
+    return reverse("pages:server", args=[server_id])
 
 
 def _exchanged(request: HttpRequest, user: User, server_id: UUID, pending: Pending, code: str) -> HttpResponseBase:

@@ -94,7 +94,7 @@ def test_a_program_is_told_where_its_person_begins(
     headers = {"Authorization": f"Bearer {create_api_key(owner, name='test')[1]}"}
     url = f"{live.base_url}/api/v1/mcp-servers/{server.pk}/sign-in/"
     answer = requests.post(url, json={}, headers=headers, timeout=10)
-    assert answer.json() == {"authorization_url": f"{live.base_url}/tools/servers/{server.pk}/sign-in/"}
+    assert answer.json() == {"authorization_url": f"{live.base_url}/tools/{server.pk}/sign-in/"}
     assert not SignIn.objects.exists()
     assert not issuer.requests
 

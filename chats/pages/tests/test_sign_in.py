@@ -53,7 +53,7 @@ class Browser:
 
     def begin(self, server: McpServer, **form: str) -> str:
         """The address that the page sends its person on to."""
-        page = self.post(f"/tools/servers/{server.pk}/sign-in/", **form)
+        page = self.post(f"/tools/{server.pk}/sign-in/", **form)
         assert page.status_code == 200, page.text
         return onward(page)
 
@@ -107,13 +107,13 @@ def is_refused(answer: requests.Response) -> bool:
 def test_a_person_signs_in_and_the_server_shows_its_tools(
     me: Browser, server: McpServer, mcp: FakeMcpServer, issuer: FakeIssuer
 ) -> None:
-    asking = me.get(f"/tools/servers/{server.pk}/sign-in/")
+    asking = me.get(f"/tools/{server.pk}/sign-in/")
     assert asking.status_code == 200
-    page = me.post(f"/tools/servers/{server.pk}/sign-in/")
+    page = me.post(f"/tools/{server.pk}/sign-in/")
     assert "Continue to 127.0.0.1" in page.text
     assert page.headers["Cache-Control"].count("no-store") == 1
     back = me.get(issuer.allow(onward(page)))
-    assert (back.status_code, back.headers["Location"]) == (302, f"/tools/servers/{server.pk}/")
+    assert (back.status_code, back.headers["Location"]) == (302, f"/tools/{server.pk}/")
     assert back.headers["Referrer-Policy"] == "no-referrer"
     assert "no-store" in back.headers["Cache-Control"]
     server.refresh_from_db()
@@ -149,7 +149,7 @@ def test_a_client_that_was_entered_is_used_and_none_is_registered(
     me: Browser, server: McpServer, issuer: FakeIssuer, live: LiveServer
 ) -> None:
     issuer.metadata = {"registration_endpoint": None}
-    refused = me.post(f"/tools/servers/{server.pk}/sign-in/")
+    refused = me.post(f"/tools/{server.pk}/sign-in/")
     assert refused.status_code == 400
     assert "enter its client id" in refused.text
     client = {"client_id": "mine", "client_secret": "s3cret/+%", "redirect_uris": [f"{live.base_url}{CALLBACK}"]}
@@ -181,7 +181,7 @@ def test_what_the_server_asks_for_is_asked_for_and_nothing_else(
     issuer.metadata = {"scopes_supported": ["everything", "files:read"]}
     assert "scope" not in parse_qs(urlsplit(me.begin(server)).query)
     issuer.protect(mcp, scope="files:read")
-    page = me.post(f"/tools/servers/{server.pk}/sign-in/")
+    page = me.post(f"/tools/{server.pk}/sign-in/")
     assert "<code>files:read</code>" in page.text
     assert parse_qs(urlsplit(onward(page)).query)["scope"] == ["files:read"]
 
@@ -277,7 +277,7 @@ def test_who_says_no_has_changed_nothing_and_hears_so(me: Browser, server: McpSe
     refused = me.get(answer)
     assert is_refused(refused)
     assert "You did not allow it at 127.0.0.1" in refused.text
-    assert f"/tools/servers/{server.pk}/" in refused.text
+    assert f"/tools/{server.pk}/" in refused.text
 
 
 def test_a_server_that_moves_meanwhile_gets_no_token(me: Browser, server: McpServer, issuer: FakeIssuer) -> None:
@@ -356,7 +356,7 @@ def test_nobody_is_sent_where_it_is_not_safe(
     me: Browser, server: McpServer, issuer: FakeIssuer, metadata: dict[str, Any], words: str
 ) -> None:
     issuer.metadata = metadata
-    refused = me.post(f"/tools/servers/{server.pk}/sign-in/")
+    refused = me.post(f"/tools/{server.pk}/sign-in/")
     assert is_refused(refused)
     assert words in refused.text
     assert not SignIn.objects.exists()
@@ -379,7 +379,7 @@ def test_nobody_is_sent_by_a_server_that_says_strange_things(
     me: Browser, server: McpServer, mcp: FakeMcpServer, issuer: FakeIssuer, *, resource: dict[str, Any], words: str
 ) -> None:
     issuer.protect(mcp, **resource)
-    refused = me.post(f"/tools/servers/{server.pk}/sign-in/")
+    refused = me.post(f"/tools/{server.pk}/sign-in/")
     assert is_refused(refused)
     assert words in refused.text
 
@@ -388,7 +388,7 @@ def test_metadata_may_not_be_in_the_networks_of_the_operator(
     me: Browser, server: McpServer, mcp: FakeMcpServer, issuer: FakeIssuer
 ) -> None:
     mcp.require_token(issuer.is_good, challenge='Bearer resource_metadata="http://169.254.169.254/latest"')
-    refused = me.post(f"/tools/servers/{server.pk}/sign-in/")
+    refused = me.post(f"/tools/{server.pk}/sign-in/")
     assert is_refused(refused)
     assert "forbidden" in refused.text
 
@@ -412,12 +412,12 @@ def test_an_issuer_that_does_not_answer_right_is_named_on_a_page(
 ) -> None:
     monkeypatch.setattr("chats.tools.oauth.wire.HTTP_SECONDS", 1)
     issuer.order(path, fault)
-    assert is_refused(me.post(f"/tools/servers/{server.pk}/sign-in/"))
+    assert is_refused(me.post(f"/tools/{server.pk}/sign-in/"))
 
 
 def test_who_is_sent_to_another_than_the_issuer_is_warned(me: Browser, server: McpServer, issuer: FakeIssuer) -> None:
     issuer.metadata = {"authorization_endpoint": "https://login.example.com/authorize?tenant=1"}
-    page = me.post(f"/tools/servers/{server.pk}/sign-in/")
+    page = me.post(f"/tools/{server.pk}/sign-in/")
     assert "Continue to login.example.com" in page.text
     assert "is given to 127.0.0.1" in page.text
     assert onward(page).startswith("https://login.example.com/authorize?tenant=1&response_type=code&")
@@ -433,7 +433,7 @@ def test_people_who_wait_for_slow_servers_hold_up_nobody(
     before = len(issuer.requests)
     with ThreadPoolExecutor(12) as pool:
         waiting = [pool.submit(me.get, answer) for answer in answers]
-        waiting += [pool.submit(me.post, f"/tools/servers/{server.pk}/sign-in/") for _ in range(6)]
+        waiting += [pool.submit(me.post, f"/tools/{server.pk}/sign-in/") for _ in range(6)]
         wait_until(lambda: len(issuer.requests) >= before + 12, seconds=10, what="all of them wait")
         began = time.monotonic()
         assert me.get("/settings/").status_code == 200
@@ -444,7 +444,7 @@ def test_people_who_wait_for_slow_servers_hold_up_nobody(
 
 def test_what_is_entered_is_checked(me: Browser, server: McpServer) -> None:
     for form in ({"client_id": "x" * 501}, {"client_id": "ä"}, {"client_secret": "alone"}):
-        assert me.post(f"/tools/servers/{server.pk}/sign-in/", **form).status_code == 400
+        assert me.post(f"/tools/{server.pk}/sign-in/", **form).status_code == 400
 
 
 # ---------------------------------------------------------------- whose it is, and out again
@@ -478,8 +478,8 @@ def test_nobody_signs_in_to_a_server_of_another(
 ) -> None:
     browser = browse(stranger)
     for path in ("sign-in", "sign-out"):
-        assert browser.post(f"/tools/servers/{server.pk}/{path}/").status_code == 404
-    assert browser.get(f"/tools/servers/{server.pk}/sign-in/").status_code == 404
+        assert browser.post(f"/tools/{server.pk}/{path}/").status_code == 404
+    assert browser.get(f"/tools/{server.pk}/sign-in/").status_code == 404
 
 
 @pytest.mark.parametrize("fault", [Fault(), Fault(status=500), Fault(hang=True), Fault(drop=True)])
@@ -489,13 +489,13 @@ def test_who_signs_out_is_forgotten_whatever_the_issuer_says(
     assert me.get(issuer.allow(me.begin(server))).status_code == 302
     monkeypatch.setattr("chats.tools.oauth.wire.HTTP_SECONDS", 1)
     issuer.order("/revoke", fault)
-    out = me.post(f"/tools/servers/{server.pk}/sign-out/")
-    assert (out.status_code, out.headers["Location"]) == (302, f"/tools/servers/{server.pk}/")
+    out = me.post(f"/tools/{server.pk}/sign-out/")
+    assert (out.status_code, out.headers["Location"]) == (302, f"/tools/{server.pk}/")
     assert not Credential.objects.exists()
     (told,) = issuer.asked("/revoke")
     assert told["token"].startswith("refresh-")
     assert not issuer.refresh_tokens
-    assert me.post(f"/tools/servers/{server.pk}/sign-out/").status_code == 302
+    assert me.post(f"/tools/{server.pk}/sign-out/").status_code == 302
 
 
 def test_another_host_is_another_server_and_has_no_token(me: Browser, server: McpServer, issuer: FakeIssuer) -> None:
@@ -513,7 +513,7 @@ def test_no_secret_is_shown_or_logged(
     me: Browser, server: McpServer, issuer: FakeIssuer, owner: User, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
-    page = me.post(f"/tools/servers/{server.pk}/sign-in/")
+    page = me.post(f"/tools/{server.pk}/sign-in/")
     answer = issuer.allow(onward(page))
     seen = [me.get(answer).text, me.get(answer).text]
     client = Client()

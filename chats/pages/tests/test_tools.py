@@ -360,8 +360,8 @@ def test_one_that_does_not_answer_is_added_all_the_same_and_says_why(
     mcp.require_header("X-Key", "canary-1")
     address = end_of(visitor.post(ADD, filled(("X-Key", "wrong"), url=mcp.url)))
     page = page_of(visitor, address)
-    assert "let nobody in (401)" in page
-    assert "Enter its header" in page
+    assert "It lets nobody in without a credential." in page
+    assert "Sign in to it" in page
     mcp.reset()
     mcp.order("connect", Fault(drop=True))
     server = McpServer.objects.get(user=owner)
