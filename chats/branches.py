@@ -48,9 +48,9 @@ def fork_chat(
 ) -> tuple[Chat, bool]:
     """A new chat of `user` with copies of the messages down to `message`, and whether it was made just now.
 
-    It has the same model, space, system prompt, notebooks, tags and use of documents; unless one is given, its title is
-    that of the chat with «(fork)», and a number when there is one already. The server's attempts to answer stay where
-    they are. The same `client_id` again gives the same chat. Raises Conflict when it came with another body,
+    It has the same model, space, system prompt, notebooks, tags and use of documents and tools; unless one is given,
+    its title is that of the chat with «(fork)», and a number when there is one already. The server's attempts to answer
+    stay where they are. The same `client_id` again gives the same chat. Raises Conflict when it came with another body,
     ReplyRunning when one of the messages is being written, NotFound and Invalid.
     """
     digest = digest_of("fork", subject=message.pk, content=title)
@@ -81,7 +81,8 @@ def _fork(user: User, end: Message, title: str | None) -> Chat:
     )
     leaf = _copy(path, chat)
     is_automatic = source.is_title_automatic and not title
-    kept = {"forked_from": source, "is_title_automatic": is_automatic, "retrieval": source.retrieval}
+    kept = {"forked_from": source, "is_title_automatic": is_automatic}
+    kept |= {"retrieval": source.retrieval, "tools": source.tools}
     write_fields(chat, {**kept, "current_leaf_id": leaf})
     return chat
 

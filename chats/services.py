@@ -26,6 +26,7 @@ from chats.errors import Invalid, NotFound, ReplyRunning
 from chats.knowledge.services import delete_documents_of_chat, restore_documents_of_chat
 from chats.models import Chat, ChatTag, Message, Reply
 from chats.once import chat_once, digest_of
+from chats.tool_use import check_tools, clean_tools
 
 __all__ = [
     "announce",
@@ -53,7 +54,9 @@ __all__ = [
 
 # ---------------------------------------------------------------- chats
 def create_chat(user: User, **fields: Any) -> Chat:
-    """A new chat of `user`. Fields: title, space, tags, notebooks, system_prompt, model, extra_data, pinned, archived.
+    """A new chat of `user`.
+
+    Fields: title, space, tags, notebooks, system_prompt, model, tools, extra_data, pinned, archived.
 
     Raises Invalid or TooLarge when a field is beyond its limits.
     """
@@ -77,6 +80,7 @@ def _digest_of(fields: Mapping[str, Any]) -> str:
 def insert_chat(user: User, *, pk: UUID | None = None, tags: Iterable[str] = (), **fields: Any) -> Chat:
     """As `create_chat`, within the caller's transaction; with the id `pk`, if something names it already."""
     cleaned = _cleaned(fields, _CHAT_CLEANERS)
+    check_tools(user, cleaned.get("tools"))
     chat = Chat(pk=pk or uuid7(), user=user, is_title_automatic=not cleaned.get("title"), **cleaned)
     chat.save(force_insert=True)
     _set_tags(chat, _clean_tags(tags))
@@ -87,7 +91,8 @@ def insert_chat(user: User, *, pk: UUID | None = None, tags: Iterable[str] = (),
 def update_chat(chat: Chat, **changes: Any) -> Chat:
     """Write only the named fields: those of `create_chat`, and current_leaf, the id of a message to go to.
 
-    A title given here is a person's and stays. Raises Invalid for a message of another chat.
+    A title given here is a person's and stays. Raises Invalid for a message of another chat, and for a server of tools
+    that its person may not see.
     """
     goal = changes.pop("current_leaf", None)
     tags = _clean_tags(changes.pop("tags")) if "tags" in changes else None
@@ -96,6 +101,7 @@ def update_chat(chat: Chat, **changes: Any) -> Chat:
         cleaned["is_title_automatic"] = not cleaned["title"]
     with transaction.atomic(durable=True):
         locked = lock_chat(chat)
+        check_tools(locked.user, cleaned.get("tools"))
         if goal is not None:
             cleaned["current_leaf_id"] = _go_to(locked, goal)
         write_fields(locked, cleaned)
@@ -322,6 +328,7 @@ _CHAT_CLEANERS: _Cleaners = {
     "notebooks": _clean_notebooks,
     "system_prompt": partial(check_text, field="system_prompt"),
     "model": _same_model,
+    "tools": clean_tools,
     "extra_data": _clean_extra_data,
     "pinned": bool,
     "archived": bool,

@@ -20,6 +20,7 @@ from chats.api.documentation import CLIENT_ID_HELP, PAGING
 from chats.api.messages import page_of_messages
 from chats.api.pagination import page_of
 from chats.models import Chat
+from chats.tool_use import SERVERS_MAX
 
 CHAT_FIELDS = (
     "id",
@@ -30,6 +31,7 @@ CHAT_FIELDS = (
     "model",
     "extra_data",
     "retrieval",
+    "tools",
     "pinned",
     "archived",
     "current_leaf",
@@ -52,6 +54,12 @@ EXAMPLE = OpenApiExample(
 )
 
 
+class ToolUseForm(serializers.Serializer[Any]):
+    servers = serializers.ListField(
+        child=f.Id(), max_length=SERVERS_MAX, help_text="Only tools of these; empty: none at all."
+    )
+
+
 class ChatForm(serializers.Serializer[Any]):
     """Every field may be left out, and then keeps its value or default; null stands for the default."""
 
@@ -68,6 +76,9 @@ class ChatForm(serializers.Serializer[Any]):
     )
     system_prompt = f.Text(required=False, allow_blank=True, allow_null=True)
     model = f.Text(required=False, allow_null=True, help_text="Id, name, or the provider's id of a model you may use.")
+    tools = ToolUseForm(
+        required=False, allow_null=True, help_text="Whose tools its answers may use; null: those of all your servers."
+    )
     extra_data = serializers.DictField(required=False, allow_null=True, help_text="Yours to fill, 16 kB at most.")
     pinned = f.Flag(required=False)
     archived = f.Flag(required=False)

@@ -156,6 +156,10 @@ class Retrieval(serializers.Serializer[Any]):
     documents = serializers.ListField(child=serializers.UUIDField(), help_text="Only these; empty: all.")
 
 
+class ToolUse(serializers.Serializer[Any]):
+    servers = serializers.ListField(child=serializers.UUIDField(), help_text="Only tools of these; empty: none at all.")
+
+
 class Chat(serializers.Serializer[Any]):
     id = serializers.UUIDField()
     title = serializers.CharField(allow_blank=True)
@@ -166,6 +170,7 @@ class Chat(serializers.Serializer[Any]):
     model = serializers.UUIDField(allow_null=True)
     extra_data = serializers.DictField()
     retrieval = Retrieval(allow_null=True, help_text="How its answers use documents; null: not at all.")
+    tools = ToolUse(allow_null=True, help_text="Whose tools its answers may use; null: those of all your servers.")
     pinned = serializers.BooleanField()
     archived = serializers.BooleanField()
     current_leaf = serializers.UUIDField(allow_null=True, help_text="The last message of the branch in view.")

@@ -61,13 +61,14 @@ def _start(
 ) -> StartedReply:
     if system is not None and chat is not None:
         raise Invalid(fields={"system": ["Only for a new chat. Leave it out, or leave out «chat»."]})
+    of_new_chat: dict[str, Any] = {"system_prompt": system} if system is not None else {}
     started = start_reply(
         call.principal.user,
         content=message,
         chat_id=chat,
         model=model,
         use_documents=None if use_documents is None else DocumentUse(use_documents),
-        **({"system_prompt": system} if system is not None else {}),
+        **of_new_chat,
     )
     call.reply_id = started.reply.pk
     call.note_reply(started.reply.pk)

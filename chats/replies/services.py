@@ -33,6 +33,7 @@ from chats.services import (
     lock_message,
     title_from,
 )
+from chats.tool_use import ToolUse, check_tools, clean_tools
 
 # By hand, as every send asks: the ORM takes longer to write these than the database to answer them.
 _OF_CLIENT_ID = "SELECT id, request_verb, request_digest FROM chats_reply WHERE user_id = %s AND client_id = %s"
@@ -70,18 +71,22 @@ def start_reply(
     chat_id: UUID | None = None,
     model: str | None = None,
     use_documents: DocumentUse | None = None,
+    use_tools: ToolUse | None = None,
     client_id: str | None = None,
     **chat_fields: Any,
 ) -> StartedReply:
     """Store what a person says and start the answer to it; without `chat_id`, in a new one made of `chat_fields`.
 
-    `use_documents` holds for the chat from now on; without it, it stays as it was. The same `client_id` again gives the
-    same answer. Raises Conflict when it came with another body, Invalid, TooLarge, ModelUnavailable, NotFound and
-    TooMany; then nothing is stored.
+    `use_documents` and `use_tools` hold for the chat from now on; without one, that stays as it was. The same
+    `client_id` again gives the same answer. Raises Conflict when it came with another body, Invalid, TooLarge,
+    ModelUnavailable, NotFound and TooMany; then nothing is stored.
     """
     text = _check_said(content)
-    fields = {"retrieval": use_documents.stored} if use_documents else None
-    request = _request(user, client_id, Reply.Verb.SEND, subject=chat_id, content=content, model=model, fields=fields)
+    fields: dict[str, Any] = {"retrieval": use_documents.stored} if use_documents else {}
+    if use_tools:
+        fields["tools"] = clean_tools(use_tools.stored)
+    of_body = {"content": content, "model": model, "fields": fields or None}
+    request = _request(user, client_id, Reply.Verb.SEND, subject=chat_id, **of_body)
 
     def write() -> Reply:
         if chat_id is None:
@@ -93,9 +98,12 @@ def start_reply(
             chosen = usable_model(user, model or _named(chat.model_id))
         if use_documents:
             check_documents(user, use_documents)
-            chat.retrieval = use_documents.stored
+        check_tools(user, fields.get("tools"))
+        for name, value in fields.items():
+            # The run may begin with this very object.
+            setattr(chat, name, value)
         prompt = Message(chat=chat, parent_id=chat.current_leaf_id, role=Message.Role.USER, content=text)
-        changes: dict[str, Any] = {"title": _title_with(chat, text), **(fields or {})}
+        changes: dict[str, Any] = {"title": _title_with(chat, text), **fields}
         return _insert_reply(request, prompt, new=[prompt], model=chosen, **changes)
 
     return _write_once(request, write)
