@@ -30,7 +30,6 @@ from accounts.services import create_api_key, create_user
 from chats.catalog.models import AIModel, Price, Provider
 from chats.llm.tests.fake_provider import FakeProvider
 from chats.models import Chat, Message, Reply
-from chats.replies.servers import look_now
 from chats.replies.tests.stage import LOOK, SEND, Stage
 from chats.services import append_message
 from chats.tools.services import add_server
@@ -245,8 +244,9 @@ def stage(
     settings.OUTBOUND_ALLOWED_HOSTS = ["127.0.0.1"]
     mcp.tools = [LOOK, SEND]
     server = add_server(owner, name="Fake", url=mcp.url, headers={})
-    assert look_now(server.pk, seconds=10).ok
-    return Stage(owner=owner, server=server, mcp=mcp, provider=fake_provider)
+    stage = Stage(owner=owner, server=server, mcp=mcp, provider=fake_provider)
+    stage.look()
+    return stage
 
 
 @pytest.fixture

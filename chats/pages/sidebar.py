@@ -65,7 +65,10 @@ def row_of(user: User, chat_id: UUID) -> Chat | None:
 def _chats_of(user: User) -> ChatQuerySet:
     running = Reply.objects.visible_to(user).unfinished().filter(chat=OuterRef("pk"))
     chats = Chat.objects.visible_to(user).filter(archived=False)
-    return chats.annotate(is_answering=Exists(running)).only("id", "title", "pinned", "updated_at")
+    waiting = running.filter(status=Reply.Status.WAITING)
+    return chats.annotate(is_answering=Exists(running), is_waiting=Exists(waiting)).only(
+        "id", "title", "pinned", "updated_at"
+    )
 
 
 def _by_day(chats: Iterable[Chat], *, continued: str) -> list[ChatGroup]:

@@ -142,7 +142,8 @@ class ChatsConsumer(AsyncConsumer):
             self.reader.is_watching = True
             answering = await in_database(answering_chats, [self.principal.user.pk])
             NEWS.note_answering(answering)
-            await self.say({"type": "chats.watched", "answering": [str(chat_id) for chat_id in answering]})
+            waiting = [str(chat_id) for chat_id, is_waiting in answering.items() if is_waiting]
+            await self.say({"type": "chats.watched", "answering": [str(pk) for pk in answering], "waiting": waiting})
         if self.chat_id:
             # What was said since its page was made, or while its socket was away, nobody has told it.
             NEWS.look_at({self.chat_id})

@@ -4,7 +4,7 @@ A reader is handed the last state of each chat, never a history: one that is slo
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from uuid import UUID
 
@@ -57,7 +57,7 @@ class News:
     def __init__(self) -> None:
         self._readers: dict[UUID, set[Reader]] = {}  # by person
         self._rung: set[UUID] = set()
-        self._answering: set[UUID] = set()  # as those who watch were told
+        self._answering: dict[UUID, bool] = {}  # as those who watch were told; true: it waits for its person
         self._has_rung: asyncio.Event
         self._end: list[Callable[[], object]] = []
 
@@ -84,9 +84,9 @@ class News:
             self._rung.clear()
             self._answering.clear()
 
-    def note_answering(self, chat_ids: Iterable[UUID]) -> None:
-        """A reader was told that these are answering."""
-        self._answering.update(chat_ids)
+    def note_answering(self, chats: Mapping[UUID, bool]) -> None:
+        """A reader was told that these are answering, and which of them wait."""
+        self._answering.update(chats)
 
     def _on_ring(self, chat_id: str) -> None:
         self.look_at({UUID(chat_id)})
@@ -110,7 +110,8 @@ class News:
                 self.look_at(asked)
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
-            self._answering -= asked
+            for chat_id in asked:
+                self._answering.pop(chat_id, None)
             for notice in notices:
                 self._hand_out(notice)
             await asyncio.sleep(PAUSE_SECONDS)
@@ -123,7 +124,7 @@ class News:
         for reader in readers:
             reader.put(notice.chat_id, text)
         if notice.is_answering and any(reader.is_watching for reader in readers):
-            self._answering.add(notice.chat_id)
+            self._answering[notice.chat_id] = notice.is_waiting
 
     async def _recheck(self) -> None:
         """Runs for as long as there are readers."""
@@ -132,8 +133,9 @@ class News:
             watching = [user_id for user_id, of in self._readers.items() if any(reader.is_watching for reader in of)]
             # An outage of the database ends by itself, and the next round finds out.
             with suppress(Error):
-                answering = await in_database(answering_chats, watching) if watching else set()
-                self.look_at(answering ^ self._answering)
+                answering = await in_database(answering_chats, watching) if watching else {}
+                # Those that have begun or ended, and those that wait or go on.
+                self.look_at({chat_id for chat_id, _ in answering.items() ^ self._answering.items()})
 
 
 NEWS = News()

@@ -12,6 +12,7 @@ from chats.llm.tests.fake_provider import Script
 from chats.models import Chat, Reply
 from chats.realtime import news
 from chats.replies.services import start_reply, stop_reply
+from chats.replies.tests.stage import calling, waiting
 from chats.services import create_chat, delete_chat, restore_chat, update_chat
 from config.tests.sockets import ChatSocket
 from config.tests.sockets import open_socket as open_socket_at
@@ -67,6 +68,22 @@ async def test_who_comes_later_is_told_what_is_answering(owner, chat, gate, open
         gate.set()
         await hear(socket, id=str(chat.pk), is_answering=False)
         assert await watch(socket) == set()
+
+
+async def test_a_list_hears_which_answers_wait_for_approval(stage, open_socket):
+    stage.model_does(calling(("fake__send_mail", {"to": "a"})), Script(text="Out."))
+    async with await open_socket(stage.owner, None) as early:
+        await watch(early)
+        started = await in_thread(stage.ask)
+        pk = str(started.chat.pk)
+        await hear(early, id=pk, is_answering=True, is_waiting=True)
+        async with await open_socket(stage.owner, None) as late:
+            await late.send("chats.watch")
+            told = (await late.receive_until("chats.watched"))[-1]
+            assert (told["answering"], told["waiting"]) == ([pk], [pk])
+        (call,) = await in_thread(waiting, started.reply)
+        await in_thread(stage.decide, call)
+        await hear(early, id=pk, is_answering=False, is_waiting=False)
 
 
 async def test_a_stopped_answer_is_not_answering(owner, chat, gate, open_socket):

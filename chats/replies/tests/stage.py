@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from chats.knowledge.services import add_document
 from chats.llm.tests.fake_provider import FakeProvider, Script
 from chats.models import Chat, Message, Reply, ToolCall
 from chats.replies.approvals import decide_call
+from chats.replies.servers import look_now
 from chats.replies.services import StartedReply, start_reply
 from chats.tools.models import McpServer, Tool
 from chats.tools.services import set_policy
@@ -33,6 +35,12 @@ class Stage:
     def model_does(self, *steps: Script) -> None:
         """The model goes through these: one for each time it is asked again after results of tools."""
         self.provider.answer_by(rounds(*steps))
+
+    def look(self) -> None:
+        """What its server offers by now is found."""
+        # In a thread of its own: Playwright leaves an event loop in the main one.
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(look_now, self.server.pk, seconds=10).result().ok
 
     def ask(self, content: str = "Do it", *, chat: Chat | None = None, **more: Any) -> StartedReply:
         return start_reply(self.owner, content=content, model="Fake model", chat_id=chat.pk if chat else None, **more)

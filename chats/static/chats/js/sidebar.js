@@ -47,10 +47,12 @@ function showTitle(row, title) {
   row.querySelector("summary").setAttribute("aria-label", `Options for ${title}`);
 }
 
-function mark(row, isAnswering) {
+function mark(row, isAnswering, isWaiting) {
   const dot = row.querySelector(".dot");
-  if (!isAnswering) dot?.remove();
-  else if (!dot) row.querySelector(".chat-link")?.append(document.getElementById("answering-dot").content.cloneNode(true));
+  if (dot && isAnswering && dot.matches(".waits") === isWaiting) return;
+  dot?.remove();
+  const kind = isWaiting ? "waiting-dot" : "answering-dot";
+  if (isAnswering) row.querySelector(".chat-link")?.append(document.getElementById(kind).content.cloneNode(true));
 }
 
 // The server alone knows the days: a row moves by itself only within today's.
@@ -76,7 +78,7 @@ function showChange(chat) {
   const isPinned = row.closest(".chat-group").dataset.group === "Pinned";
   if (chat.archived || (chat.pinned !== isPinned && !search.value)) refreshList();
   if (chat.title) showTitle(row, chat.title);
-  mark(row, chat.is_answering);
+  mark(row, chat.is_answering, chat.is_waiting);
   if (Date.parse(chat.updated_at) > Date.parse(row.dataset.updated)) {
     row.dataset.updated = chat.updated_at;
     moveUp(row);
@@ -90,8 +92,11 @@ document.addEventListener("parley:chat-deleted", ({ detail: chatId }) => {
   if (row && !row.querySelector(".htmx-request")) row.remove();
 });
 document.addEventListener("parley:reconnected", () => refreshList());
-document.addEventListener("parley:answering", ({ detail: chatIds }) => {
-  for (const row of list.querySelectorAll(".chat-row")) mark(row, chatIds.includes(row.id.slice("chat-".length)));
+document.addEventListener("parley:answering", ({ detail: { answering, waiting } }) => {
+  for (const row of list.querySelectorAll(".chat-row")) {
+    const chat = row.id.slice("chat-".length);
+    mark(row, answering.includes(chat), waiting.includes(chat));
+  }
 });
 
 // Where no socket can be opened, chats that are answering are asked after.

@@ -18,7 +18,7 @@ let silenceTimer;
 const dispatch = (name, detail) => document.dispatchEvent(new CustomEvent(name, { detail }));
 
 function deliver(event) {
-  if (event.type === "chats.watched") dispatch("parley:answering", event.answering);
+  if (event.type === "chats.watched") dispatch("parley:answering", event);
   else if (event.type === "chat.deleted") dispatch("parley:chat-deleted", event.chat);
   else if (event.type === "chat.changed") {
     dispatch("parley:chat-changed", event.chat);
