@@ -11,6 +11,7 @@ from chats.catalog.models import AIModel, Price
 from chats.knowledge.models import Document
 from chats.models import Chat
 from chats.pages.library import Shown, own_of_chat
+from chats.tools.models import McpServer, Tool
 
 DOCUMENTS_SHOWN: Final = 50
 EXAMPLES: Final = (
@@ -60,6 +61,30 @@ class DocumentChoice:
 
 
 @dataclass(frozen=True)
+class ServerChoice:
+    """A server whose tools are offered to models."""
+
+    pk: UUID
+    name: str
+    count: int
+    is_chosen: bool
+
+
+@dataclass(frozen=True)
+class ToolChoice:
+    """Whose tools answers may use; with no choice made those of all, also of servers that are added later."""
+
+    servers: list[ServerChoice]
+
+    @property
+    def summary(self) -> str:
+        chosen = sum(server.is_chosen for server in self.servers)
+        if chosen == len(self.servers):
+            return "All tools"
+        return f"Tools of {chosen} server{'' if chosen == 1 else 's'}" if chosen else "No tools"
+
+
+@dataclass(frozen=True)
 class Composer:
     """`client_id` makes a form that is sent twice have one effect. `chosen` is None when there is no model at all."""
 
@@ -70,6 +95,7 @@ class Composer:
     is_replaced: bool
     error: str
     documents: DocumentChoice
+    tools: ToolChoice
 
 
 def composer_for(user: User, chat: Chat | None, *, text: str = "", model: str = "", error: str = "") -> Composer:
@@ -86,6 +112,7 @@ def composer_for(user: User, chat: Chat | None, *, text: str = "", model: str = 
         is_replaced=bool(wanted and choices and not same),
         error=error,
         documents=documents_for(user, chat),
+        tools=tools_for(user, chat),
     )
 
 
@@ -100,6 +127,23 @@ def documents_for(user: User, chat: Chat | None) -> DocumentChoice:
     # What was chosen is shown, however old it is; what was deleted since is no choice any more.
     shown += mine.filter(pk__in=named - {document.pk for document in shown}).only("id", "name")
     return DocumentChoice(use is not None, shown, named & {document.pk for document in shown}, own, own_count)
+
+
+def tools_for(user: User, chat: Chat | None) -> ToolChoice:
+    """The servers that have a tool which this person lets models use."""
+    chosen = chat.tools.get("servers") if chat and chat.tools is not None else None
+    tools = Tool.objects.visible_to(user).usable().with_choice_of(user).select_related("server")
+    offered = tools.only("policy", "is_read_only", "server__name").order_by("server__created_at", "server")
+    counts: dict[McpServer, int] = {}
+    for tool in offered:
+        if tool.policy_chosen != Tool.Policy.DENY:
+            counts[tool.server] = counts.get(tool.server, 0) + 1
+    return ToolChoice(
+        [
+            ServerChoice(server.pk, server.name, count, chosen is None or str(server.pk) in chosen)
+            for server, count in counts.items()
+        ]
+    )
 
 
 def prefilled(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from django.http import HttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
@@ -23,6 +23,7 @@ from chats.replies.services import (
     start_reply,
     stop_reply,
 )
+from chats.tool_use import ToolUse
 
 
 @page
@@ -39,6 +40,7 @@ def send(request: PageRequest, chat_id: UUID | None = None) -> HttpResponse:
             chat_id=chat_id,
             model=model or None,
             use_documents=_document_use(request),
+            use_tools=_tool_use(request),
             client_id=client_id,
         )
     except DomainError as error:
@@ -55,6 +57,15 @@ def _document_use(request: PageRequest) -> DocumentUse | None:
         return None
     documents = [pk for text in request.POST.getlist("documents") if (pk := parse_id(text))]
     return DocumentUse("use_rag" in request.POST, documents=documents)
+
+
+def _tool_use(request: PageRequest) -> ToolUse | None:
+    """What the composer says of tools. All that it offered means all, whatever is added later."""
+    offered = {pk for text in request.POST.getlist("tools_offered") if (pk := parse_id(text))}
+    if not offered:
+        return None
+    chosen = [pk for text in request.POST.getlist("tools") if (pk := parse_id(text))]
+    return ToolUse(None if offered <= set(chosen) else chosen)
 
 
 @page
@@ -91,8 +102,11 @@ def stop(request: PageRequest, reply_id: UUID) -> HttpResponse:
 def message(request: PageRequest, message_id: UUID) -> HttpResponse:
     """One message as the chat page shows it: how a script gets an answer that is finished."""
     found = get_object_or_404(Message.objects.visible_to(request.user).select_related("chat"), pk=message_id)
-    (entry,) = entries_of(request.user, [found.pk], leaf=found.chat.current_leaf_id)
-    return render(request, "chats/message.html", {"entry": entry, "chat": found.chat})
+    entries = entries_of(request.user, [found.pk], leaf=found.chat.current_leaf_id)
+    if not entries:
+        # The result of a call, which stands with its step.
+        raise Http404
+    return render(request, "chats/message.html", {"entry": entries[0], "chat": found.chat})
 
 
 @page

@@ -112,7 +112,7 @@ def test_the_number_of_queries_does_not_grow(
     django_assert_max_num_queries: DjangoAssertNumQueries,
 ) -> None:
     chat = long_chat(owner, length)
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(13):
         visitor.get(url_of(chat))
 
 

@@ -15,6 +15,7 @@ const problemText = document.querySelector("[data-problem-text]");
 const problemRetry = document.querySelector("[data-problem-retry]");
 const picker = document.querySelector("[data-picker]");
 const documents = document.querySelector("details[data-documents]");
+const tools = document.querySelector("details[data-tools]");
 const maxBytes = Number(form.dataset.maxBytes);
 const draftKeyOf = (chat) => `draft:${document.body.dataset.user}:${chat}`;
 const draftKey = draftKeyOf(main.dataset.chat ?? "new");
@@ -106,9 +107,12 @@ export function fill(text) {
 }
 
 // ---- stop
-export function setAnswering(stopUrl) {
+// `waits` for approval: then something else can be sent as well, which stops it.
+export function setAnswering(stopUrl, { waits = false } = {}) {
   const hadFocus = document.activeElement === stopButton;
   form.toggleAttribute("data-answering", Boolean(stopUrl));
+  form.toggleAttribute("data-waiting", Boolean(stopUrl) && waits);
+  if (waits) hint.hidden = true;
   if (stopUrl) stopButton.setAttribute("formaction", stopUrl);
   else {
     hint.hidden = true;
@@ -118,6 +122,7 @@ export function setAnswering(stopUrl) {
 }
 
 export const isAnswering = () => form.hasAttribute("data-answering");
+const mustWait = () => isAnswering() && !form.hasAttribute("data-waiting");
 
 export async function stop() {
   if (!isAnswering() || stopButton.disabled) return;
@@ -181,7 +186,7 @@ function waitForServer() {
 
 async function send() {
   const text = box.value;
-  if (isSending || isAnswering() || sendButton.disabled) return;
+  if (isSending || mustWait() || sendButton.disabled) return;
   if (!text.trim()) {
     box.focus();
     return;
@@ -236,7 +241,7 @@ box.addEventListener("keydown", (event) => {
   const sends = form.dataset.enterSends === "true" ? !event.shiftKey : event.ctrlKey || event.metaKey;
   if (!sends) return;
   event.preventDefault();
-  if (!isAnswering()) send();
+  if (!mustWait()) send();
   // A key held down since the message was sent asks for nothing.
   else if (box.value.trim() && !event.repeat) tellToWait();
 });
@@ -266,6 +271,8 @@ document.addEventListener("parley:chat-deleted", ({ detail: chatId }) => {
 // ---- models
 function showChoice(radio) {
   picker.querySelector("[data-picker-name]").textContent = radio.dataset.name;
+  const without = tools?.querySelector("[data-without-tools]");
+  if (without) without.hidden = "callsTools" in radio.dataset;
 }
 
 picker?.addEventListener("change", (event) => {
@@ -301,6 +308,15 @@ documents?.addEventListener("change", ({ target }) => {
   const chosen = documents.querySelectorAll("[name=documents]:checked").length;
   const used = chosen ? `${chosen} document${chosen === 1 ? "" : "s"}` : "All documents";
   documents.querySelector("[data-documents-name]").textContent = toggle.checked ? used : "No documents";
+  if (!isSending) nameAnew();
+});
+
+// ---- tools
+tools?.addEventListener("change", () => {
+  const all = tools.querySelectorAll("[name=tools]").length;
+  const chosen = tools.querySelectorAll("[name=tools]:checked").length;
+  const used = chosen ? `Tools of ${chosen} server${chosen === 1 ? "" : "s"}` : "No tools";
+  tools.querySelector("[data-tools-name]").textContent = chosen === all ? "All tools" : used;
   if (!isSending) nameAnew();
 });
 
