@@ -24,6 +24,10 @@ class MessageQuerySet(models.QuerySet["Message"]):
     def editable_by(self, user: "User") -> Self:
         return self.visible_to(user)
 
+    def with_parent_role(self) -> Self:
+        """Each with `.parent_role`: who said what it stands below; None at the root."""
+        return self.annotate(parent_role=models.F("parent__role"))
+
     def path_ids(self, leaf: UUID) -> list[UUID]:
         """Ids from the root of the tree down to `leaf`, in one query whatever the depth."""
         with connection.cursor() as cursor:
@@ -146,6 +150,8 @@ class Message(models.Model):
     is_imported = models.BooleanField(default=False, help_text="Written through the API; no model was asked.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    parent_role: str | None  # of with_parent_role()
 
     objects: ClassVar[models.Manager["Message"]] = MessageQuerySet.as_manager()
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from chats.pages import branches, chat_documents, chats, documents, messages, sign_in, theme, tools
+from chats.pages import branches, calls, chat_documents, chats, documents, messages, sign_in, theme, tools
 
 app_name = "pages"
 urlpatterns = [
@@ -19,6 +19,7 @@ urlpatterns = [
     path("chats/new/documents/", chat_documents.new_chat_documents, name="new_chat_documents"),
     path("chats/<uuid:chat_id>/documents/", chat_documents.chat_documents, name="chat_documents"),
     path("messages/<uuid:message_id>/", messages.message, name="message"),
+    path("messages/<uuid:message_id>/calls/", calls.calls, name="calls"),
     path("messages/<uuid:message_id>/text/", messages.text, name="text"),
     path("messages/<uuid:message_id>/show/", branches.show, name="show"),
     path("messages/<uuid:message_id>/edit/", branches.edit, name="edit"),
@@ -46,7 +47,11 @@ urlpatterns = [
     path("tools/<uuid:server_id>/sign-in/", sign_in.sign_in, name="sign_in"),
     path("tools/<uuid:server_id>/sign-out/", sign_in.sign_out, name="sign_out"),
     path("tools/oauth/callback/", sign_in.sign_in_callback, name="sign_in_callback"),
+    path("replies/<uuid:reply_id>/", calls.steps, name="steps"),
+    path("replies/<uuid:reply_id>/calls/<uuid:call_id>/decide/", calls.decide, name="decide"),
     path("replies/<uuid:reply_id>/continue/", branches.go_on, name="continue"),
     path("replies/<uuid:reply_id>/retry/", messages.retry, name="retry"),
     path("replies/<uuid:reply_id>/stop/", messages.stop, name="stop"),
+    path("tool-calls/<uuid:call_id>/", calls.tool_call, name="tool_call"),
+    path("tool-calls/<uuid:call_id>/images/<int:number>/", calls.image, name="tool_image"),
 ]

@@ -133,6 +133,13 @@ export class Growing {
   tick() {
     const silent = Date.now() - this.heard;
     const seconds = Math.round((Date.now() - this.started) / 1000);
+    const calls = [...this.article.querySelectorAll("[data-call]")].map(({ dataset }) => dataset.state);
+    if (calls.length) {
+      // What runs or waits says so itself; once all is over the model reads what has come of it.
+      this.label.textContent = `Thinking … ${Math.round(silent / 1000)} s`;
+      this.working.hidden = ["running", "ready", "waiting"].some((state) => calls.includes(state));
+      return;
+    }
     if (!this.text && !this.hasBegun && seconds >= QUEUED_SECONDS) this.label.textContent = `Waiting for a server that is free … ${seconds} s`;
     else if (!this.text) this.label.textContent = `Thinking … ${seconds} s`;
     else this.label.textContent = "Still working …";

@@ -37,7 +37,8 @@ function escape(event) {
   if (shortcuts.open || sidebar.matches(":popover-open")) return;
   const cancel = event.target.closest?.("[data-rename], [data-edit], [data-panel]")?.querySelector("[data-cancel]");
   if (cancel) cancel.click();
-  else if (!closeMenu() && isAnswering()) stop();
+  // Who leaves the field of a reason has not given up on the answer.
+  else if (!closeMenu() && isAnswering() && !event.target.closest?.("[data-call]")) stop();
 }
 
 function findChat() {

@@ -46,8 +46,13 @@ export function say(text) {
   spoken.textContent = text;
 }
 
+export const lastElement = () => [...log.querySelectorAll("[data-message]")].at(-1);
+
 // The id of the message that the log ends with, null when there is none.
-export const lastMessage = () => [...log.querySelectorAll("[data-message]")].at(-1)?.dataset.message ?? null;
+export const lastMessage = () => lastElement()?.dataset.message ?? null;
+
+// Whether an element is that message, or a step with the result of a call that is.
+export const holds = (element, id) => element.dataset.message === id || Boolean(element.querySelector(`[data-result="${id}"]`));
 
 export const isNewest = () => !document.querySelector(".newest");
 
@@ -91,12 +96,29 @@ function keepFocus(change) {
   fresh.focus({ preventScroll: true });
 }
 
+// What is open stays open.
+function keepOpen(change) {
+  const open = [...log.querySelectorAll("details[data-call][open]")].map(({ id }) => id);
+  change();
+  for (const id of open) document.getElementById(id)?.setAttribute("open", "");
+}
+
 export function replace(article, html) {
   // Another version may have come in its place.
   if (!article.isConnected) return;
   const fresh = elementsOf(html);
-  keepFocus(() => keepPlace(() => article.replaceWith(...fresh)));
+  keepFocus(() => keepPlace(() => keepOpen(() => article.replaceWith(...fresh))));
   fresh.forEach(announceNew);
+}
+
+// An answer in the place of one that may have had several steps.
+export function replaceAnswer(article, html) {
+  for (let above = article; above.hasAttribute("data-goes-on") && above.previousElementSibling?.matches("article"); ) {
+    above = above.previousElementSibling;
+    above.hidden = true;
+  }
+  for (const step of log.querySelectorAll(":scope > article[hidden]")) step.remove();
+  replace(article, html);
 }
 
 // What is growing stays as it is: someone watches it, and it may be further on than what the server has stored.
@@ -106,7 +128,7 @@ function grownOf(element) {
 }
 
 export function replaceAll(html) {
-  keepFocus(() => keepPlace(() => log.replaceChildren(...elementsOf(html).map(grownOf))));
+  keepFocus(() => keepPlace(() => keepOpen(() => log.replaceChildren(...elementsOf(html).map(grownOf)))));
   [...log.children].forEach(announceNew);
 }
 

@@ -39,6 +39,18 @@ export async function ask(url, { method = "GET", body, seconds = 20 } = {}) {
   return response;
 }
 
+export async function untilAnswered(url) {
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      return await (await ask(url)).text();
+    } catch (error) {
+      // Anything but a network or server failure will not get better.
+      if (error.status && error.status < 500) throw error;
+      await new Promise((resolve) => setTimeout(resolve, backoff(attempt)));
+    }
+  }
+}
+
 // randomUUID is missing on plain http.
 export function newId() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));

@@ -1,8 +1,8 @@
 // Watches answers that are still being written, from this page or another, and takes the finished ones from the server.
 
 import { hideProblem, isBusy, setAnswering, showProblem } from "./composer.js";
-import { announceNew, isNewest, lastMessage, replace, replaceAll, say } from "./log.js";
-import { ask, backoff } from "./request.js";
+import { announceNew, holds, isNewest, lastElement, lastMessage, replace, replaceAll, replaceAnswer, say } from "./log.js";
+import { ask, backoff, untilAnswered } from "./request.js";
 import { follow, open } from "./socket.js";
 
 const main = document.getElementById("main");
@@ -10,38 +10,34 @@ const log = document.getElementById("log");
 const watched = new Map(); // by reply: its article, and what ends the watching
 const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-async function untilAnswered(url) {
+// Formatting is only needed where something streams, calls only where some are; the network may be away at that moment.
+async function untilLoaded(load) {
   for (let attempt = 0; ; attempt += 1) {
     try {
-      return await (await ask(url)).text();
-    } catch (error) {
-      // Anything but a network or server failure will not get better.
-      if (error.status && error.status < 500) throw error;
-      await pause(backoff(attempt));
-    }
-  }
-}
-
-// Formatting is only needed where something streams; the network may be away at that moment.
-async function untilLoaded() {
-  for (let attempt = 0; ; attempt += 1) {
-    try {
-      return await import("./growing.js");
+      return await load();
     } catch {
       await pause(backoff(attempt));
     }
   }
 }
 
-async function finish(article, growing) {
+const loadCalls = () => untilLoaded(() => import("./calls.js"));
+
+// What it has come to, from the server: this step and those that have followed on it.
+async function renew(article, growing) {
   growing.end();
-  article.removeAttribute("data-stop");
-  showAnswering();
+  const { reply, message } = article.dataset;
   try {
-    replace(article, await untilAnswered(`/messages/${article.dataset.message}/`));
+    replace(article, await untilAnswered(`/replies/${reply}/?from=${message}`));
   } catch {
     article.removeAttribute("data-reply");
   }
+}
+
+function finish(article, growing) {
+  article.removeAttribute("data-stop");
+  showAnswering();
+  renew(article, growing);
 }
 
 // A long snapshot comes in parts and holds once it is whole: whoever is cut off between them asks for it again.
@@ -61,9 +57,9 @@ async function watch(article) {
   const reply = article.dataset.reply;
   const entry = { article, end() {} };
   watched.set(reply, entry);
-  const { Growing } = await untilLoaded();
+  const { Growing } = await untilLoaded(() => import("./growing.js"));
   if (watched.get(reply) !== entry) return;
-  const growing = new Growing(article, say);
+  const growing = (entry.growing = new Growing(article, say));
   let last = Number(article.dataset.after);
   const whole = gatherer();
   const unfollow = follow(main.dataset.chat, reply, () => last, (received) => {
@@ -80,6 +76,17 @@ async function watch(article) {
     // reconnect, and from an earlier following there may be some on their way that are too far on.
     if (event.seq !== last + 1 && !replaces) return;
     last = event.seq;
+    if (replaces && event.message && event.message !== article.dataset.message) {
+      // Another step: what stands stays above it.
+      unfollow();
+      renew(article, growing);
+      return;
+    }
+    // What replaces the text may stand for events of calls too.
+    if (event.type.startsWith("tool.") || replaces) {
+      growing.heard = Date.now();
+      loadCalls().then(({ hear }) => hear(article, event));
+    }
     // Whoever answered in the lost attempt: it begins again with the model that was asked for.
     if (event.type === "reply.restarted") growing.tell("");
     if (replaces) growing.set(event.text, event.reasoning);
@@ -95,7 +102,8 @@ async function watch(article) {
 }
 
 function showAnswering() {
-  setAnswering([...log.querySelectorAll("article[data-stop]")].at(-1)?.dataset.stop ?? null);
+  const article = [...log.querySelectorAll("article[data-stop]")].at(-1);
+  setAnswering(article?.dataset.stop ?? null, { waits: Boolean(article?.hasAttribute("data-waiting")) });
 }
 
 // Versions come and go while answers are written: what stands in the page is watched, and nothing else.
@@ -109,7 +117,26 @@ function watchShown() {
     if (!watched.has(article.dataset.reply)) watch(article);
   }
   showAnswering();
+  if (log.querySelector("[data-call]")) loadCalls();
+  announceWaiting();
 }
+
+const waitingCalls = () => [...log.querySelectorAll("[data-state=waiting]")];
+const announced = new Set(waitingCalls().map(({ id }) => id));
+
+// Each once, whether an event has brought it or a page that was further on; what was there from the beginning is read with it.
+function announceWaiting() {
+  const fresh = waitingCalls().filter(({ id }) => !announced.has(id));
+  if (!fresh.length) return;
+  fresh.forEach(({ id }) => announced.add(id));
+  say(`${fresh.map(({ dataset }) => dataset.name).join(", ")} ${fresh.length === 1 ? "waits" : "wait"} for your approval.`);
+}
+
+document.addEventListener("parley:calls", ({ detail: article }) => {
+  showAnswering();
+  announceWaiting();
+  watched.get(article.dataset.reply)?.growing?.tick();
+});
 
 // ---- retry
 document.addEventListener("submit", async (event) => {
@@ -123,7 +150,7 @@ document.addEventListener("submit", async (event) => {
   const model = document.querySelector("[data-picker] input[name=model]:checked");
   if (model) body.set("model", model.value);
   try {
-    replace(form.closest("article"), await (await ask(form.action, { method: "POST", body })).text());
+    replaceAnswer(form.closest("article"), await (await ask(form.action, { method: "POST", body })).text());
     document.getElementById("content").focus();
   } catch (error) {
     delete form.dataset.sending;
@@ -141,7 +168,7 @@ function showTitle(title) {
 // Another tab may have spoken between what this page shows and what was said here.
 function hasGap() {
   // Above the first message there is nothing, or the link to earlier ones, which carries no id.
-  const isApart = ({ dataset, previousElementSibling: before }) => (before ? before.dataset.message ?? dataset.parent : "") !== dataset.parent;
+  const isApart = ({ dataset, previousElementSibling: before }) => (before ? Boolean(before.dataset.message) && !holds(before, dataset.parent) : dataset.parent !== "");
   return [...document.querySelectorAll("#log [data-parent]")].some(isApart);
 }
 
@@ -151,13 +178,22 @@ let isLooking = false;
 
 const isOccupied = () => isBusy() || Boolean(document.querySelector("[data-retry][data-sending], [data-edit], [data-panel], #log .htmx-request"));
 
+const isUpToDate = (leaf) => (lastElement() ? holds(lastElement(), leaf) : leaf === null) && !hasGap();
+
 async function catchUp() {
   if (wanted === undefined || isLooking || isOccupied() || !isNewest()) return;
   const leaf = wanted;
   wanted = undefined;
-  if (lastMessage() === leaf && !hasGap()) return;
+  if (isUpToDate(leaf)) return;
   isLooking = true;
   try {
+    // What has come of its calls, nobody tells while it waits.
+    if (lastElement()?.matches("[data-reply]:has([data-call])")) await (await loadCalls()).look(lastElement());
+    if (isUpToDate(leaf)) {
+      isLooking = false;
+      catchUp();
+      return;
+    }
     const html = await untilAnswered(location.pathname);
     // What was begun meanwhile is not to be lost; when it is over, this is looked at anew.
     if (!isOccupied()) replaceAll(html);
