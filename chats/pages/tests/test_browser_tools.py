@@ -56,7 +56,7 @@ def test_add_a_server_decide_about_its_tools_and_accept_what_changed(
     expect(page.get_by_label("Name of header 2")).to_be_focused()
     page.get_by_role("button", name="Add and look at it").click()
     expect(page.get_by_role("heading", name="Office")).to_be_visible()
-    expect(page.get_by_text("let nobody in (401)")).to_be_visible()
+    expect(page.get_by_text("It lets nobody in without a credential.")).to_be_visible()
     page.get_by_role("link", name="Enter its header").click()
     page.get_by_label("Value of header 1").fill("secret")
     page.get_by_role("button", name="Save").click()
