@@ -42,7 +42,9 @@ def test_what_is_bound_to_a_request_is_in_every_line(log_lines):
     assert log_lines()[0]["request_id"] == "r-1"
 
 
-@pytest.mark.parametrize("name", ["Authorization", "cookie", "api_key", "X-API-Key", "password", "token", "secret"])
+@pytest.mark.parametrize(
+    "name", ["Authorization", "cookie", "api_key", "X-API-Key", "password", "token", "secret", "code_verifier"]
+)
 def test_a_field_named_like_a_secret_is_hidden(log_lines, name):
     structlog.get_logger("chats").info("event", **{"outer": {name: "canary-1234"}, name: "canary-1234"})
     assert "canary" not in json.dumps(log_lines())
@@ -54,6 +56,11 @@ def test_a_field_named_like_a_secret_is_hidden(log_lines, name):
         "Authorization: Bearer canary-1234",
         "postgres://parley:canary-1234@db/parley",
         "GET /accounts/password/reset/key/canary-1234/",
+        "GET /tools/oauth/callback/?code=canary-1234&state=canary-5678",
+        "grant_type=refresh_token&refresh_token=canary-1234&resource=x",
+        "code_verifier=canary-1234",
+        '{"access_token": "canary-1234", "token_type": "Bearer"}',
+        "{'client_secret': 'canary-1234'}",
         "key parley_canary-1234567890 used",
         "key sk-canary-1234567890 used",
     ],

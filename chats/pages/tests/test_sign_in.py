@@ -5,18 +5,22 @@ import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit, urlunsplit
 
 import pytest
 import requests
+from django.contrib.sessions.backends.db import SessionStore
 from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
+from chats.tools.errors import SignInFailed
 from chats.tools.models import Credential, McpServer, SignIn, Tool
+from chats.tools.oauth.flow import NONCE
+from chats.tools.oauth.rows import take_pending
 from chats.tools.services import add_server, update_server
 from chats.tools.tests.fake_behaviour import Fault, redirect
 from chats.tools.tests.fake_issuer import METADATA, RESOURCE, FakeIssuer
@@ -166,6 +170,15 @@ def test_a_client_is_registered_once_for_an_issuer(me: Browser, server: McpServe
     assert Credential.objects.get().version == 2
 
 
+def test_a_client_of_one_issuer_is_nothing_to_another(me: Browser, server: McpServer, issuer: FakeIssuer) -> None:
+    assert me.get(issuer.allow(me.begin(server))).status_code == 302
+    row = Credential.objects.get()
+    elsewhere = replace(row.grant.client, issuer="https://elsewhere.example")
+    Credential.objects.update(secrets=replace(row.grant, client=elsewhere).pack())
+    assert me.get(issuer.allow(me.begin(server))).status_code == 302
+    assert len(issuer.clients) == 2
+
+
 @pytest.mark.parametrize("method", ["none", "client_secret_post", "client_secret_basic"])
 def test_parley_says_who_it_is_as_the_issuer_wants_it(
     me: Browser, server: McpServer, issuer: FakeIssuer, method: str
@@ -214,6 +227,16 @@ def test_a_state_is_not_good_for_another_person(
     assert not issuer.asked("/token")
     # And the one who began it is not harmed.
     assert me.get(answer).status_code == 302
+
+
+def test_a_state_is_not_good_for_another_person_who_has_the_session_of_the_first(
+    me: Browser, server: McpServer, stranger: User, owner: User
+) -> None:
+    state = parse_qs(urlsplit(me.begin(server)).query)["state"][0]
+    session = SessionStore(me.session_key)
+    with pytest.raises(SignInFailed):
+        take_pending(stranger.pk, state=state, nonce=session[NONCE])
+    assert take_pending(owner.pk, state=state, nonce=session[NONCE])[0] == server.pk
 
 
 def test_a_state_is_not_good_in_another_session(

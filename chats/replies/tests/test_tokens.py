@@ -21,12 +21,13 @@ from chats.replies.tests.stage import Stage, calling, ended, path
 from chats.tools.errors import ServerUnreachable, SignInNeeded
 from chats.tools.models import Credential, McpServer, Tool
 from chats.tools.oauth import rows
-from chats.tools.oauth.tokens import bearer_for
+from chats.tools.oauth.tokens import bearer_for, signed
 from chats.tools.oauth.values import Bearer, Client, Grant, Issuer
 from chats.tools.services import add_server
 from chats.tools.tests.fake_behaviour import Fault, redirect
 from chats.tools.tests.fake_issuer import FakeIssuer
 from chats.tools.tests.fake_server import FakeMcpServer, FakeTool
+from chats.tools.values import Endpoint
 from config.tests.live import wait_until
 
 READ = FakeTool("look_up", "Looks something up", annotations={"readOnlyHint": True}, run="Found")
@@ -298,6 +299,15 @@ def test_a_token_is_for_the_host_where_its_person_signed_in(server: McpServer, o
     assert bearer(server) is None
     assert not Credential.objects.exists()
     assert not issuer.refreshes()
+
+
+def test_a_token_is_shown_to_no_other_host() -> None:
+    token = Bearer("access", 1, "https://one.example:443")
+    assert signed(Endpoint(name="One", url="https://one.example/mcp"), token).headers == {
+        "Authorization": "Bearer access"
+    }
+    for url in ("https://two.example/mcp", "http://one.example/mcp", "https://one.example:8443/mcp"):
+        assert signed(Endpoint(name="Two", url=url), token).headers == {}
 
 
 def test_a_secret_that_no_key_can_read_is_the_end_of_a_sign_in(
