@@ -160,9 +160,7 @@ class ToolResource(Resource):
 
 def server_json(server: McpServer) -> dict[str, Any]:
     """One server, of `with_sign_in_of()`."""
-    is_needed = server.asks_sign_in and not server.is_signed_in
-    # Whether the operator's server lets in one person says nothing about another.
-    status = McpServer.Status.SIGN_IN if is_needed and server.is_shared else McpServer.Status(server.status)
+    status = server.status_for_person
     message = (server.refusal or WANTS_SIGN_IN) if status != server.status else server.error_message
     is_failed = status in {McpServer.Status.FAILED, McpServer.Status.SIGN_IN}
     # Where the operator's servers are is the operator's business.
@@ -176,7 +174,7 @@ def server_json(server: McpServer) -> dict[str, Any]:
         "transport": server.transport,
         "status": status,
         "error": {"code": f"tool_server_{status}", "message": message} if is_failed else None,
-        "sign_in": {"is_needed": is_needed, "is_signed_in": server.is_signed_in},
+        "sign_in": {"is_needed": server.needs_sign_in, "is_signed_in": server.is_signed_in},
         "notices": server.notices,
         "about": server.about,
         "checked_at": moment(server.checked_at),

@@ -163,7 +163,7 @@ class ShownServer:
 
 def server_list(user: User) -> ServerList:
     """All servers that `user` sees."""
-    servers = list(McpServer.objects.visible_to(user).with_counts().without_secrets())
+    servers = list(McpServer.objects.visible_to(user).with_sign_in_of(user).with_counts().without_secrets())
     return ServerList(
         own=[server for server in servers if not server.is_shared],
         shared=[server for server in servers if server.is_shared and not server.is_builtin],

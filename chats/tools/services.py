@@ -57,9 +57,7 @@ def update_server(server: McpServer, **changes: Any) -> McpServer:
     with transaction.atomic(durable=True):
         if moves:
             server.tools.all().delete()
-            # Nor is anybody's token for it.
-            server.credentials.all().delete()
-            server.sign_ins.all().delete()
+            _forget_people(server)
         if "url" in fields and fields["url"] != server.url:
             fields |= {"status": McpServer.Status.UNTRIED, "error_message": "", "about": {}, "notices": []}
             fields["asks_sign_in"] = False
@@ -85,9 +83,11 @@ def save_shared_server(server: McpServer, *, changed: Iterable[str] = ()) -> Mcp
         before = McpServer.objects.select_for_update().get(pk=server.pk)
         if _whereabouts(before) != _whereabouts(server):
             server.tools.all().delete()
+            _forget_people(server)
             server.forget_look()
             # Secrets that can't be read at the moment would be another server's later.
             fields |= {"headers", "environment", "status", "error_message", "about", "notices", "checked_at"}
+            fields.add("asks_sign_in")
         server.updated_at = timezone.now()
         server.save(update_fields=fields)
     return server
@@ -149,6 +149,12 @@ def prefix_of(name: str, taken: set[str]) -> str:
         number += 1
         prefix = f"{plain[: PREFIX_MAX_LENGTH - len(str(number)) - 1]}_{number}"
     return prefix
+
+
+def _forget_people(server: McpServer) -> None:
+    """Their tokens were for another server, and those who are on their way back come to it."""
+    server.credentials.all().delete()
+    server.sign_ins.all().delete()
 
 
 def _whereabouts(server: McpServer) -> tuple[object, ...]:

@@ -17,11 +17,12 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
+from chats.replies.servers import look_now
 from chats.tools.errors import SignInFailed
 from chats.tools.models import Credential, McpServer, SignIn, Tool
 from chats.tools.oauth.flow import NONCE
 from chats.tools.oauth.rows import take_pending
-from chats.tools.services import add_server, update_server
+from chats.tools.services import add_server, save_shared_server, update_server
 from chats.tools.tests.fake_behaviour import Fault, redirect
 from chats.tools.tests.fake_issuer import METADATA, RESOURCE, FakeIssuer
 from chats.tools.tests.fake_server import FakeMcpServer, FakeTool
@@ -494,6 +495,40 @@ def test_each_person_signs_in_to_a_shared_server_for_themselves(
     assert set(Credential.objects.values_list("user", flat=True)) == {owner.pk, stranger.pk}
     # What one of them does not see is not gone for the others.
     assert set(Tool.objects.filter(server=server, is_listed=True).values_list("name", flat=True)) == {"read", "other"}
+
+
+def test_the_page_of_a_shared_server_leads_in_and_out(
+    server: McpServer, issuer: FakeIssuer, browse: Callable[[User], Browser], stranger: User
+) -> None:
+    McpServer.objects.filter(pk=server.pk).update(user=None)
+    look_now(server.pk, seconds=10)
+    visitor, way_in = browse(stranger), f'href="/tools/{server.pk}/sign-in/"'
+    page = visitor.get(f"/tools/{server.pk}/").text
+    assert way_in in page
+    assert "wants you to sign in" in page
+    assert "wants you to sign in" in visitor.get("/tools/").text
+    assert visitor.get(issuer.allow(visitor.begin(server))).status_code == 302
+    page = visitor.get(f"/tools/{server.pk}/").text
+    assert way_in not in page
+    assert "Sign out of it" in page
+    # The operator, who looks without having signed in, takes nothing from those who have.
+    look_now(server.pk, seconds=10)
+    assert visitor.get(f"/tools/{server.pk}/").text.count("Ready") == 1
+    visitor.post(f"/tools/{server.pk}/sign-out/")
+    assert way_in in visitor.get(f"/tools/{server.pk}/").text
+
+
+def test_a_shared_server_that_moves_has_nobody_signed_in(me: Browser, server: McpServer, issuer: FakeIssuer) -> None:
+    McpServer.objects.filter(pk=server.pk).update(user=None)
+    assert me.get(issuer.allow(me.begin(server))).status_code == 302
+    me.begin(server)
+    server.refresh_from_db()
+    server.url = "https://elsewhere.example/mcp"
+    save_shared_server(server, changed=["url"])
+    server.refresh_from_db()
+    assert not Credential.objects.exists()
+    assert not SignIn.objects.exists()
+    assert not server.asks_sign_in
 
 
 def test_nobody_signs_in_to_a_server_of_another(

@@ -152,6 +152,19 @@ class McpServer(models.Model):
         """Whether the person of `with_sign_in_of()` is."""
         return self.refusal == ""
 
+    @property
+    def needs_sign_in(self) -> bool:
+        """Whether that person has to, before they can use its tools."""
+        return self.asks_sign_in and not self.is_signed_in
+
+    @property
+    def status_for_person(self) -> "McpServer.Status":
+        """How it is for that person. Whether the operator's server lets in one says nothing about another."""
+        if self.is_shared and self.needs_sign_in:
+            return self.Status.SIGN_IN
+        is_let_in = self.is_shared and self.is_signed_in and self.status == self.Status.SIGN_IN
+        return self.Status.READY if is_let_in else self.Status(self.status)
+
     def note(self, status: "McpServer.Status", *, at: datetime, error_message: str = "") -> None:
         """Write down how a look at it went."""
         self.status, self.error_message, self.checked_at = status, error_message[:500], at
@@ -160,7 +173,7 @@ class McpServer(models.Model):
     def forget_look(self) -> None:
         """As if nobody had looked at it yet. Not stored."""
         self.status, self.error_message, self.checked_at = self.Status.UNTRIED, "", None
-        self.about, self.notices = {}, []
+        self.about, self.notices, self.asks_sign_in = {}, [], False
 
     def _clean_http(self) -> None:
         if self.command.strip():
