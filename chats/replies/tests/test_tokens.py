@@ -277,6 +277,19 @@ def test_a_failure_on_the_way_takes_nothing_away(
     assert bearer(server).version == 2
 
 
+@pytest.mark.parametrize("note", ["failed", "refused"])
+def test_who_has_read_before_a_refresh_ended_in_vain_does_not_begin_another(
+    server: McpServer, owner: User, issuer: FakeIssuer, note: str
+) -> None:
+    read = signed_in(server, owner, issuer)
+    assert rows.take_turn(server.pk, owner.pk, 0, timezone.now()).grant is not None
+    if note == "failed":
+        rows.note_refresh_failed(server.pk, owner.pk, 1)
+    else:
+        rows.note_refresh_refused(server.pk, owner.pk, 1, read.grant)
+    assert rows._claim(read, timezone.now()) is False
+
+
 def test_a_token_that_still_holds_is_used_when_it_can_not_be_refreshed(
     server: McpServer, owner: User, issuer: FakeIssuer
 ) -> None:

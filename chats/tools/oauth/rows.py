@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from accounts.models import User
@@ -223,9 +223,16 @@ def _columns(grant: Grant, tokens: Tokens, *, scope: str) -> dict[str, object]:
 
 
 def _claim(row: Credential, now: datetime) -> bool:
-    is_free = Q(refreshing_until__isnull=True) | Q(refreshing_until__lt=now)
-    free = Credential.objects.filter(is_free, pk=row.pk, version=row.version)
-    return bool(free.update(refreshing_until=now + LEASE))
+    if row.refreshing_until is not None and row.refreshing_until >= now:
+        return False
+    # As it was read: a refresh that has begun and failed in between has left the version as it was.
+    as_read = Credential.objects.filter(
+        pk=row.pk,
+        version=row.version,
+        refreshing_until=row.refreshing_until,
+        refresh_failed_at=row.refresh_failed_at,
+    )
+    return bool(as_read.update(refreshing_until=now + LEASE))
 
 
 def _end(row: Credential, grant: Grant) -> Turn:
@@ -236,7 +243,9 @@ def _end(row: Credential, grant: Grant) -> Turn:
 def _end_row(row: Credential, grant: Grant) -> None:
     held = Credential.objects.filter(pk=row.pk, version=row.version)
     message = AGAIN.format(name=row.server.name)
-    held.update(secrets=grant.without_tokens().pack(), error_message=message, refreshing_until=None)
+    held.update(
+        secrets=grant.without_tokens().pack(), error_message=message, refreshing_until=None, version=row.version + 1
+    )
 
 
 def _unreachable(row: Credential) -> Turn:
