@@ -41,6 +41,10 @@ class ConfigForm(serializers.Serializer[Any]):
     )
 
 
+class ConfigChangeForm(ConfigForm):
+    url = f.Text(max_length=URL_MAX_LENGTH, required=False)
+
+
 class ServerForm(serializers.Serializer[Any]):
     name = f.Text(max_length=NAME_MAX_LENGTH)
     config = ConfigForm()
@@ -49,7 +53,7 @@ class ServerForm(serializers.Serializer[Any]):
 
 class ServerChangeForm(serializers.Serializer[Any]):
     name = f.Text(max_length=NAME_MAX_LENGTH, required=False)
-    config = ConfigForm(required=False, partial=True)
+    config = ConfigChangeForm(required=False)
     enabled = f.Flag(required=False)
 
 

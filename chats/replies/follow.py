@@ -112,6 +112,10 @@ def _stored_events(reply_id: UUID, stored: rows.Stored, seen: int) -> Iterator[N
     is_mistaken = seen > (finished_seq if stored.finished is not None else stored.seq + lease.LOST_EVENTS_MARGIN)
     if seen < stored.seq or is_mistaken:
         yield from snapshot(str(reply_id), stored.seq, stored.standing)
+        for call in stored.waiting:
+            # Whoever comes only now has to hear of it too. It was told before, so it has no number of its own.
+            head = {"seq": stored.seq, "reply": str(reply_id), "type": "tool.approval_requested"}
+            yield None, encode({**head, **call})
     if stored.finished is not None and seen != finished_seq:
         head = {"seq": finished_seq, "reply": str(reply_id), "type": "reply.finished"}
         yield finished_seq, encode({**head, **stored.finished})

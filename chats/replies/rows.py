@@ -13,12 +13,13 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from accounts.queries import Prepared, stored
-from chats.models import Message, Reply
+from chats.models import Message, Reply, ToolCall
 from chats.replies import handoff
 from chats.replies.database import relaxed_durability
 from chats.replies.endings import finished_body
 from chats.replies.events import NOTHING, Standing
 from chats.replies.lease import LOST_EVENTS_MARGIN, Job, Snapshot
+from chats.replies.present import call_json
 
 # By hand, as it runs every second for every running reply: the ORM would cost twenty times what the database does.
 SAVE_SEQ = """
@@ -46,6 +47,7 @@ class Stored:
     standing: Standing = NOTHING
     finished: dict[str, Any] | None = None
     is_at_rest: bool = False  # it waits for its person, and nothing happens meanwhile
+    waiting: Sequence[dict[str, Any]] = ()  # the calls that it waits for
 
 
 def beat(worker: str, reply_ids: Sequence[UUID]) -> None:
@@ -101,7 +103,14 @@ def stored_state(reply_id: UUID, seen: int) -> Stored | None:
         seq=reply.snapshot_seq,
         standing=_standing(message),
         finished=finished_body(reply, message, list(reply.usage_records.all())) if reply.is_finished else None,
+        is_at_rest=reply.status == Reply.Status.WAITING,
+        waiting=_waiting(reply) if reply.status == Reply.Status.WAITING else (),
     )
+
+
+def _waiting(reply: Reply) -> list[dict[str, Any]]:
+    calls = ToolCall.objects.filter(reply=reply, status=ToolCall.Status.WAITING).order_by("step", "index")
+    return [call_json(call, is_short=True) for call in calls.defer("output")]
 
 
 def is_waiting_for_approval(reply_id: UUID) -> bool:

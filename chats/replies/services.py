@@ -197,6 +197,8 @@ def continue_reply(reply: Reply, *, client_id: str | None = None) -> StartedRepl
         current = _lock_finished(reply)
         if current.status not in Reply.CONTINUABLE:
             raise Conflict("This answer can't be continued. Try again, or ask for more in a new message.")
+        if current.message is not None and current.message.calls.exists():
+            raise Conflict("This answer was stopped while tools were called. Say in a new message how to go on.")
         if current.message is None or not current.message.content:
             raise Conflict("This answer has no text yet. Ask for a new one.")
         chosen = usable_model(reply.user, _named(reply.asked_model_id))

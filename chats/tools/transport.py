@@ -146,7 +146,10 @@ def _refusal_in(response: aiohttp.ClientResponse, url: httpx2.URL) -> ToolServer
     """What a status says, or a body that can't be read; 400 and 404 have their own meaning in MCP."""
     status, host = response.status, url.host
     if "Location" in response.headers and 300 <= status < 400:
-        target = url.join(response.headers["Location"])
+        try:
+            target = url.join(response.headers["Location"])
+        except (httpx2.InvalidURL, ValueError):
+            return ServerNonsense(f"{host} sends us on to what is no address.")
         if (target.scheme, target.host, target.port) != (url.scheme, url.host, url.port):
             # Credentials are for this host. Whoever trusts the other may say so.
             where = f"{target.scheme}://{target.host}"[:200]

@@ -125,6 +125,8 @@ def test_secrets_stay_with_their_host(program: Program, mcp: FakeMcpServer) -> N
     status, changed = program.ask("patch", path, {"config": kept})
     row = McpServer.objects.get(pk=server["id"])
     assert (status, headers_of(row)) == (200, {"Authorization": SECRET, "X-Team": "b"})
+    status, changed = program.ask("patch", path, {"config": {"headers": kept["headers"]}})
+    assert (status, changed["config"]["url"]) == (200, mcp.url)
     for config in ({"url": "https://elsewhere.example/mcp"}, {**kept, "url": "https://elsewhere.example/mcp"}):
         status, body = program.ask("patch", path, {"config": config})
         assert (status, list(body["error"]["fields"])) == (400, ["headers"])

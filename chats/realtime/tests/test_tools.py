@@ -64,6 +64,20 @@ async def test_from_every_number_on_the_rest_makes_the_saved_message(stage: Stag
             assert text_of(events[:seen] + rest) == events[-1]["message"]["content"] == "Both are done, more or less."
 
 
+async def test_who_comes_while_it_waits_hears_what_for(stage: Stage, open_socket: Any) -> None:
+    stage.model_does(*STEPS[1:])
+    started = await in_thread(stage.ask)
+    calls = await in_thread(waiting, started.reply)
+    async with await open_socket(stage.owner, started.chat) as socket:
+        await socket.send("reply.follow", reply=str(started.reply.pk))
+        told = [*await socket.receive_until("tool.approval_requested"), await socket.receive()]
+        assert [event["type"] for event in told] == ["reply.snapshot"] + 2 * ["tool.approval_requested"]
+        assert [event["call"] for event in told[1:]] == [str(call.pk) for call in calls]
+        for call in calls:
+            await in_thread(stage.decide, call)
+        assert (await socket.receive_until("reply.finished"))[-1]["status"] == "completed"
+
+
 def test_a_program_that_waits_for_the_answer_hears_that_it_is_to_decide(stage: Stage, live: Any) -> None:
     stage.model_does(*STEPS[1:])
     headers = {"Authorization": f"Bearer {create_api_key(stage.owner, name='x')[1]}"}

@@ -383,6 +383,15 @@ def test_an_answer_that_was_stopped_after_calls_goes_on_below_them(stage: Stage)
     assert [m.role for m in path(started.chat)] == ["user", "assistant", "tool", "assistant"]
 
 
+def test_an_answer_that_was_stopped_in_the_midst_of_calls_is_not_continued(stage: Stage) -> None:
+    stage.model_does(calling(SENDS, text="I would send."), DONE)
+    started = stage.ask()
+    waiting(started.reply)
+    stop_reply(started.reply)
+    with pytest.raises(Conflict):
+        continue_reply(started.reply)
+
+
 # ---------------------------------------------------------------- servers that misbehave
 def test_a_server_that_hangs_delays_a_turn_once(stage: Stage, settings: Any) -> None:
     settings.MCP_CONNECT_SECONDS = 0.5

@@ -87,6 +87,7 @@ async def test_a_list_without_end_ends(endpoint: Endpoint, mcp: FakeMcpServer, p
         (redirect("http://10.0.0.1/mcp"), ToolServerError),
         (redirect("http://169.254.169.254/latest/meta-data/"), ToolServerError),
         (redirect("http://elsewhere.example/mcp"), ToolServerError),
+        (redirect("http://[broken:::/"), ServerNonsense),
     ],
     ids=lambda value: "" if isinstance(value, Fault) else value.__name__,
 )
