@@ -97,16 +97,7 @@ class ReplyAdmin(ConversationAdmin):
 class ToolCallAdmin(ConversationAdmin):
     """The audit: who let which tool do what."""
 
-    list_display = [
-        moment("created_at"),
-        "owner",
-        "called",
-        "server_name",
-        "status",
-        "decision",
-        "decided_by",
-        "reason",
-    ]
+    list_display = [moment("created_at"), "owner", "called", "server_name", "status", "decided"]
     list_filter = ["status", "decision", "is_read_only", "created_at"]
     list_select_related = ["reply__user", "decided_by"]
     search_help_text = (
@@ -138,6 +129,15 @@ class ToolCallAdmin(ConversationAdmin):
     @admin.display(description="tool", ordering="name")
     def called(self, call: ToolCall) -> str:
         return show_unseen(call.name)
+
+    @admin.display(description="decision", ordering="decision")
+    def decided(self, call: ToolCall) -> str:
+        said = [call.get_decision_display()]
+        if call.decided_by:
+            said.append("by its owner" if call.decided_by == call.reply.user else f"by {call.decided_by.email}")
+        if call.reason:
+            said.append(f"«{show_unseen(call.reason)}»")
+        return " ".join(said).strip() or "-"
 
     @admin.display(description="arguments")
     def asked(self, call: ToolCall) -> str:

@@ -19,7 +19,6 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 
-from accounts.columns import moment
 from chats.catalog.desk import PoliteAdmin
 from chats.errors import DomainError
 from chats.replies.servers import look_now
@@ -32,6 +31,7 @@ from chats.tools.services import endpoint_of, save_shared_server
 
 PROGRAM = ["command", "arguments", "environment", "environment_stored", "clear_environment"]
 HTTP = ["url", "headers", "headers_stored", "clear_headers"]
+STORED = {"headers_stored", "clear_headers", "environment_stored", "clear_environment"}
 SECRETS = {"headers", "clear_headers", "environment", "clear_environment"}
 STDIO = "A program on this server (stdio)"
 HOW_IT_IS = ["state", "problem", "says", "left_out", "checked_at"]
@@ -41,6 +41,7 @@ STDIO_HELP = (
     "the arguments are a JSON list of texts, for example [&quot;--root&quot;, &quot;/srv/files&quot;], and nothing in "
     "them is expanded. Only superusers set this."
 )
+OWN_HELP = "This server is a person's own. Switched off here, it is off until that person switches it on again."
 
 
 class WhoseFilter(admin.SimpleListFilter):
@@ -58,7 +59,7 @@ class WhoseFilter(admin.SimpleListFilter):
 @admin.register(McpServer)
 class McpServerAdmin(PoliteAdmin):
     form = McpServerForm
-    list_display = ["name", "whose", "transport", "host", "state", "tool_count", "enabled", moment("checked_at")]
+    list_display = ["name", "whose", "where", "state", "tool_count", "enabled"]
     list_filter = [WhoseFilter, "transport", "status", "enabled"]
     list_select_related = ["user"]
     search_fields = ["name", "user__email"]
@@ -77,11 +78,13 @@ class McpServerAdmin(PoliteAdmin):
     # ------------------------------------------------------------ columns
     @admin.display(ordering="user__email")
     def whose(self, server: McpServer) -> str:
-        return server.user.email if server.user else "the operator's"
+        return server.user.email if server.user else "operator"
 
-    @admin.display
-    def host(self, server: McpServer) -> str:
-        return server.host or "-"
+    @admin.display(ordering="transport")
+    def where(self, server: McpServer) -> str:
+        if server.is_builtin:
+            return "built in"
+        return f"program {server.command}" if server.transport == McpServer.Transport.STDIO else server.host
 
     @admin.display(ordering="status")
     def state(self, server: McpServer) -> str:
@@ -116,11 +119,12 @@ class McpServerAdmin(PoliteAdmin):
     # ------------------------------------------------------------ the form
     def get_fieldsets(self, request: HttpRequest, obj: McpServer | None = None) -> Any:
         if obj and obj.user_id:
-            return [(None, {"fields": ["name", "user", "host", "state", "checked_at", "enabled"]})]
+            own = {"fields": ["name", "whose", "where", "state", "checked_at", "enabled"], "description": OWN_HELP}
+            return [(None, own)]
         if obj and obj.is_builtin:
             return [(None, {"fields": ["name", "enabled"]}), ("Who may use it", {"fields": ["groups"]})]
         # Who may only look would be shown the values themselves, as Django shows what nobody can change.
-        hidden = set() if obj is None or self.has_change_permission(request, obj) else SECRETS
+        hidden = STORED if obj is None else set() if self.has_change_permission(request, obj) else SECRETS
         http, program = ([name for name in names if name not in hidden] for names in (HTTP, PROGRAM))
         return [
             (None, {"fields": ["name", "transport", "enabled"]}),
@@ -134,7 +138,7 @@ class McpServerAdmin(PoliteAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: McpServer | None = None) -> list[str]:
         fixed = ["headers_stored", "environment_stored", *HOW_IT_IS]
         if obj and obj.user_id:
-            return [*fixed, "name", "user", "host"]
+            return [*fixed, "name", "whose", "where"]
         if obj and obj.is_builtin:
             return [*fixed, "name"]
         return fixed if obj is None or _may_run_programs(request) else [*fixed, "transport"]
@@ -151,6 +155,13 @@ class McpServerAdmin(PoliteAdmin):
             options["choices"] = [(transport.value, transport.label) for transport in shown]
         return super().formfield_for_choice_field(db_field, request, **options)
 
+    def changeform_view(self, request: HttpRequest, *args: Any, **options: Any) -> HttpResponse:
+        response = super().changeform_view(request, *args, **options)
+        # Not before: Django holds a transaction open while it saves.
+        if server := getattr(request, "saved_server", None):
+            self.tell_look(request, server)
+        return response
+
     def save_model(self, request: HttpRequest, obj: McpServer, form: Any, change: bool) -> None:
         if change and not _is_set_up_here(obj):
             obj.updated_at = timezone.now()
@@ -159,13 +170,6 @@ class McpServerAdmin(PoliteAdmin):
         save_shared_server(obj, changed=form.changed_fields)
         if obj.status == McpServer.Status.UNTRIED:
             request.saved_server = obj  # type: ignore[attr-defined]
-
-    def changeform_view(self, request: HttpRequest, *args: Any, **options: Any) -> HttpResponse:
-        response = super().changeform_view(request, *args, **options)
-        # Not before: Django holds a transaction open while it saves.
-        if server := getattr(request, "saved_server", None):
-            self.tell_look(request, server)
-        return response
 
     def has_delete_permission(self, request: HttpRequest, obj: McpServer | None = None) -> bool:
         return (obj is None or _is_set_up_here(obj)) and super().has_delete_permission(request, obj)

@@ -148,7 +148,6 @@ def test_a_program_is_set_up_and_started_with_what_was_given_and_nothing_else(
         ({"headers": "Host: a"}, "Parley sets Host itself"),
         ({"environment": "1A=x"}, "is no name of a variable"),
         ({"environment": "\n".join(f"A{n}=1" for n in range(51))}, "At most 50 variables"),
-        ({"headers": "X-Key: 1", "clear_headers": "on"}, "Either enter new ones or clear"),
         ({"call_seconds": "0"}, "From 1 to 600 seconds"),
         ({"call_seconds": "601"}, "From 1 to 600 seconds"),
         ({"name": ""}, "This field is required"),
@@ -184,6 +183,8 @@ def test_blank_keeps_them_new_ones_replace_them_and_clear_forgets_them(desk: Cli
     assert (house.name, house.prefix, house.status) == ("Renamed", "house", "ready")
     assert save(headers="X-New: canary-3") == {"X-New": "canary-3"}
     assert "canary" not in LogEntry.objects.latest("pk").change_message
+    refused = desk.post(to("change", house), filled(headers="X-Key: 1", clear_headers="on"))
+    assert "Either enter new ones or clear" in text(refused)
     assert save(clear_headers="on") == {}
 
 
@@ -227,11 +228,13 @@ def test_only_superusers_name_programs(clerk: Client, desk: Client, house: McpSe
     assert "stdio" not in page
     assert "valid choice" in text(clerk.post(ADD, filled(transport="stdio", url="", command="sh")))
     program = McpServer.objects.create(name="P", prefix="p", transport="stdio", command="npx", environment='{"A": "1"}')
-    sent = filled(name="Q", transport="stdio", url="", command="sh", environment="A=2", arguments='["-c"]')
-    assert clerk.post(to("change", program), sent).status_code == 302
-    program.refresh_from_db()
-    assert (program.name, program.command, program.arguments) == ("Q", "npx", [])
-    assert endpoint_of(program).environment == {"A": "1"}
+    base = {"name": "Q", "transport": "stdio", "enabled": "on"}
+    more = {"command": "sh", "environment": "A=2", "arguments": '["-c"]'}
+    for sent in (base | more, base | {"clear_environment": "on"}, base):
+        assert clerk.post(to("change", program), sent).status_code == 302
+        program.refresh_from_db()
+        assert (program.name, program.command, program.arguments) == ("Q", "npx", [])
+        assert endpoint_of(program).environment == {"A": "1"}
     assert 'name="command"' in text(desk.get(to("change", program)))
 
 

@@ -1,7 +1,7 @@
 """The form of the admin desk for servers of tools that the operator sets up."""
 
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 from django import forms
@@ -73,6 +73,7 @@ class McpServerForm(forms.ModelForm):
     class Meta:
         model = McpServer
         fields = ["name", "transport", "url", "headers", "command", "arguments", "environment", "enabled"]
+        widgets: ClassVar = {"arguments": forms.Textarea(attrs={"rows": 2, "cols": 60, "spellcheck": "false"})}
 
     def clean_headers(self) -> str:
         text: str = self.cleaned_data["headers"]
@@ -106,7 +107,8 @@ class McpServerForm(forms.ModelForm):
         super().clean()
         cleaned = self.cleaned_data
         self._keep_or_clear("headers", moves="url" in cleaned and is_elsewhere(self.instance, cleaned["url"]))
-        self._keep_or_clear("environment", moves=cleaned.get("command", "").strip() != self.instance.command)
+        command = cleaned.get("command", self.instance.command)
+        self._keep_or_clear("environment", moves=command.strip() != self.instance.command)
         return cleaned
 
     def _keep_or_clear(self, name: str, *, moves: bool) -> None:
