@@ -337,7 +337,7 @@ def end_of(response: HttpResponse) -> str:
 @pytest.fixture
 def near(settings: Settings) -> None:
     settings.OUTBOUND_ALLOWED_HOSTS = ["127.0.0.1"]
-    settings.MCP_CONNECT_SECONDS = 5
+    settings.MCP_CONNECT_SECONDS = 20
 
 
 def test_adding_looks_at_it_and_leads_to_what_it_offers(
@@ -385,7 +385,7 @@ def test_notices_say_what_was_left_out(
     settings.TOOLS_PER_SERVER = 2
     mcp.tools = [FakeTool(f"t{number}") for number in range(3)]
     server = add_server(owner, name="Fake", url=mcp.url, headers={})
-    assert look_now(server.pk, seconds=5).ok
+    assert look_now(server.pk, seconds=20).ok
     server.refresh_from_db()
     assert server.notices
     page = page_of(visitor, to("server", server))
