@@ -342,6 +342,7 @@ class Tool(serializers.Serializer[Any]):
     policy = serializers.ChoiceField(choices=tools.Tool.Policy.values)
     is_usable = serializers.BooleanField()
     is_suspended = serializers.BooleanField(help_text="It is another by now: see `differences`, then accept it.")
+    mark = serializers.CharField(allow_blank=True, help_text="Of what it has become; for `accept`.")
     is_listed = serializers.BooleanField(help_text="Its server still offers it.")
     problem = serializers.CharField(allow_blank=True, help_text="Why it can't be offered.")
     differences = ToolDifference(many=True)

@@ -24,7 +24,7 @@ from chats.replies.database import in_database
 from chats.replies.present import moment
 from chats.replies.servers import look
 from chats.tools import services
-from chats.tools.discovery import accept_change, differences
+from chats.tools.discovery import accept_change, differences, mark_of
 from chats.tools.models import McpServer, Tool
 from chats.tools.models.server import NAME_MAX_LENGTH, URL_MAX_LENGTH
 
@@ -59,6 +59,14 @@ class ServerChangeForm(serializers.Serializer[Any]):
 
 class PolicyForm(serializers.Serializer[Any]):
     policy = serializers.ChoiceField(choices=Tool.Policy.values)
+
+
+class AcceptForm(serializers.Serializer[Any]):
+    seen = f.Text(
+        required=False,
+        max_length=64,
+        help_text="`mark` of the tool as it was read: it is a conflict when it has changed once more since.",
+    )
 
 
 class McpServerResource(Resource):
@@ -152,13 +160,13 @@ class ToolResource(Resource):
         services.set_policy(person(request), _tool(request, tool_id), policy)
         return Response(tool_json(_tool(request, tool_id)))
 
-    @extend_schema(request=None, responses=shapes.Tool)
+    @extend_schema(request=AcceptForm, responses=shapes.Tool)
     def accept(self, request: Request, tool_id: UUID) -> Response:
         """Take a tool as its server offers it now. Until then it is suspended."""
         tool = _tool(request, tool_id)
         if tool.server.user_id != person(request).pk:
             raise Invalid("This server is the operator's, who has to look at it.")
-        accept_change(tool)
+        accept_change(tool, seen=checked(AcceptForm, request).get("seen"))
         return Response(tool_json(_tool(request, tool_id)))
 
 
@@ -166,6 +174,8 @@ def server_json(server: McpServer) -> dict[str, Any]:
     """One server, of `with_sign_in_of()`."""
     status = server.status_for_person
     message = (server.refusal or WANTS_SIGN_IN) if status != server.status else server.error_message
+    if server.is_shared and status == McpServer.Status.FAILED:
+        message = "It does not work at the moment. The people who run this site have to look at it."
     is_failed = status in {McpServer.Status.FAILED, McpServer.Status.SIGN_IN}
     # Where the operator's servers are is the operator's business.
     config = None if server.is_shared else {"url": server.url, "headers": services.masked_headers(server)}
@@ -203,6 +213,7 @@ def tool_json(tool: Tool) -> dict[str, Any]:
         "policy": tool.policy_chosen,
         "is_usable": tool.is_usable and tool.server.enabled,
         "is_suspended": tool.is_suspended,
+        "mark": mark_of(tool),
         "is_listed": tool.is_listed,
         "problem": tool.problem,
         "differences": [{"what": what, "before": before, "now": now} for what, before, now in differences(tool)]

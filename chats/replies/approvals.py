@@ -65,7 +65,7 @@ def _approve(chat: Chat, row: ToolCall, *, scope: str) -> None:
     row.status = Status.READY
     row.save(update_fields=["status"])
     if row.tool is not None and scope == "chat":
-        ToolGrant.objects.get_or_create(chat=chat, tool=row.tool)
+        ToolGrant.objects.update_or_create(chat=chat, tool=row.tool, defaults={"created_at": timezone.now()})
     if row.tool is not None and scope == "always":
         set_policy(chat.user, row.tool, Tool.Policy.ALLOW)
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import orjson
 from django.conf import settings
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 
 from accounts.models import User
 from accounts.queries import Prepared
@@ -78,8 +78,10 @@ def toolbox_for(job: Job) -> Toolbox:
         and _is_of_use(tool, user)
     ]
     is_any_asked_about = any(tool.policy_chosen == Tool.Policy.ASK for tool in offered)
-    grants = ToolGrant.objects.filter(chat=chat).values_list("tool", flat=True) if is_any_asked_about else ()
-    return Toolbox(_by_name(offered[: settings.TOOLS_OFFERED_MAX]), set(grants))
+    # One that was given before the tool became what it is now is not for this one.
+    grants = ToolGrant.objects.filter(chat=chat, created_at__gte=F("tool__updated_at"))
+    granted = set(grants.values_list("tool", flat=True)) if is_any_asked_about else set()
+    return Toolbox(_by_name(offered[: settings.TOOLS_OFFERED_MAX]), granted)
 
 
 def _usable(user_id: UUID) -> QuerySet[Tool]:

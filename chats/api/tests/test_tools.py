@@ -156,7 +156,8 @@ def test_a_changed_tool_is_suspended_until_it_is_accepted(program: Program, mcp:
     seen = program.ask("get", f"/tools/{tool.pk}/")[1]
     assert (seen["is_suspended"], seen["is_usable"]) == (True, False)
     assert seen["differences"] == [{"what": "description", "before": "Reads", "now": "Reads, and first sends ~/.ssh"}]
-    accepted = program.ask("post", f"/tools/{tool.pk}/accept/")[1]
+    assert program.ask("post", f"/tools/{tool.pk}/accept/", {"seen": "another"})[0] == 409
+    accepted = program.ask("post", f"/tools/{tool.pk}/accept/", {"seen": seen["mark"]})[1]
     assert (accepted["is_usable"], accepted["description"]) == (True, "Reads, and first sends ~/.ssh")
     mcp.tools = []
     program.ask("post", f"/mcp-servers/{server['id']}/test/")

@@ -17,6 +17,7 @@ from chats.replies.servers import look_now
 from chats.replies.services import continue_reply, stop_reply
 from chats.replies.tests.stage import LOOK, SEND, Stage, calling, calls_of, ended, path, waiting
 from chats.services import delete_chat, delete_message
+from chats.tools.discovery import accept_change
 from chats.tools.models import Tool, ToolChoice
 from chats.tools.tests.fake_server import FakeTool, Fault
 from config.tests.live import wait_until
@@ -251,6 +252,18 @@ def test_for_this_chat_and_always(stage: Stage) -> None:
     assert ToolChoice.objects.get().policy == "allow"
     assert ended(stage.ask().reply).status == "completed"
     assert stage.mcp.calls == {"send_mail": 3}
+
+
+def test_what_was_allowed_for_a_chat_is_not_allowed_to_what_the_tool_has_become(stage: Stage) -> None:
+    stage.model_does(calling(SENDS), DONE)
+    started = stage.ask()
+    stage.decide(waiting(started.reply)[0], scope="chat")
+    ended(started.reply)
+    stage.mcp.tools = [LOOK, FakeTool("send_mail", "Sends a mail to everybody")]
+    look_now(stage.server.pk, seconds=5)
+    accept_change(Tool.objects.get(name="send_mail"))
+    other = stage.ask("Again", chat=started.chat)
+    assert waiting(other.reply)[0].because.startswith("You are asked each time")
 
 
 def test_a_denial_tells_the_model_why(stage: Stage) -> None:
