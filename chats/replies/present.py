@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import orjson
+from django.conf import settings
 
 from chats.knowledge.support import citations_of
 from chats.models import Message, Reply, ToolCall
@@ -109,13 +110,13 @@ def cost_json(records: list[UsageRecord]) -> str | None:
 
 
 # Of what a model wrote as arguments, in an event; the reply has all of it.
-ARGUMENTS_CHARACTERS = 4_000
+ARGUMENTS_BYTES = 4_000
 
 
 def call_json(call: ToolCall, *, is_short: bool = False) -> dict[str, Any]:
     """One call of a tool. In an event it `is_short`: long arguments are left out there, and the reply has them."""
     arguments = _arguments_json(call.arguments)
-    is_cut = is_short and len(call.arguments) > ARGUMENTS_CHARACTERS
+    is_cut = is_short and len(call.arguments.encode()) > min(ARGUMENTS_BYTES, settings.EVENT_MAX_BYTES // 8)
     return {
         "call": str(call.pk),
         "tool_call_id": call.call_id,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import orjson
 from django.conf import settings
 
 from accounts.models import User
@@ -98,9 +99,20 @@ def passages_of(sources: Sequence[Mapping[str, Any]]) -> list[Passage]:
     return [Passage(title=title_of(s), text=str(s["text"])) for s in sources if "call" not in s]
 
 
-def in_event(sources: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What viewers are told at once: an event can't hold the texts."""
-    return [{**source, "text": str(source["text"])[:EXCERPT_CHARACTERS]} for source in sources]
+def in_events(sources: Sequence[Mapping[str, Any]]) -> list[list[dict[str, Any]]]:
+    """What viewers are told at once, as many together as fit an event, which can't hold the texts. At least one."""
+    room = settings.EVENT_MAX_BYTES // 2
+    batches: list[list[dict[str, Any]]] = [[]]
+    left = room
+    for source in sources:
+        shown = {**source, "text": str(source["text"])[:EXCERPT_CHARACTERS]}
+        size = len(orjson.dumps(shown))
+        if size > left and batches[-1]:
+            batches.append([])
+            left = room
+        batches[-1].append(shown)
+        left -= size
+    return batches
 
 
 def query_of(messages: Sequence[ChatMessage]) -> str:

@@ -28,7 +28,7 @@ from chats.replies.embedding import ask_for_query, asked_now, book_query, vector
 from chats.replies.log import ReplyLog
 from chats.replies.pauses import pause_before_retry
 from chats.replies.present import call_json
-from chats.replies.retrieval import find_sources, in_event, passages_of, query_of, store_sources
+from chats.replies.retrieval import find_sources, in_events, passages_of, query_of, store_sources
 from chats.replies.steps import TooDear, next_step, rest, store_step
 from chats.replies.taint import names_of, taint_by
 from chats.replies.toolbox import Toolbox, calls_of, toolbox_for
@@ -235,6 +235,7 @@ class Run:
         return end
 
     async def _go_on(self) -> Cause | None:
+        known = len(self.job.message.sources)
         try:
             job = await self._save(next_step, self.job, seq=self.log.seq)
         except TooDear:
@@ -246,10 +247,15 @@ class Run:
         self.log.message, self.log.calls = str(job.message.pk), 0
         self.log.append_snapshot("reply.snapshot", "")
         self.draft = Draft(self.log)
+        if found := job.message.sources[known:]:
+            self._tell_sources(found)
         if job.message.sources:
-            self.log.append("sources.found", sources=in_event(job.message.sources))
             self.draft.expect_markers(len(job.message.sources))
         return None
+
+    def _tell_sources(self, sources: Sequence[Mapping[str, Any]]) -> None:
+        for batch in in_events(sources):
+            self.log.append("sources.found", sources=batch)
 
     async def _retrieve(self) -> None:
         """Give the model what the person's documents say. An attempt before this one may have found it already."""
@@ -258,7 +264,7 @@ class Run:
             sources = await self._search()
             await self._save(store_sources, self.job, sources)
             self.job.message.sources = sources
-        self.log.append("sources.found", sources=in_event(sources))
+        self._tell_sources(sources)
         request = replace(self.job.request, passages=passages_of(sources))
         taint = self.job.taint or taint_by(documents=names_of(sources))
         self._set_job(replace(self.job, request=request, taint=taint))

@@ -159,6 +159,8 @@ async def test_a_short_message_is_in_the_last_event(owner, answer, open_socket):
 
 
 async def test_a_long_message_is_accepted_by_reference_and_a_short_one_whole(demo_model, open_socket, program, limit):
+    demo_model.default_settings = {"tokens_per_second": 0}
+    await in_thread(demo_model.save)
     chat = await in_thread(create_chat, program.user)
     async with await open_socket(program.user, chat) as socket:
         for said, is_long in ((MIXED, True), ("Short", False)):

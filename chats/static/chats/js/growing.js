@@ -83,7 +83,10 @@ export class Growing {
   showSources(sources, address) {
     this.heard = Date.now();
     const list = this.sources.querySelector("[data-source-list]");
-    list.replaceChildren(...sources.map((source) => sourceItem(source, address)));
+    // Those of a later call come by themselves, and some stand here from the server.
+    for (const source of sources) {
+      if (!list.querySelector(`[data-source="${Number(source.number)}"]`)) list.append(sourceItem(source, address));
+    }
     this.knowSources();
     this.schedule();
   }
