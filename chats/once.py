@@ -98,5 +98,6 @@ def _forget_batch(model: type[Reply | Chat | ApiKey], before: datetime) -> bool:
         return False
     with transaction.atomic():
         # A row that somebody else holds has time until the next sweep: nobody waits here for another.
-        batch = old.select_for_update(skip_locked=True).values("pk")[:FORGOTTEN_AT_ONCE]
+        # It is read before it is written: inside the UPDATE, PostgreSQL may ask once a row for «the next» of them.
+        batch = list(old.select_for_update(skip_locked=True).values_list("pk", flat=True)[:FORGOTTEN_AT_ONCE])
         return model.objects.filter(pk__in=batch).update(client_id=None) == FORGOTTEN_AT_ONCE
