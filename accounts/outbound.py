@@ -15,7 +15,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 URL_MAX_LENGTH = 2_000
-_USUAL_PORTS = {"http": 80, "https": 443}
+USUAL_PORTS = {"http": 80, "https": 443}
 _NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*")
 # WHATWG: a name whose last label is a number is an address, however it is written (0x7f.1, 2130706433, 017700000001).
 _NUMERIC_END = re.compile(r"(^|\.)(\d+|0x[0-9a-f]*)\.?$")
@@ -101,7 +101,7 @@ class AddressPolicy:
         parts = _split(url)
         host = parts.hostname or ""
         if ":" in host or _NUMERIC_END.search(host):
-            self.check_address(host, host=host, port=parts.port or _USUAL_PORTS[parts.scheme])
+            self.check_address(host, host=host, port=parts.port or USUAL_PORTS[parts.scheme])
         elif not _NAME.fullmatch(host.removesuffix(".")):
             raise AddressDenied("The address needs the name of a host, in ASCII letters, like https://api.example.com.")
         return parts

@@ -61,7 +61,7 @@ async def timed(what: str, work: Awaitable[Any]) -> None:
 
 async def try_out(kind: str, endpoint: Endpoint) -> None:
     sessions = Sessions()
-    connection = await sessions.connection(uuid4(), endpoint, seconds=30)
+    connection = await sessions.connection(uuid4(), endpoint)
     found = await connection.list_tools()
     print(f"{endpoint.name}: {dict(found.about)}, {len(found.tools)} tools")
     for name, arguments, seconds in CALLS[kind]:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
@@ -139,7 +139,7 @@ def restore_chat(user: User, chat_id: UUID) -> Chat:
     since = timezone.now() - timedelta(seconds=settings.CHAT_UNDO_SECONDS)
     with transaction.atomic(durable=True):
         mine = Chat.objects.visible_to(user) | Chat.objects.deleted_since(user, since)
-        chat = one_or_none(mine.select_for_update(no_key=True), pk=chat_id)
+        chat = one_or_none(mine.locked(), pk=chat_id)
         if chat is None:
             raise NotFound("This chat can't be brought back any more.")
         if chat.deleted_at is not None:
@@ -151,7 +151,7 @@ def restore_chat(user: User, chat_id: UUID) -> Chat:
 
 def lock_chat(chat: Chat) -> Chat:
     """The chat as it stands, ours until the end of the transaction. Raises NotFound when it is deleted."""
-    return found(_locked(Chat.objects.filter(deleted_at__isnull=True)), pk=chat.pk)
+    return found(Chat.objects.locked(), pk=chat.pk, deleted_at__isnull=True)
 
 
 def lock_chat_of(user: User, chat_id: UUID) -> Chat:
@@ -162,12 +162,7 @@ def lock_chat_of(user: User, chat_id: UUID) -> Chat:
     return chat
 
 
-def _locked(chats: QuerySet[Chat]) -> QuerySet[Chat]:
-    # NO KEY: rows that only refer to the chat, such as the ledger's, need not wait for it.
-    return chats.select_for_update(no_key=True)
-
-
-_LOCKED_OF = Prepared(lambda user, pk: _locked(Chat.objects.editable_by(User(pk=user)).filter(pk=pk)))
+_LOCKED_OF = Prepared(lambda user, pk: Chat.objects.editable_by(User(pk=user)).filter(pk=pk).locked())
 
 
 def tags_of(chat_ids: Collection[UUID]) -> dict[UUID, list[str]]:

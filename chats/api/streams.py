@@ -19,14 +19,11 @@ from chats.api.base import person, principal
 from chats.models import Reply
 from chats.replies.connections import CONNECTIONS, STREAMS
 from chats.replies.database import AWAY, in_database
-from chats.replies.follow import follow, sse
+from chats.replies.follow import EVENT_STREAM, STREAM_HEADERS, follow, sse
 from chats.replies.present import message_json_of, reply_json
 from chats.replies.rows import is_waiting_for_approval
 
-EVENT_STREAM = "text/event-stream"
 APPROVAL = b'"type":"tool.approval_requested"'
-# Proxies must pass every event on at once.
-STREAM_HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 
 
 def wants_stream(request: Request) -> bool:

@@ -5,10 +5,9 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.exceptions import ValidationError
 
-from accounts.outbound import STAFF_POLICY, AddressDenied
+from accounts.outbound import STAFF_POLICY, USUAL_PORTS, AddressDenied
 
 NOT_ALLOWED = "The operator allows no provider at this address (PROVIDER_ALLOWED_HOSTS)."
-USUAL_PORTS = {"http": 80, "https": 443}
 
 
 def clean_base_url(url: str) -> str:

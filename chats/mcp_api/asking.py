@@ -1,8 +1,7 @@
 """The tool that asks a model: a reply like any other, followed to its end, with words on how far it is."""
 
-import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 from uuid import UUID
@@ -17,10 +16,10 @@ from chats.errors import Invalid, NotFound, Unavailable
 from chats.mcp_api.calls import Call
 from chats.models import Reply, ToolCall
 from chats.replies.database import in_database
-from chats.replies.events import Numbered
-from chats.replies.follow import follow
+from chats.replies.follow import follow, ticking
 from chats.replies.present import reply_json
 from chats.replies.retrieval import DocumentUse, title_of
+from chats.replies.rows import is_waiting_for_approval
 from chats.replies.services import StartedReply, start_reply
 
 Report = Callable[[float, float | None, str], Awaitable[None]]
@@ -77,43 +76,17 @@ def _start(
 
 async def _follow(reply_id: UUID, call: Call, report: Report) -> None:
     progress, silences, asks = _Progress(report), 0, False
-    async with aclosing(_ticking(follow(reply_id, is_new=True), over=call.stream.over)) as events:
-        async for event in events:
-            if event is not None:
+    told = ticking(follow(reply_id, is_new=True), over=call.stream.over, seconds=TICK_SECONDS)
+    async with aclosing(told) as events:
+        async for numbered in events:
+            if numbered is not None:
+                event = orjson.loads(numbered[1])
                 asks = asks or event["type"] == "tool.approval_requested"
                 await progress.tell(event)
                 continue
             silences += 1
-            if (asks or silences % LOOK_EVERY == 0) and await in_database(_is_at_rest, call, reply_id):
+            if (asks or silences % LOOK_EVERY == 0) and await in_database(is_waiting_for_approval, reply_id):
                 return
-
-
-async def _ticking(
-    events: AsyncGenerator[Numbered, None], *, over: asyncio.Future[None]
-) -> AsyncGenerator[dict[str, Any] | None, None]:
-    """`events`, and None whenever nothing has come for a while. It ends with them, or at once when it is `over`."""
-    step: asyncio.Task[Numbered] | None = None
-    async with aclosing(events):
-        try:
-            while True:
-                step = step or asyncio.ensure_future(anext(events))
-                ends: set[asyncio.Future[Any]] = {step, over}
-                done, _ = await asyncio.wait(ends, timeout=TICK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-                if over in done:
-                    return
-                if not done:
-                    yield None
-                    continue
-                try:
-                    _, event = step.result()
-                except StopAsyncIteration:
-                    return
-                step = None
-                yield orjson.loads(event)
-        finally:
-            if step is not None:
-                step.cancel()
-                await asyncio.wait({step})
 
 
 class _Progress:
@@ -150,10 +123,6 @@ class _Progress:
             case {"type": "reply.fallback", "notice": notice}:
                 return str(notice)
         return ""
-
-
-def _is_at_rest(call: Call, reply_id: UUID) -> bool:
-    return Reply.objects.visible_to(call.principal.user).filter(pk=reply_id, status=Reply.Status.WAITING).exists()
 
 
 # ---------------------------------------------------------------- what came of it

@@ -14,12 +14,10 @@ from django.http import HttpRequest, StreamingHttpResponse
 from chats.mcp_api.calls import Call
 from chats.mcp_api.errors import INTERNAL_ERROR, common_headers, error_body
 from chats.replies.connections import STREAMS
+from chats.replies.follow import EVENT_STREAM, STREAM_HEADERS
 
 SESSION_HEADER = "Mcp-Session-Id"
 CALL_KEY = "parley.call"
-EVENT_STREAM = "text/event-stream"
-# Whoever is in between must pass each event on at once.
-STREAM_HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 # These are ours: who asks is known, and how the answer travels is the server's business.
 HIDDEN = {"authorization", "cookie"}
 OURS = {"connection", "transfer-encoding", "cache-control"}

@@ -17,10 +17,11 @@ from sse_starlette.sse import AppStatus
 
 from chats.cleaning import clean_text
 from chats.errors import DomainError, Invalid, Unavailable
-from chats.mcp_api.bridge import CALL_KEY, EVENT_STREAM, Receive, Send
+from chats.mcp_api.bridge import CALL_KEY, Receive, Send
 from chats.mcp_api.calls import Call
 from chats.mcp_api.tools import TOOLS, Tool
 from chats.replies.database import AWAY
+from chats.replies.follow import EVENT_STREAM
 
 INSTRUCTIONS = (
     "Parley is a chat platform. With these tools you read what its person has talked about, search the person's"

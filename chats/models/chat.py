@@ -23,6 +23,11 @@ class ChatQuerySet(models.QuerySet["Chat"]):
     def editable_by(self, user: "User") -> Self:
         return self.visible_to(user)
 
+    def locked(self) -> Self:
+        """Ours until the end of the transaction. Whoever locks rows of a chat locks the chat first."""
+        # NO KEY: rows that only refer to the chat, such as the ledger's, need not wait for it.
+        return self.select_for_update(no_key=True)
+
     def deleted_since(self, user: "User", when: datetime) -> Self:
         """Chats this person deleted after `when`, which an undo may still bring back."""
         return self.filter(user=user, deleted_at__gte=when)

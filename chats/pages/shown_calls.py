@@ -20,11 +20,10 @@ from django.utils import timezone
 from accounts.models import User
 from chats.models import ToolCall
 from chats.replies.toolbox import ASKED_EACH_TIME
+from chats.tools.content import kind_of_image
 
 Status, Decision = ToolCall.Status, ToolCall.Decision
 
-# By the first bytes, whatever the server of the tool has called it.
-IMAGES: Final = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif"}
 NOTICED_SECONDS: Final = 0.05
 # What is not seen, or turns round what is: nobody is to approve something else than he reads.
 _UNSEEN: Final = re.compile(
@@ -169,9 +168,7 @@ def image_of(user: User, call_id: UUID, number: int) -> tuple[bytes, str]:
         data = base64.b64decode(str(images[number - 1 if number else len(images)].get("data")), validate=True)
     except (IndexError, binascii.Error, ValueError):
         raise Http404 from None
-    kind = next((kind for start, kind in IMAGES.items() if data.startswith(start)), "")
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        kind = "image/webp"
+    kind = kind_of_image(data)
     if not kind:
         raise Http404
     return data, kind

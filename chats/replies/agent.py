@@ -21,6 +21,7 @@ from chats.replies.log import ReplyLog
 from chats.replies.present import call_json
 from chats.replies.toolbox import Toolbox, arguments_of
 from chats.tools import builtin
+from chats.tools.apart import uncancelled
 from chats.tools.calling import Caller
 from chats.tools.errors import CallRefused, ToolServerError
 from chats.tools.models import McpServer, Tool
@@ -176,13 +177,3 @@ class Agent:
         sources = [{**source, "number": self._numbers + n, "call": call.call_id} for n, source in enumerate(found, 1)]
         self._numbers += len(sources)
         return told(sources), sources
-
-
-async def uncancelled(work: Awaitable[Any]) -> Any:
-    """What comes of `work`, which is done to its end also when whoever waits is cancelled; then that goes on."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait({task})
-        raise

@@ -15,6 +15,7 @@ from chats.errors import Conflict, Invalid, NotFound
 from chats.models import Chat, Reply, ToolCall, ToolGrant
 from chats.replies import handoff
 from chats.replies.calls import settle
+from chats.services import lock_chat
 from chats.tools.models import Tool
 from chats.tools.services import set_policy
 
@@ -36,7 +37,7 @@ def decide_call(
         raise Invalid(fields={"scope": [f"Use one of {', '.join(SCOPES)}."]})
     words = check_line(reason, field="reason", max_length=REASON_MAX_CHARACTERS)
     with transaction.atomic(durable=True):
-        chat = found(Chat.objects.select_for_update(no_key=True), pk=reply.chat_id, deleted_at__isnull=True)
+        chat = lock_chat(Chat(pk=reply.chat_id))
         current = found(Reply.objects.select_for_update(), pk=reply.pk)
         row = _find(current, call)
         if row.status != Status.WAITING:

@@ -30,7 +30,7 @@ def start_call(job: Job, call: ToolCall) -> bool:
     """Write down that a call begins. False: it is not to be run any more."""
     now = timezone.now()
     with transaction.atomic():
-        if not _is_ours(job):
+        if not job.lock():
             return False
         ready = ToolCall.objects.filter(pk=call.pk, status=Status.READY)
         if not ready.update(status=Status.RUNNING, started_at=now):
@@ -44,8 +44,8 @@ def finish_call(
 ) -> bool:
     """Store what has come of a call. False: the reply is no longer ours, and nobody knows of it."""
     with transaction.atomic():
-        chat = _lock_chat(job.reply)
-        if chat is None or not _is_ours(job):
+        chat = job.lock_with_chat()
+        if chat is None:
             return False
         call.output = {
             "parts": list(outcome.parts),
@@ -71,8 +71,8 @@ def take_calls(job: Job, *, is_taken_over: bool = False) -> Calls:
     Only what reads may be run twice. Of the rest nobody knows, and nobody guesses.
     """
     with transaction.atomic():
-        chat = _lock_chat(job.reply)
-        if chat is None or not _is_ours(job):
+        chat = job.lock_with_chat()
+        if chat is None:
             return Calls()
         calls = calls_of_step(job.message.pk)
         untold = [call for call in calls if call.output.pop("untold", False)]
@@ -97,7 +97,7 @@ def calls_of_step(message_id: UUID) -> list[ToolCall]:
 def settle_all(reply: Reply) -> None:
     """End what is unsettled of a reply that ends. The caller holds the transaction, and the chat."""
     calls = list(ToolCall.objects.filter(reply=reply).unsettled().order_by("step", "index")) if reply.steps else []
-    chat = _lock_chat(reply) if calls else None
+    chat = Chat.objects.locked().filter(pk=reply.chat_id).first() if calls else None
     for call in calls:
         is_begun = call.status == Status.RUNNING
         status = Status.UNKNOWN if is_begun else Status.STOPPED
@@ -137,8 +137,11 @@ def settle(
 
 def tip_of_step(message_id: UUID | None) -> UUID | None:
     """The last of the results below a step, or the step itself when there is none yet."""
-    results = results_of_step(message_id) if message_id else []
-    return results[-1].pk if results else message_id
+    below = dict(Message.objects.filter(result_of__message=message_id).values_list("parent", "pk"))
+    tip = message_id
+    while tip in below:
+        tip = below.pop(tip)
+    return tip
 
 
 def results_of_step(message_id: UUID) -> list[Message]:
@@ -164,11 +167,3 @@ def sources_of(message: Message, calls: Sequence[ToolCall]) -> list[dict[str, An
     found = [source for call in calls for source in call.output.get("sources", [])]
     known = list(message.sources)
     return [*known, *sorted(found, key=lambda source: int(source["number"]))]
-
-
-def _is_ours(job: Job) -> bool:
-    return bool(job.held.select_for_update().values_list("pk", flat=True).first())
-
-
-def _lock_chat(reply: Reply) -> Chat | None:
-    return Chat.objects.select_for_update(no_key=True).filter(pk=reply.chat_id).first()

@@ -80,7 +80,7 @@ def _end_free(reply: Reply) -> None:
     """End a reply that nobody runs."""
     with transaction.atomic():
         # The chat first, as every verb does: its calls are settled in it.
-        Chat.objects.select_for_update(no_key=True).filter(pk=reply.chat_id).first()
+        Chat.objects.locked().filter(pk=reply.chat_id).first()
         current = _FIRST.first(reply.pk)
         ending = _ending_of(current) if current is not None and _is_free(current) else None
         if current is None or ending is None:
@@ -128,7 +128,7 @@ def _stale() -> timedelta:
 def give_up(reply_id: UUID) -> None:
     """End a reply that can't be run, and that nobody runs, as failed."""
     with transaction.atomic():
-        Chat.objects.select_for_update(no_key=True).filter(replies=reply_id).first()
+        Chat.objects.locked().filter(replies=reply_id).first()
         reply = Reply.objects.claimable(stale_moment()).filter(pk=reply_id).select_for_update().first()
         if reply is not None:
             end(reply, Reply.Status.FAILED, *INTERNAL)
@@ -173,7 +173,7 @@ def name_writer(job: Job) -> bool:
     """Write down who answers, for takeovers and for pages opened meanwhile. False: the reply is no longer ours."""
     with transaction.atomic():
         # The chat first, as every verb does: see `finish`.
-        Chat.objects.select_for_update(no_key=True).filter(pk=job.reply.chat_id).first()
+        Chat.objects.locked().filter(pk=job.reply.chat_id).first()
         is_held = bool(job.held.update(**job.writer))
         if is_held:
             Message.objects.filter(pk=job.message.pk).update(model=job.model, notice=job.notice)
@@ -189,7 +189,6 @@ def _return_to_first_model(reply: Reply) -> None:
 
 def _job_of(reply: Reply, message: Message, request: ChatRequest, *, path: Sequence[Message]) -> Job:
     model = reply.model
-    is_last_step = reply.steps >= settings.REPLY_TOOL_STEPS_MAX
     is_usable = model is not None and model.enabled and model.provider.enabled
     return Job(
         reply=reply,
@@ -197,13 +196,11 @@ def _job_of(reply: Reply, message: Message, request: ChatRequest, *, path: Seque
         model=model,
         price=reply.price,
         target=target_of(model) if model and is_usable else None,
-        request=replace(request, is_without_calls=is_last_step),
+        request=replace(request, is_without_calls=reply.steps >= settings.REPLY_TOOL_STEPS_MAX),
         limits=limits_of(model, window_seconds=settings.REPLY_WINDOW_SECONDS) if model else Limits(),
         is_cut=is_cut(path),
-        asked_messages=prompt_of(path, system_prompt=reply.chat.system_prompt),
         # Nothing asks for calls before what it says is stored with them.
         is_in_calls=bool(reply.steps and message.tool_calls),
-        is_last_step=is_last_step,
         taint=taint_of(path),
     )
 

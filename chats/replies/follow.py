@@ -16,6 +16,9 @@ from chats.replies.tails import TAILS, Tail
 
 logger = structlog.get_logger(__name__)
 
+EVENT_STREAM = "text/event-stream"
+# Proxies must pass every event on at once.
+STREAM_HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 PING_SECONDS = 4.0
 # While a reply has no log here, its row is looked at this often: it may end without ever being run.
 LOOK_SECONDS = 0.5
@@ -127,24 +130,37 @@ async def sse(events: AsyncGenerator[Numbered, None], *, over: asyncio.Future[No
     A part that is not the last has no `id:`: a browser that is cut off there names the event before when it comes back.
     It ends with the events, or at once when it is `over`; whoever reads it may go on from the last number.
     """
+    async with aclosing(ticking(events, over=over, seconds=PING_SECONDS)) as told:
+        async for numbered in told:
+            if numbered is None:
+                yield b": ping\n\n"
+                continue
+            seq, event = numbered
+            yield b"data: %b\n\n" % event if seq is None else b"id: %d\ndata: %b\n\n" % (seq, event)
+
+
+async def ticking(
+    events: AsyncGenerator[Numbered, None], *, over: asyncio.Future[None], seconds: float
+) -> AsyncGenerator[Numbered | None, None]:
+    """`events`, and None whenever nothing has come for so long. It ends with them, or at once when it is `over`."""
     async with aclosing(events):
         step: asyncio.Task[Numbered] | None = None
         try:
             while True:
                 step = step or asyncio.ensure_future(anext(events))
                 ends: set[asyncio.Future[Any]] = {step, over}
-                done, _ = await asyncio.wait(ends, timeout=PING_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                done, _ = await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
                 if over in done:
                     return
                 if not done:
-                    yield b": ping\n\n"
+                    yield None
                     continue
                 try:
-                    seq, event = step.result()
+                    numbered = step.result()
                 except StopAsyncIteration:
                     return
                 step = None
-                yield b"data: %b\n\n" % event if seq is None else b"id: %d\ndata: %b\n\n" % (seq, event)
+                yield numbered
         finally:
             if step is not None:
                 step.cancel()

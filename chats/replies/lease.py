@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 
 from chats.catalog.models import AIModel, Price
 from chats.llm.values import ChatMessage, ChatRequest, Limits, Target, Usage
-from chats.models import Message, Reply
+from chats.models import Chat, Message, Reply
 
 # A lost attempt may have numbered events beyond its last snapshot: at most about 40 a second, for at most a second, and
 # as many more as the longest answer has pieces (at most 7,000, see config.checks). The next attempt starts this far on,
@@ -36,9 +36,7 @@ class Job:
     request: ChatRequest
     limits: Limits
     is_cut: bool = False  # the oldest messages of the chat are not in the request
-    asked_messages: Sequence[ChatMessage] = ()  # of the request, without those that have it continue
     is_in_calls: bool = False  # its message is a step whose calls are not all done
-    is_last_step: bool = False  # no calls are left to it
     taint: str = ""  # whose words, other than its person's, the model reads; see `taint`
 
     @property
@@ -71,6 +69,25 @@ class Job:
     def kept_text(self) -> str:
         """What its message begins with: the text of the answer this one continues."""
         return self.message.content[: self.reply.kept_characters]
+
+    @property
+    def is_last_step(self) -> bool:
+        """Whether no calls are left to it."""
+        return self.request.is_without_calls
+
+    @property
+    def asked_messages(self) -> Sequence[ChatMessage]:
+        """Those of the request, without the two that have it continue an answer."""
+        return self.request.messages[:-2] if self.reply.kept_characters else self.request.messages
+
+    def lock(self) -> bool:
+        """Keep the row as it is until the end of the transaction. False: the reply is ours no longer."""
+        return self.held.select_for_update().values_list("pk", flat=True).first() is not None
+
+    def lock_with_chat(self) -> Chat | None:
+        """As `lock`, after the chat's row; None when either is not there for us."""
+        chat = Chat.objects.locked().filter(pk=self.reply.chat_id).first()
+        return chat if chat is not None and self.lock() else None
 
     @property
     def held(self) -> QuerySet[Reply]:

@@ -21,7 +21,7 @@ from chats.llm.registry import open_stream
 from chats.llm.values import Usage
 from chats.models import Reply, ToolCall
 from chats.replies import claims, endings, lease
-from chats.replies.agent import Agent, uncancelled
+from chats.replies.agent import Agent
 from chats.replies.database import AWAY, in_database, in_database_of_documents
 from chats.replies.draft import Draft
 from chats.replies.embedding import ask_for_query, asked_now, book_query, vector_in
@@ -32,6 +32,7 @@ from chats.replies.retrieval import find_sources, in_events, passages_of, query_
 from chats.replies.steps import TooDear, next_step, rest, store_step
 from chats.replies.taint import names_of, taint_by
 from chats.replies.toolbox import Toolbox, calls_of, toolbox_for
+from chats.tools.apart import uncancelled
 from chats.usage.costs import estimated_usage
 
 logger = structlog.get_logger(__name__)

@@ -213,7 +213,7 @@ def stop_reply(reply: Reply) -> Reply:
     Raises NotFound when it was deleted meanwhile.
     """
     with transaction.atomic(durable=True):
-        Chat.objects.select_for_update(no_key=True).filter(pk=reply.chat_id).first()
+        Chat.objects.locked().filter(pk=reply.chat_id).first()
         current = found(Reply.objects.select_for_update(), pk=reply.pk)
         if not current.is_finished and current.stop_requested_at is None:
             current.stop_requested_at = timezone.now()

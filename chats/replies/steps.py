@@ -16,6 +16,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from chats import doorbell
+from chats.llm.values import ChatRequest
 from chats.models import Chat, Message, Reply, ToolCall
 from chats.replies.calls import calls_of_step, move_leaf, results_of_step, settle, sources_of
 from chats.replies.endings import book
@@ -41,7 +42,7 @@ def store_step(job: Job, ending: Ending, calls: Sequence[ToolCall], refusals: Ma
     reply, message, now = job.reply, job.message, timezone.now()
     asked = [_as_asked(call) for call in calls]
     with transaction.atomic():
-        chat = _lock_chat(reply)
+        chat = Chat.objects.locked().filter(pk=reply.chat_id).first()
         steps = reply.steps + 1
         changes = {"snapshot_seq": ending.seq, "steps": steps, "first_token_at": ending.first_token_at}
         if chat is None or not job.held.update(**changes, **(job.writer if ending.names_writer else {})):
@@ -69,7 +70,7 @@ def rest(job: Job, *, seq: int) -> bool | None:
     reply = job.reply
     with transaction.atomic():
         # The row is locked as a decision locks it: one of the two sees what the other did.
-        if not job.held.select_for_update().values_list("pk", flat=True).first():
+        if not job.lock():
             return None
         calls = ToolCall.objects.filter(message=job.message.pk)
         if set(calls.unsettled().values_list("status", flat=True)) != {ToolCall.Status.WAITING}:
@@ -94,8 +95,8 @@ def next_step(job: Job, *, seq: int) -> Job | None:
     """
     reply, before = job.reply, job.message
     with transaction.atomic():
-        chat = _lock_chat(reply)
-        if chat is None or not job.held.select_for_update().values_list("pk", flat=True).first():
+        chat = job.lock_with_chat()
+        if chat is None:
             return None
         calls = calls_of_step(before.pk)
         if _is_too_dear(reply):
@@ -113,18 +114,16 @@ def next_step(job: Job, *, seq: int) -> Job | None:
         move_leaf(chat, message)
         job.held.update(message=message, kept_characters=0, snapshot_seq=seq)
         Chat.objects.filter(pk=chat.pk).update(updated_at=message.created_at)
+    request = _with_results(job, results)
     reply.message, reply.kept_characters = message, 0
-    return _with_results(replace(job, message=message, is_in_calls=False), before, results)
+    return replace(job, message=message, request=request, is_in_calls=False, taint=job.taint or taint_of(results))
 
 
-def _with_results(job: Job, step: Message, results: Sequence[Message]) -> Job:
+def _with_results(job: Job, results: Sequence[Message]) -> ChatRequest:
     """What the model reads next: all it has read, what it said, and what came of its calls."""
-    messages = [*job.asked_messages, *as_asked([step, *results])]
+    messages = [*job.asked_messages, *as_asked([job.message, *results])]
     is_last = job.reply.steps >= settings.REPLY_TOOL_STEPS_MAX
-    request = replace(job.request, messages=messages, is_without_calls=is_last)
-    return replace(
-        job, request=request, asked_messages=messages, taint=job.taint or taint_of(results), is_last_step=is_last
-    )
+    return replace(job.request, messages=messages, is_without_calls=is_last)
 
 
 def _as_asked(call: ToolCall) -> dict[str, Any]:
@@ -141,7 +140,3 @@ def _is_too_dear(reply: Reply) -> bool:
     costs = UsageRecord.objects.filter(reply=reply).values_list("cost", flat=True)
     # What has no price can't be held against one.
     return sum((cost for cost in costs if cost is not None), Decimal(0)) >= Decimal(settings.REPLY_TOOL_COST_MAX_USD)
-
-
-def _lock_chat(reply: Reply) -> Chat | None:
-    return Chat.objects.select_for_update(no_key=True).filter(pk=reply.chat_id).first()

@@ -6,19 +6,19 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 
-from accounts.outbound import STAFF_POLICY, AddressDenied, AddressPolicy, Reach, reach_of
+from accounts.outbound import STAFF_POLICY, USUAL_PORTS, AddressDenied, AddressPolicy, Reach, reach_of
 from chats.errors import Invalid
 
 HEADERS_MAX = 20
 HEADERS_MAX_CHARACTERS = 16_000
-# What belongs to a connection, or is the client's own.
-_OWN_HEADERS = frozenset(
-    [
-        *("host", "connection", "content-length", "transfer-encoding", "accept-encoding", "user-agent", "upgrade"),
-        *("accept", "content-type", "cookie", "last-event-id", "mcp-session-id", "mcp-protocol-version", "te"),
-    ]
+# What belongs to a connection, not to a request that is passed on.
+CONNECTION_HEADERS = frozenset(
+    ["host", "connection", "content-length", "transfer-encoding", "accept-encoding", "user-agent"]
 )
-_USUAL_PORTS = {"http": 80, "https": 443}
+# And what is the client's own.
+_OWN_HEADERS = CONNECTION_HEADERS | {
+    *("accept", "content-type", "cookie", "last-event-id", "mcp-session-id", "mcp-protocol-version", "te", "upgrade")
+}
 
 
 def policy_for(*, is_trusted: bool) -> AddressPolicy:
@@ -56,7 +56,7 @@ def origin_of(url: str) -> tuple[str, str, int | None]:
     """To whom credentials for this address may be shown."""
     try:
         parts = urlsplit(url)
-        port = parts.port or _USUAL_PORTS.get(parts.scheme)
+        port = parts.port or USUAL_PORTS.get(parts.scheme)
     except ValueError:
         return "", url, None
     return parts.scheme, (parts.hostname or "").lower(), port
@@ -69,7 +69,7 @@ def host_of(url: str) -> str:
         host, port = parts.hostname or "", parts.port
     except ValueError:
         return ""
-    return host if port in {None, _USUAL_PORTS.get(parts.scheme)} else f"{host}:{port}"
+    return host if port in {None, USUAL_PORTS.get(parts.scheme)} else f"{host}:{port}"
 
 
 def check_headers(headers: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""Work of a library that may not let itself be cancelled at once: whoever waits for it may leave all the same."""
+"""What becomes of work when whoever waits for it is cancelled: three answers, each with its reason."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -6,11 +6,14 @@ from typing import Any, TypeVar
 
 R = TypeVar("R")
 
-_LATE: set[asyncio.Future[Any]] = set()
+_under_way: set[asyncio.Task[Any]] = set()
 
 
 async def apart(work: Coroutine[Any, Any, R]) -> R:
-    """What comes of `work`. If this is cancelled, so is `work`, whose end nobody waits for."""
+    """What comes of `work`. If this is cancelled, so is `work`, whose end nobody waits for.
+
+    For a library that may not let itself be cancelled at once.
+    """
     task = asyncio.create_task(work)
     try:
         return await asyncio.shield(task)
@@ -19,16 +22,42 @@ async def apart(work: Coroutine[Any, Any, R]) -> R:
         raise
 
 
+async def to_its_end(work: Coroutine[Any, Any, R]) -> R:
+    """What comes of `work`, which goes on when this is cancelled.
+
+    For what would be lost, as what an issuer has given out before it is stored.
+    """
+    task = _kept(asyncio.create_task(work))
+    return await asyncio.shield(task)
+
+
+async def uncancelled(work: Coroutine[Any, Any, R]) -> R:
+    """What comes of `work`. If this is cancelled, it waits for the end of `work` first.
+
+    For rows that are being written: what is done next has to know of them.
+    """
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise
+
+
 def leave(task: asyncio.Task[Any]) -> None:
     """Cancel a task, and let it take its time."""
     task.cancel()
-    if not task.done():
-        _LATE.add(task)
-        task.add_done_callback(_forget)
+    _kept(task)
 
 
-def _forget(task: asyncio.Future[Any]) -> None:
-    _LATE.discard(task)
+def _kept(task: asyncio.Task[R]) -> asyncio.Task[R]:
+    """The loop itself holds on to no task; and whatever this one comes to, nobody may be left to hear of it."""
+    _under_way.add(task)
+    task.add_done_callback(_forget)
+    return task
+
+
+def _forget(task: asyncio.Task[Any]) -> None:
+    _under_way.discard(task)
     if not task.cancelled():
-        # Seen, so that nobody is told of what nobody waits for.
         task.exception()

@@ -88,29 +88,29 @@ class Caller:
         began = now()
         try:
             async with asyncio.timeout(patience):
-                return await self._opened(server, patience)
+                return await self._opened(server)
         except TimeoutError:
             words = f"{server.name} did not answer within {settings.MCP_CONNECT_SECONDS:g} seconds."
             raise ServerSilent(words) from None
         finally:
             self._patience[server.pk] = max(0.01, patience - (now() - began))
 
-    async def _opened(self, server: McpServer, seconds: float) -> "Connection":
+    async def _opened(self, server: McpServer) -> "Connection":
         endpoint: Endpoint = await self._ask_rows(endpoint_for_call, server.pk, self._user_id)
         shown = self._bearers.get(server.pk)
         try:
-            return await self._looked_at(server, endpoint, seconds)
+            return await self._looked_at(server, endpoint)
         except SignInNeeded as error:
             self._sessions.forget(server.pk)
             await self._sign_anew(server, error, endpoint, shown)
         try:
-            return await self._looked_at(server, endpoint, seconds)
+            return await self._looked_at(server, endpoint)
         except SignInNeeded as error:
             raise in_words(error, endpoint, self._bearers.get(server.pk)) from None
 
-    async def _looked_at(self, server: McpServer, endpoint: Endpoint, seconds: float) -> "Connection":
+    async def _looked_at(self, server: McpServer, endpoint: Endpoint) -> "Connection":
         bearer = self._bearers.get(server.pk)
-        connection = await self._sessions.connection(server.pk, signed(endpoint, bearer), seconds=seconds)
+        connection = await self._sessions.connection(server.pk, signed(endpoint, bearer))
         self._sign(connection, server)
         if server.pk not in self._usable:
             found = await connection.list_tools()
@@ -190,4 +190,4 @@ def note_failure(server_id: UUID, user_id: UUID | None, error: ToolServerError) 
 
 
 def status_of(error: ToolServerError) -> "McpServer.Status":
-    return McpServer.Status.SIGN_IN if error.code == "tool_server_sign_in" else McpServer.Status.FAILED
+    return McpServer.Status.SIGN_IN if isinstance(error, SignInNeeded) else McpServer.Status.FAILED

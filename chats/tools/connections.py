@@ -79,16 +79,12 @@ class Sessions:
         self._sessions: dict[UUID, Session] = {}
         self._left: set[asyncio.Task[None]] = set()  # those that say goodbye already
 
-    async def connection(self, server_id: UUID, endpoint: Endpoint, *, seconds: float) -> "Connection":
-        """A connection to this server, waited for at most so long. Raises ToolServerError."""
+    async def connection(self, server_id: UUID, endpoint: Endpoint) -> "Connection":
+        """A connection to this server. Whoever does not wait for it any more finds it later. Raises ToolServerError."""
         session = self._sessions.get(server_id)
         if session is None or session.is_dead:
             session = self._sessions[server_id] = Session(endpoint)
-        try:
-            async with asyncio.timeout(seconds):
-                return await session.connection()
-        except TimeoutError:
-            raise ServerSilent(f"{endpoint.name} did not answer within {seconds:g} seconds.") from None
+        return await session.connection()
 
     def forget(self, server_id: UUID) -> None:
         """Have the next connection to this server be a new one."""
@@ -110,7 +106,7 @@ async def once(endpoint: Endpoint, ask: "Callable[[Connection], Awaitable[R]]", 
     sessions = Sessions()
     try:
         async with asyncio.timeout(seconds):
-            connection = await sessions.connection(UUID(int=0), endpoint, seconds=seconds)
+            connection = await sessions.connection(UUID(int=0), endpoint)
             return await ask(connection)
     except TimeoutError:
         raise ServerSilent(f"{endpoint.name} did not answer within {seconds:g} seconds.") from None

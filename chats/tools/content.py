@@ -75,15 +75,20 @@ def _part_of(block: Mapping[str, Any], room: _Room) -> dict[str, Any] | None:
     return {"type": "text", "text": f"[{kind or 'something'} that Parley can't show]"}
 
 
+def kind_of_image(data: bytes) -> str:
+    """The content type of an image that may be shown, by its first bytes; "" for anything else."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    return next((kind for start, kind in _IMAGES.items() if data.startswith(start)), "")
+
+
 def _image(data: str, room: _Room) -> dict[str, Any]:
     try:
         # As many characters as tell what kind of file it is; a multiple of four.
         head = base64.b64decode(data[:64], validate=True)
     except (binascii.Error, ValueError):
         head = b""
-    kind = next((kind for start, kind in _IMAGES.items() if head.startswith(start)), "")
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        kind = "image/webp"
+    kind = kind_of_image(head)
     if not kind:
         return {"type": "text", "text": "[an image in a format that Parley does not show]"}
     if not room.take(len(data)):

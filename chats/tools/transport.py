@@ -13,15 +13,14 @@ import orjson
 from yarl import URL
 
 from accounts.outbound import AddressDenied, AddressPolicy
-from chats.llm.http import GuardedResolver
+from chats.llm.http import GuardedResolver, is_compressed
+from chats.tools.addresses import CONNECTION_HEADERS
 from chats.tools.errors import ServerNonsense, ServerUnreachable, SignInNeeded, ToolServerError
 
 Refusal = Callable[[aiohttp.ClientResponse, httpx2.URL], ToolServerError | None]
 
 READ_BYTES = 65_536
 RESUMED_MAX = 5  # of one connection
-# What belongs to a connection, not to a request that is passed on.
-_OWN_HEADERS = frozenset(["host", "connection", "content-length", "transfer-encoding", "accept-encoding", "user-agent"])
 
 
 class GuardedTransport(httpx2.AsyncBaseTransport):
@@ -93,7 +92,9 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
             raise httpx2.StreamError(self.mark(failure))
 
     async def _send(self, request: httpx2.Request, body: bytes) -> aiohttp.ClientResponse:
-        headers = [(name, value) for name, value in request.headers.multi_items() if name.lower() not in _OWN_HEADERS]
+        headers = [
+            (name, value) for name, value in request.headers.multi_items() if name.lower() not in CONNECTION_HEADERS
+        ]
         # No compression: a small body could swell without limit.
         headers += [("User-Agent", "Parley"), ("Accept-Encoding", "identity")]
         limits = request.extensions.get("timeout", {})
@@ -137,7 +138,7 @@ class _Body(httpx2.AsyncByteStream):
 
 def compression_in(response: aiohttp.ClientResponse, url: httpx2.URL) -> ToolServerError | None:
     """A body that can't be read."""
-    if response.headers.get("Content-Encoding", "").strip().lower() not in {"", "identity"}:
+    if is_compressed(response):
         return ServerNonsense(f"{url.host} compressed its answer although it was asked not to.", is_begun=True)
     return None
 

@@ -12,9 +12,9 @@ import structlog
 from django.conf import settings
 from django.urls import reverse
 
+from chats.tools.apart import to_its_end
 from chats.tools.errors import IssuerRefused, SignInFailed, ToolServerError
 from chats.tools.oauth import rows
-from chats.tools.oauth.lasting import to_its_end
 from chats.tools.oauth.tokens import CLIENT_UNKNOWN, AskRows, wire_module
 from chats.tools.oauth.values import Client, Grant, Pending, Plan, Tokens
 

@@ -12,9 +12,9 @@ from uuid import UUID
 import structlog
 from django.utils import timezone
 
+from chats.tools.apart import to_its_end
 from chats.tools.errors import IssuerRefused, ServerSilent, SignInNeeded, ToolServerError
 from chats.tools.oauth import rows
-from chats.tools.oauth.lasting import to_its_end
 from chats.tools.oauth.values import Bearer
 from chats.tools.values import Endpoint
 

@@ -42,7 +42,7 @@ def stdio() -> Endpoint:
 @pytest.fixture(params=["http", "stdio"])
 async def connection(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
     sessions = Sessions()
-    yield await sessions.connection(uuid4(), request.getfixturevalue(request.param), seconds=30)
+    yield await sessions.connection(uuid4(), request.getfixturevalue(request.param))
     await sessions.close()
 
 
@@ -86,7 +86,7 @@ async def test_a_call_is_given_up_and_cancelled(connection: Any) -> None:
 async def test_a_program_gets_no_variable_of_ours(stdio: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_KEY", "canary")
     sessions = Sessions()
-    connection = await sessions.connection(uuid4(), stdio, seconds=30)
+    connection = await sessions.connection(uuid4(), stdio)
     outcome = await connection.call("environment", {}, seconds=10)
     await sessions.close()
     assert "OWN" in outcome.structured["result"]
@@ -96,4 +96,4 @@ async def test_a_program_gets_no_variable_of_ours(stdio: Endpoint, monkeypatch: 
 async def test_a_program_that_is_not_there_is_unreachable() -> None:
     sessions = Sessions()
     with pytest.raises(ServerUnreachable):
-        await sessions.connection(uuid4(), Endpoint(name="Gone", command="/no/such/program"), seconds=5)
+        await sessions.connection(uuid4(), Endpoint(name="Gone", command="/no/such/program"))
