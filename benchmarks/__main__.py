@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import nodes, page_load, reading, sends, startup, streams
+from benchmarks import nodes, page_load, reading, sends, startup, streams, tools
 from benchmarks.mock_provider import text_of
 from benchmarks.processes import (
     CLIENT_CORE,
@@ -88,6 +88,10 @@ def measure_reading(folder: Path) -> dict[str, Any]:
         return asyncio.run(reading.measure(parley))
 
 
+def measure_tools(folder: Path) -> dict[str, Any]:
+    return tools.measure(folder / "tools")
+
+
 MEASUREMENTS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "streams": measure_streams,
     "sends": measure_sends,
@@ -95,6 +99,7 @@ MEASUREMENTS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "startup": measure_startup,
     "pages": measure_pages,
     "reading": measure_reading,
+    "tools": measure_tools,
 }
 
 

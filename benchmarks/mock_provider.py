@@ -2,7 +2,8 @@
 
     python -m benchmarks.mock_provider PORT
 
-The model's name says what comes: `paced-200-50` answers 200 tokens at 50 a second.
+The model's name says what comes: `paced-200-50` answers 200 tokens at 50 a second. Who says `call NAME` has that tool
+called with ARGUMENTS, and then reads its result.
 """
 
 import asyncio
@@ -14,6 +15,9 @@ import uvloop
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
 MODEL = re.compile(rb'"model":\s*"paced-(\d+)-(\d+)"')
+CALL = re.compile(rb'"content":\s*"call (\w+)"')
+RESULT = re.compile(rb'"role":\s*"tool",\s*"content":\s*"((?:[^"\\]|\\.)*)"')
+ARGUMENTS = {"a": 2, "b": 3}
 LENGTH = re.compile(rb"content-length:\s*(\d+)", re.IGNORECASE)
 # Not only ASCII: a server that cuts a character in two must be found out.
 WORDS = (" the", " quick", " brown", " Füchse", " jump", " über", " 懶", " dogs", ".\n", " 🦊")
@@ -33,10 +37,17 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         head = await reader.readuntil(b"\r\n\r\n")
         length = LENGTH.search(head)
         body = await reader.readexactly(int(length[1]) if length else 0)
-        wanted = MODEL.search(body)
-        tokens, per_second = (int(wanted[1]), int(wanted[2])) if wanted else (1, 1000)
         writer.write(HEAD)
-        await stream(writer, tokens=tokens, per_second=per_second)
+        if result := RESULT.search(body):
+            end(writer, {"content": result[1].decode()}, "stop")
+        elif call := CALL.search(body):
+            function = {"name": call[1].decode(), "arguments": json.dumps(ARGUMENTS)}
+            end(writer, {"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": function}]}, "tool_calls")
+        else:
+            wanted = MODEL.search(body)
+            tokens, per_second = (int(wanted[1]), int(wanted[2])) if wanted else (1, 1000)
+            await stream(writer, tokens=tokens, per_second=per_second)
+        await writer.drain()
     except (ConnectionError, asyncio.IncompleteReadError):
         pass
     finally:
@@ -49,13 +60,20 @@ async def stream(writer: asyncio.StreamWriter, *, tokens: int, per_second: int) 
     for number in range(tokens):
         # Against the start, so that a late token does not delay those after it.
         await asyncio.sleep(start + number / per_second - loop.time())
-        send(writer, {"choices": [{"index": 0, "delta": {"content": token(number)}, "finish_reason": None}]})
-    send(writer, {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+        say(writer, {"content": token(number)})
+    end(writer, {}, "stop", tokens=tokens)
+
+
+def say(writer: asyncio.StreamWriter, delta: dict[str, object], finish_reason: str | None = None) -> None:
+    send(writer, {"choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]})
+
+
+def end(writer: asyncio.StreamWriter, delta: dict[str, object], finish_reason: str, *, tokens: int = 1) -> None:
+    say(writer, delta, finish_reason)
     usage = {"prompt_tokens": 10, "completion_tokens": tokens, "total_tokens": tokens + 10}
     send(writer, {"choices": [], "usage": usage})
     chunk(writer, b"data: [DONE]\n\n")
     writer.write(b"0\r\n\r\n")
-    await writer.drain()
 
 
 def send(writer: asyncio.StreamWriter, event: dict[str, object]) -> None:

@@ -39,10 +39,10 @@ class Product:
 
 
 @contextmanager
-def serving(data_dir: Path) -> Iterator[Running]:
-    """`manage.py serve` as shipped, but for the limits of one person."""
+def serving(data_dir: Path, environment: Mapping[str, str] | None = None) -> Iterator[Running]:
+    """`manage.py serve` as shipped, but for the limits of one person, and for what is said here."""
     port = free_port()
-    environment = {"DATA_DIR": str(data_dir), **WIDER_LIMITS}
+    environment = {"DATA_DIR": str(data_dir), **WIDER_LIMITS, **(environment or {})}
     with running(
         [*MANAGE, "serve", "--port", str(port)], port=port, core=SERVER_CORE, environment=environment
     ) as server:
@@ -50,8 +50,10 @@ def serving(data_dir: Path) -> Iterator[Running]:
 
 
 @contextmanager
-def product(data_dir: Path, *, provider_port: int, model_id: str) -> Iterator[Product]:
-    with serving(data_dir) as server:
+def product(
+    data_dir: Path, *, provider_port: int, model_id: str, environment: Mapping[str, str] | None = None
+) -> Iterator[Product]:
+    with serving(data_dir, environment) as server:
         wait_for_page(server, "/api/v1/health/")
         manage = partial(command, environment={"DATA_DIR": str(data_dir)})
         base_url = f"http://127.0.0.1:{provider_port}/v1"

@@ -69,6 +69,18 @@ def check_json(value: Any, *, field: str, max_bytes: int) -> Any:
     return cleaned
 
 
+def is_deep(value: Any, *, levels: int = JSON_MAX_DEPTH) -> bool:
+    """Whether a JSON value is nested deeper than so many levels. What is, not all that reads JSON can write."""
+    if levels < 0:
+        return True
+    match value:
+        case dict():
+            return any(is_deep(item, levels=levels - 1) for item in value.values())
+        case list():
+            return any(is_deep(item, levels=levels - 1) for item in value)
+    return False
+
+
 def title_from(text: str) -> str:
     """The first words of `text` on one line, at most 60 characters: a chat's name until a better one is known."""
     words = " ".join(clean_text(text[:1000]).split())

@@ -19,11 +19,8 @@ from chats.api.base import person, principal
 from chats.models import Reply
 from chats.replies.connections import CONNECTIONS, STREAMS
 from chats.replies.database import AWAY, in_database
-from chats.replies.follow import EVENT_STREAM, STREAM_HEADERS, follow, sse
+from chats.replies.follow import EVENT_STREAM, STREAM_HEADERS, follow, sse, until_rest
 from chats.replies.present import message_json_of, reply_json
-from chats.replies.rows import is_waiting_for_approval
-
-APPROVAL = b'"type":"tool.approval_requested"'
 
 
 def wants_stream(request: Request) -> bool:
@@ -84,12 +81,10 @@ async def _body_when_finished(
     response: StreamingHttpResponse, principal: Principal, reply_id: UUID
 ) -> AsyncIterator[bytes]:
     with STREAMS.open(principal) as stream:
-        # It may be days until its person has decided on a call.
-        is_waiting = await in_database(is_waiting_for_approval, reply_id)
         # Nothing of the events is sent, so that the status, which goes out with the body, can still be chosen.
-        async with aclosing(sse(follow(reply_id), over=stream.over)) as parts:
-            while not is_waiting and (part := await anext(parts, None)) is not None:
-                is_waiting = APPROVAL in part
+        async with aclosing(until_rest(reply_id, over=stream.over)) as events:
+            async for _ in events:
+                pass
 
     async def answered() -> dict[str, Any]:
         body, is_finished = await in_database(_answered, principal, reply_id)

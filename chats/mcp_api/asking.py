@@ -1,8 +1,9 @@
 """The tool that asks a model: a reply like any other, followed to its end, with words on how far it is."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 from uuid import UUID
 
@@ -15,11 +16,10 @@ from accounts.queries import found
 from chats.errors import Invalid, NotFound, Unavailable
 from chats.mcp_api.calls import Call
 from chats.models import Reply, ToolCall
-from chats.replies.database import in_database
-from chats.replies.follow import follow, ticking
+from chats.replies.database import AWAY, in_database
+from chats.replies.follow import until_rest
 from chats.replies.present import reply_json
 from chats.replies.retrieval import DocumentUse, title_of
-from chats.replies.rows import is_waiting_for_approval
 from chats.replies.services import StartedReply, start_reply
 
 Report = Callable[[float, float | None, str], Awaitable[None]]
@@ -27,10 +27,8 @@ Report = Callable[[float, float | None, str], Awaitable[None]]
 PROGRESS_SECONDS = 0.5
 TAIL_CHARACTERS = 100
 EXCERPT_CHARACTERS = 300
-# In silence the row says whether calls of tools wait for a person: soon where one was announced, and now and then
-# where the event may have been lost on its way from another node.
-TICK_SECONDS = 0.5
-LOOK_EVERY = 8
+ANSWER_TRIES = 20
+ANSWER_PAUSE_SECONDS = 0.5
 BAD_ENDS = {Reply.Status.FAILED, Reply.Status.INTERRUPTED, Reply.Status.BUDGET_EXCEEDED}
 
 
@@ -43,10 +41,19 @@ async def ask_model(call: Call, report: Report, **asked: Any) -> dict[str, Any]:
         raise Unavailable("This server is about to restart. Nothing was asked; try again in a few seconds.")
     started = await call.begin(in_database(_start, call, **asked))
     await _follow(started.reply.pk, call, report)
-    answer = await in_database(_answer, call, started.reply.pk)
+    answer = await _insist(_answer, call, started.reply.pk)
     # It is over, or others care for it from here on.
     call.reply_id = None
     return answer
+
+
+async def _insist(ask: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:
+    """As `in_database`. What was paid for is not lost to a restart of the database."""
+    for _ in range(ANSWER_TRIES):
+        with suppress(*AWAY):
+            return await in_database(ask, *args)
+        await asyncio.sleep(ANSWER_PAUSE_SECONDS)
+    return await in_database(ask, *args)
 
 
 def _start(
@@ -75,18 +82,10 @@ def _start(
 
 
 async def _follow(reply_id: UUID, call: Call, report: Report) -> None:
-    progress, silences, asks = _Progress(report), 0, False
-    told = ticking(follow(reply_id, is_new=True), over=call.stream.over, seconds=TICK_SECONDS)
-    async with aclosing(told) as events:
-        async for numbered in events:
-            if numbered is not None:
-                event = orjson.loads(numbered[1])
-                asks = asks or event["type"] == "tool.approval_requested"
-                await progress.tell(event)
-                continue
-            silences += 1
-            if (asks or silences % LOOK_EVERY == 0) and await in_database(is_waiting_for_approval, reply_id):
-                return
+    progress = _Progress(report)
+    async with aclosing(until_rest(reply_id, over=call.stream.over, is_new=True)) as events:
+        async for _, event in events:
+            await progress.tell(orjson.loads(event))
 
 
 class _Progress:

@@ -42,13 +42,25 @@ class MessageQuerySet(models.QuerySet["Message"]):
         rows = _PATH + _ROWS_OF_PATH.replace("m.*", columns_of(Message, "m."))
         return list(self.raw(rows, [stored(Message, "id", leaf), length, start]))
 
-    def end_of_path(self, leaf: UUID | None, *, characters: int) -> list["Message"]:
-        """The last messages down to `leaf`, as many as have so many characters together; at least one."""
+    def end_of_path(self, leaf: UUID | None, *, characters: int, is_asked: bool = False) -> list["Message"]:
+        """The last messages down to `leaf`, as many as have so many characters together; at least one.
+
+        At least those from the last that a person said, as an answer in steps is nothing without its question; unless
+        `is_asked`: what they say now comes below `leaf`.
+        """
         if leaf is None:
             return []
-        return list(
-            self.raw(_END_OF_PATH.replace("m.*", columns_of(Message, "m.")), [stored(Message, "id", leaf), characters])
-        )
+        rows = _END_OF_PATH.replace("m.*", columns_of(Message, "m."))
+        return list(self.raw(rows, [int(is_asked), stored(Message, "id", leaf), characters]))
+
+    def has_words_of_others(self, leaf: UUID) -> bool:
+        """Whether passages of documents, or results of tools that are not Parley's own words, are on the way to `leaf`.
+
+        In doubt they are.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(_PATH + _WORDS_OF_OTHERS, [stored(Message, "id", leaf)])
+            return cursor.fetchone() is not None
 
     def tree(self, chat: Chat) -> Tree:
         """The shape of a chat, in one query.
@@ -89,14 +101,30 @@ _ROWS_OF_PATH = """
     SELECT m.* FROM (SELECT id, depth FROM path ORDER BY depth DESC LIMIT %s OFFSET %s) AS place
     JOIN chats_message m ON m.id = place.id ORDER BY place.depth DESC
 """
-_SIZE = "LENGTH({0}.content) + LENGTH(CAST({0}.tool_calls AS TEXT)) + LENGTH(CAST({0}.tool_results AS TEXT))"
+# The content of a result is in both of its columns.
+_SIZE = """
+    LENGTH({0}.content) + LENGTH(CAST({0}.tool_calls AS TEXT))
+    + CASE WHEN {0}.content = '' THEN LENGTH(CAST({0}.tool_results AS TEXT)) ELSE 0 END
+"""
+_TURN_MAX = 1_000  # messages of one answer in steps, and more than one may have
+_IS_QUESTION = "CASE WHEN {0}.role = 'user' THEN 1 ELSE 0 END"
+_WORDS_OF_OTHERS = """
+    SELECT 1 FROM path JOIN chats_message m ON m.id = path.id
+    WHERE CAST(m.sources AS TEXT) <> '[]' OR (
+        m.role = 'tool' AND (m.is_imported OR CAST(m.tool_results AS TEXT) NOT LIKE '%%"is_own": true%%')
+    )
+    LIMIT 1
+"""
 # Sizes are added up on the way, so that nothing of a chat that is too long is read.
 _END_OF_PATH = f"""
-    WITH RECURSIVE path(id, parent_id, depth, size) AS (
-        SELECT l.id, l.parent_id, 0, {_SIZE.format("l")} FROM chats_message l WHERE l.id = %s
+    WITH RECURSIVE path(id, parent_id, depth, size, questions) AS (
+        SELECT l.id, l.parent_id, 0, {_SIZE.format("l")}, %s + {_IS_QUESTION.format("l")}
+        FROM chats_message l WHERE l.id = %s
         UNION ALL
-        SELECT m.id, m.parent_id, path.depth + 1, path.size + {_SIZE.format("m")}
-        FROM chats_message m JOIN path ON m.id = path.parent_id WHERE path.size + {_SIZE.format("m")} <= %s
+        SELECT m.id, m.parent_id, path.depth + 1, path.size + {_SIZE.format("m")},
+            path.questions + {_IS_QUESTION.format("m")}
+        FROM chats_message m JOIN path ON m.id = path.parent_id
+        WHERE (path.questions = 0 AND path.depth < {_TURN_MAX}) OR path.size + {_SIZE.format("m")} <= %s
     )
     SELECT m.* FROM path JOIN chats_message m ON m.id = path.id ORDER BY path.depth DESC
 """  # noqa: S608 - constants

@@ -84,7 +84,7 @@ def _decide(request: PageRequest, reply: Reply, call_id: UUID, decision: str) ->
     is_approved = decision != DENY
     scope = decision if is_approved else "once"
     try:
-        decide_call(
+        call = decide_call(
             request.user,
             reply,
             str(call_id),
@@ -94,13 +94,13 @@ def _decide(request: PageRequest, reply: Reply, call_id: UUID, decision: str) ->
         )
     except Conflict as error:
         return _what_was_first(request, call_id) or error.message
-    call = ToolCall.objects.visible_to(request.user).get(pk=call_id)
     wanted = SCOPES[scope] if is_approved else ToolCall.Decision.DENIED
     return "" if call.decision == wanted else _what_was_first(request, call_id)
 
 
 def _what_was_first(request: PageRequest, call_id: UUID) -> str:
-    call = ToolCall.objects.visible_to(request.user).select_related("decided_by").get(pk=call_id)
+    calls = ToolCall.objects.visible_to(request.user).select_related("decided_by")
+    call = get_object_or_404(calls, pk=call_id)
     if call.decided_at is None:
         return ""
     when = format_date(localtime(call.decided_at), "H:i")

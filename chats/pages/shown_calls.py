@@ -20,16 +20,13 @@ from django.utils import timezone
 from accounts.models import User
 from chats.models import ToolCall
 from chats.replies.toolbox import ASKED_EACH_TIME
+from chats.tools.comparing import show_unseen
 from chats.tools.content import kind_of_image
 
 Status, Decision = ToolCall.Status, ToolCall.Decision
 
 NOTICED_SECONDS: Final = 0.05
-# What is not seen, or turns round what is: nobody is to approve something else than he reads.
-_UNSEEN: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
-    "\u2060-\u206f\u3164\ufe00-\ufe0d\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
-)
+_ADDRESS: Final = re.compile(r"""[!#$%&'()*+,\-./0-9:;=?@A-Z\[\]_a-z~]+""")
 _DECIDED: Final = {
     Decision.POLICY: "Nobody was asked: its policy allows it.",
     Decision.CHAT: "Nobody was asked: it is allowed in this chat.",
@@ -60,15 +57,20 @@ class ShownCall:
 
     @property
     def title(self) -> str:
-        return visible(self.call.title or self.call.name)
+        return show_unseen(self.call.title or self.call.name)
 
     @property
     def name(self) -> str:
-        return visible(self.call.name)
+        return show_unseen(self.call.name)
 
     @property
     def server(self) -> str:
-        return visible(self.call.server_name)
+        return show_unseen(self.call.server_name)
+
+    @property
+    def because(self) -> str:
+        """Why its person is asked; names of documents and tools are in it."""
+        return show_unseen(self.call.because)
 
     @property
     def is_waiting(self) -> bool:
@@ -186,14 +188,9 @@ def pretty(text: str) -> str:
     if not text.strip():
         return ""
     try:
-        return visible(orjson.dumps(orjson.loads(text), option=orjson.OPT_INDENT_2).decode())
-    except ValueError:
-        return visible(text)
-
-
-def visible(text: str) -> str:
-    """`text` with what can't be seen in it written out, as JSON writes it."""
-    return _UNSEEN.sub(lambda found: json.dumps(found[0])[1:-1], text)
+        return show_unseen(orjson.dumps(orjson.loads(text), option=orjson.OPT_INDENT_2).decode())
+    except (ValueError, TypeError):  # no JSON, or nested deeper than it can be written
+        return show_unseen(text)
 
 
 def seconds_in_words(seconds: float) -> str:
@@ -235,8 +232,10 @@ def _link(uri: str, name: str) -> Part:
         parsed = urlsplit(uri)
         host = parsed.hostname or ""
     except ValueError:
-        return Part("link", text=visible(name or uri))
-    if parsed.scheme not in {"http", "https"} or not host:
+        return Part("link", text=show_unseen(name or uri))
+    # Browsers read an address with odd characters, or with a name before its host, in another way than it looks.
+    is_plain = _ADDRESS.fullmatch(uri) and "@" not in parsed.netloc
+    if parsed.scheme not in {"http", "https"} or not host or not is_plain:
         # A file, say, or an address of the server's own making: there is nothing to go to.
-        return Part("link", text=visible(f"{name}: {uri}" if name else uri))
-    return Part("link", text=visible(name or uri), url=uri, host=visible(host))
+        return Part("link", text=show_unseen(f"{name}: {uri}" if name else uri))
+    return Part("link", text=show_unseen(name or uri), url=uri, host=show_unseen(host))

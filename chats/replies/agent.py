@@ -14,12 +14,11 @@ from django.conf import settings
 from chats.errors import TooMany
 from chats.models import ToolCall
 from chats.replies import calls as rows
-from chats.replies.database import in_database
 from chats.replies.documents_tool import search_documents, told
 from chats.replies.lease import Job
 from chats.replies.log import ReplyLog
 from chats.replies.present import call_json
-from chats.replies.toolbox import Toolbox, arguments_of
+from chats.replies.toolbox import WITHDRAWN, Toolbox, arguments_of
 from chats.tools import builtin
 from chats.tools.apart import uncancelled
 from chats.tools.calling import Caller
@@ -35,21 +34,25 @@ PROGRESS_SECONDS = 0.5
 # How long calls that were stopped may take to say so to their servers.
 STOP_SECONDS = 1.0
 
-WITHDRAWN = "This tool is denied, changed or gone by now. The call was not carried out."
 MAYBE_DONE = " It may have been carried out all the same: do not repeat it without asking the user."
+UNSTORABLE = "This call was carried out, but its answer can't be stored. Do not repeat it without asking the user."
 BROKEN = "Something went wrong on the user's server with this call."
 
 Save = Callable[..., Awaitable[Any]]
+
+
+class NotStored(Exception):
+    """The database is there, and refuses a row."""
 
 
 class Agent:
     """Runs calls for one run of a reply, and holds the connections to their servers."""
 
     def __init__(self, log: ReplyLog, save: Save, *, user_id: UUID) -> None:
-        """`save` awaits a sync function, as long as the database is away; servers are called as `user_id`."""
+        """`save` awaits a sync function of rows, as long as the database is away; servers are called as `user_id`."""
         self.toolbox = Toolbox()
         self._log, self._save = log, save
-        self._caller = Caller(in_database, user_id=user_id)
+        self._caller = Caller(save, user_id=user_id)
         self._has_news = asyncio.Event()
         self._places = asyncio.Semaphore(settings.TOOL_CALLS_AT_ONCE)
         self._numbers = 0  # passages that were found so far
@@ -88,9 +91,9 @@ class Agent:
             task.result()
         return all(call.is_settled for call in known.values())
 
-    async def take(self, job: Job, *, is_taken_over: bool = False) -> Sequence[ToolCall]:
+    async def take(self, job: Job, *, is_anew: bool = False) -> Sequence[ToolCall]:
         """The calls of a step as they stand; viewers hear of those that were settled without a run."""
-        calls = await self._save(rows.take_calls, job, is_taken_over=is_taken_over) or rows.Calls()
+        calls = await self._save(rows.take_calls, job, is_anew=is_anew) or rows.Calls()
         for call in calls.untold:
             self.tell_finished(call)
         return calls.all
@@ -109,7 +112,10 @@ class Agent:
 
     async def _run_one(self, job: Job, call: ToolCall) -> None:
         async with self._places:
-            if not await self._save(rows.start_call, job, call):
+            is_ours = await self._save(rows.start_call, job, call)
+            if is_ours is None:
+                raise NotStored
+            if not is_ours:
                 return
             self._log.append("tool.started", **call_json(call, is_short=True))
             status, outcome, sources = await self._outcome_of(job, call)
@@ -124,7 +130,13 @@ class Agent:
         outcome: Outcome,
         sources: Sequence[Mapping[str, Any]],
     ) -> None:
-        if await self._save(rows.finish_call, job, call, status, outcome, sources):
+        is_ours = await self._save(rows.finish_call, job, call, status, outcome, sources)
+        if is_ours is None:
+            outcome = Outcome(UNSTORABLE, is_error=True)
+            is_ours = await self._save(rows.finish_call, job, call, Status.FAILED, outcome)
+        if is_ours is None:
+            raise NotStored
+        if is_ours:
             self.tell_finished(call)
 
     def tell_finished(self, call: ToolCall) -> None:

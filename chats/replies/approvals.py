@@ -1,7 +1,6 @@
 """The word of a person on a call that a model has asked for: approve it once, for this chat or always, or deny it."""
 
 from functools import partial
-from typing import Any
 from uuid import UUID
 
 from django.db import transaction
@@ -14,7 +13,7 @@ from chats.cleaning import check_line
 from chats.errors import Conflict, Invalid, NotFound
 from chats.models import Chat, Reply, ToolCall, ToolGrant
 from chats.replies import handoff
-from chats.replies.calls import settle
+from chats.replies.calls import Result, settle
 from chats.services import lock_chat
 from chats.tools.models import Tool
 from chats.tools.services import set_policy
@@ -52,14 +51,9 @@ def decide_call(
         else:
             # Whoever runs the reply, now or later, tells its viewers.
             row.output = {"untold": True}
-            settle(chat, row, Status.DENIED, _denial(words), is_error=True, is_own=True)
+            settle(chat, Result(row, Status.DENIED, _denial(words)))
         _go_on(current)
     return row
-
-
-def waiting_calls(reply: Reply) -> Any:
-    """The calls of a reply that wait for its person, in their order."""
-    return ToolCall.objects.filter(reply=reply, status=Status.WAITING).order_by("step", "index")
 
 
 def _approve(chat: Chat, row: ToolCall, *, scope: str) -> None:

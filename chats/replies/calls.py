@@ -11,6 +11,7 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
+from chats.cleaning import clean_text
 from chats.models import Chat, Message, Reply, ToolCall
 from chats.replies.lease import Job
 from chats.tools.values import Outcome
@@ -27,12 +28,14 @@ STOPPED_RUNNING = "The user stopped while this call was running. It may or may n
 
 
 def start_call(job: Job, call: ToolCall) -> bool:
-    """Write down that a call begins. False: it is not to be run any more."""
+    """Write down that a call begins. False: it is not to be run any more. Done twice it is as once."""
     now = timezone.now()
     with transaction.atomic():
         if not job.lock():
             return False
-        ready = ToolCall.objects.filter(pk=call.pk, status=Status.READY)
+        # Running: this was stored before, and its answer was lost on the way. As long as the reply is ours, no one
+        # else begins a call of it.
+        ready = ToolCall.objects.filter(pk=call.pk, status__in=[Status.READY, Status.RUNNING])
         if not ready.update(status=Status.RUNNING, started_at=now):
             return False
     call.status, call.started_at = Status.RUNNING, now
@@ -42,18 +45,26 @@ def start_call(job: Job, call: ToolCall) -> bool:
 def finish_call(
     job: Job, call: ToolCall, status: ToolCall.Status, outcome: Outcome, sources: Sequence[Mapping[str, Any]] = ()
 ) -> bool:
-    """Store what has come of a call. False: the reply is no longer ours, and nobody knows of it."""
+    """Store what has come of a call. False: the reply is no longer ours, and nobody knows of it.
+
+    Done twice it is as once.
+    """
     with transaction.atomic():
         chat = job.lock_with_chat()
         if chat is None:
             return False
+        stored = ToolCall.objects.only("status", "result_message", "finished_at").get(pk=call.pk)
+        if stored.is_settled:
+            call.status, call.finished_at = stored.status, stored.finished_at
+            call.result_message_id = stored.result_message_id
+            return True
         call.output = {
             "parts": list(outcome.parts),
             "structured": outcome.structured,
             "is_cut": outcome.is_cut,
             **({"sources": list(sources)} if sources else {}),
         }
-        settle(chat, call, status, outcome.text, is_error=outcome.is_error)
+        settle(chat, Result(call, status, outcome.text, is_error=outcome.is_error, is_own=False))
     return True
 
 
@@ -65,8 +76,8 @@ class Calls:
     untold: Sequence[ToolCall] = ()
 
 
-def take_calls(job: Job, *, is_taken_over: bool = False) -> Calls:
-    """The calls as they stand. Where the reply `is_taken_over`, those that had begun begin again, or are settled.
+def take_calls(job: Job, *, is_anew: bool = False) -> Calls:
+    """The calls as they stand. Where the run begins `is_anew`, those that had begun begin again, or are settled.
 
     Only what reads may be run twice. Of the rest nobody knows, and nobody guesses.
     """
@@ -78,13 +89,14 @@ def take_calls(job: Job, *, is_taken_over: bool = False) -> Calls:
         untold = [call for call in calls if call.output.pop("untold", False)]
         for call in untold:
             call.save(update_fields=["output"])
-        for call in calls if is_taken_over else ():
-            if call.status == Status.RUNNING and call.is_read_only:
+        begun = [call for call in calls if call.status == Status.RUNNING] if is_anew else []
+        for call in begun:
+            if call.is_read_only:
                 call.status, call.started_at = Status.READY, None
                 call.save(update_fields=["status", "started_at"])
-            elif call.status == Status.RUNNING:
-                settle(chat, call, Status.UNKNOWN, UNKNOWN, is_error=True, is_own=True)
-                untold.append(call)
+        lost = [call for call in begun if not call.is_read_only]
+        settle(chat, *(Result(call, Status.UNKNOWN, UNKNOWN) for call in lost))
+        untold += lost
     return Calls(calls, untold)
 
 
@@ -98,41 +110,65 @@ def settle_all(reply: Reply) -> None:
     """End what is unsettled of a reply that ends. The caller holds the transaction, and the chat."""
     calls = list(ToolCall.objects.filter(reply=reply).unsettled().order_by("step", "index")) if reply.steps else []
     chat = Chat.objects.locked().filter(pk=reply.chat_id).first() if calls else None
-    for call in calls:
-        is_begun = call.status == Status.RUNNING
-        status = Status.UNKNOWN if is_begun else Status.STOPPED
-        if chat is not None and call.message_id is not None:
-            text = STOPPED_RUNNING if is_begun else STOPPED
-            settle(chat, call, status, text, is_error=True, is_own=True)
-        else:
-            call.status, call.finished_at = status, timezone.now()
-            call.save(update_fields=["status", "finished_at"])
+    ends = [_end_of(call) for call in calls]
+    if chat is not None:
+        # They are of one step: a reply comes to the next when all are settled.
+        settle(chat, *(end for end in ends if end.call.message_id is not None))
+    for end in ends:
+        if chat is None or end.call.message_id is None:
+            end.call.status, end.call.finished_at = end.status, timezone.now()
+            end.call.save(update_fields=["status", "finished_at"])
 
 
-def settle(
-    chat: Chat, call: ToolCall, status: ToolCall.Status, text: str, *, is_error: bool = False, is_own: bool = False
-) -> Message:
-    """Give a call its result, as a message below its step's earlier ones. `is_own`: the words are Parley's.
+def _end_of(call: ToolCall) -> "Result":
+    if call.status == Status.RUNNING:
+        return Result(call, Status.UNKNOWN, STOPPED_RUNNING)
+    return Result(call, Status.STOPPED, STOPPED)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a call has come to, in words for the model. `is_own`: they are Parley's, and no one else's."""
+
+    call: ToolCall
+    status: ToolCall.Status
+    text: str
+    is_error: bool = True
+    is_own: bool = True
+
+    def message_below(self, parent_id: UUID | None, *, chat: Chat) -> Message:
+        """As the chat has it. Whatever a tool has said, it is fit for both databases."""
+        text = clean_text(self.text)
+        text = text if text.strip() else NOTHING
+        result = {"tool_call_id": self.call.call_id, "name": self.call.name, "content": text, "is_error": self.is_error}
+        return Message(
+            chat=chat,
+            parent_id=parent_id,
+            reply_id=self.call.reply_id,
+            role=Message.Role.TOOL,
+            content=text,
+            tool_results=[{**result, "is_own": True} if self.is_own else result],
+        )
+
+
+def settle(chat: Chat, *results: Result) -> None:
+    """Give calls of one step their results, as messages below those that it has already.
 
     The caller holds the transaction, and has locked the chat.
     """
-    now = timezone.now()
-    text = text if text.strip() else NOTHING
-    result = {"tool_call_id": call.call_id, "name": call.name, "content": text, "is_error": is_error}
-    message = Message(
-        chat=chat,
-        parent_id=tip_of_step(call.message_id),
-        reply_id=call.reply_id,
-        role=Message.Role.TOOL,
-        content=text,
-        tool_results=[{**result, "is_own": True} if is_own else result],
-        created_at=now,
-    )
-    message.save(force_insert=True)
-    move_leaf(chat, message)
-    call.status, call.result_message, call.finished_at = status, message, now
-    call.save(update_fields=["status", "result_message", "finished_at", "output", "decision", "decided_at"])
-    return message
+    if not results:
+        return
+    tip = tip_of_step(results[0].call.message_id)
+    messages: list[Message] = []
+    for result in results:
+        message = result.message_below(messages[-1].pk if messages else tip, chat=chat)
+        messages.append(message)
+        call = result.call
+        call.status, call.result_message, call.finished_at = result.status, message, message.created_at
+    Message.objects.bulk_create(messages)
+    calls = [result.call for result in results]
+    ToolCall.objects.bulk_update(calls, ["status", "result_message", "finished_at", "output", "decision", "decided_at"])
+    grow(chat, *messages)
 
 
 def tip_of_step(message_id: UUID | None) -> UUID | None:
@@ -155,11 +191,18 @@ def results_of_step(message_id: UUID) -> list[Message]:
     return results
 
 
-def move_leaf(chat: Chat, message: Message) -> None:
-    """Go on to `message`, if the chat is looked at where it was added."""
-    if chat.current_leaf_id == message.parent_id:
-        chat.current_leaf_id = message.pk
+def grow(chat: Chat, *messages: Message) -> None:
+    """Let the chat go on to these, each below the one before, if it is looked at where they were added.
+
+    What was said there meanwhile, and is not answered yet, comes after them: its answer has to know of them.
+    """
+    above, last = messages[0].parent_id, messages[-1].pk
+    if chat.current_leaf_id == above:
+        chat.current_leaf_id = last
         chat.save(update_fields=["current_leaf"])
+    queued = Reply.objects.filter(chat=chat, status=Reply.Status.QUEUED).values("prompt")
+    if above is not None and Message.objects.filter(parent=above, pk__in=queued).update(parent=last):
+        Message.objects.filter(pk=above, chosen_child__parent=last).update(chosen_child=None)
 
 
 def sources_of(message: Message, calls: Sequence[ToolCall]) -> list[dict[str, Any]]:

@@ -24,14 +24,12 @@ from chats.models import Chat, Message, Reply
 from chats.replies.database import relaxed_durability
 from chats.replies.endings import INTERNAL, end, skip_lost_events
 from chats.replies.lease import Job
-from chats.replies.prompt import continued, is_cut, prompt_of
-from chats.replies.taint import taint_of
+from chats.replies.prompt import continued, fitted, is_cut, prompt_of, room_of
+from chats.replies.taint import EARLIER, taint_of
 from chats.usage.costs import estimated_usage
 from chats.usage.services import record_usage
 
 INTERRUPTED_MESSAGE = "The server was interrupted while answering. The text so far is kept; try again."
-# At most: a model that counts more tokens in its language says so itself.
-CHARACTERS_PER_TOKEN = 4
 
 
 def claim(reply_id: UUID, worker: str) -> Job | None:
@@ -141,11 +139,14 @@ def hold_new(reply: Reply, answer: Message, *, worker: str, path: Sequence[Messa
 
 
 def path_for(model: AIModel | None, leaf: UUID | None) -> list[Message]:
-    """The messages down to `leaf`, or the last of them that `model` can read at once."""
-    characters = settings.PROMPT_MAX_CHARACTERS
-    if model is not None and model.context_window:
-        characters = min(characters, model.context_window * CHARACTERS_PER_TOKEN)
-    return Message.objects.end_of_path(leaf, characters=characters)
+    """The messages down to `leaf`, or the last of them that `model` can read at once: at least the last question."""
+    return Message.objects.end_of_path(leaf, characters=room_of(model))
+
+
+def path_with(model: AIModel | None, prompt: Message) -> list[Message]:
+    """As `path_for`, down to a message that is not stored yet."""
+    room = room_of(model) - len(prompt.content)
+    return [*Message.objects.end_of_path(prompt.parent_id, characters=room, is_asked=True), prompt]
 
 
 def fall_back(job: Job, *, asked: Collection[UUID]) -> Job | None:
@@ -201,12 +202,18 @@ def _job_of(reply: Reply, message: Message, request: ChatRequest, *, path: Seque
         is_cut=is_cut(path),
         # Nothing asks for calls before what it says is stored with them.
         is_in_calls=bool(reply.steps and message.tool_calls),
-        taint=taint_of(path),
+        taint=taint_of(path) or _taint_above(path),
     )
 
 
+def _taint_above(path: Sequence[Message]) -> str:
+    """The same of what is left out of `path`: an answer to it may have said it again."""
+    above = path[0].parent_id if is_cut(path) else None
+    return EARLIER if above is not None and Message.objects.has_words_of_others(above) else ""
+
+
 def _request_of(reply: Reply, message: Message | None, path: Sequence[Message]) -> ChatRequest:
-    messages = prompt_of(path, system_prompt=reply.chat.system_prompt)
+    messages = fitted(prompt_of(path, system_prompt=reply.chat.system_prompt), characters=room_of(reply.model))
     if message is not None and reply.kept_characters:
         messages = continued(messages, message.content[: reply.kept_characters])
     return _with_settings_of(reply.model, ChatRequest(messages=messages))

@@ -14,7 +14,7 @@ from chats.replies import handoff
 from chats.replies.calls import settle_all
 from chats.replies.database import AWAY
 from chats.replies.lease import LOST_EVENTS_MARGIN, Ending, Job
-from chats.replies.present import message_json_of, reply_json
+from chats.replies.present import cost_json, error_json, message_json_of, usage_json
 from chats.usage.models import UsageRecord
 from chats.usage.services import record_usage
 
@@ -125,12 +125,11 @@ def _announce(reply: Reply) -> None:
 
 def finished_body(reply: Reply, message: Message | None, records: list[UsageRecord]) -> dict[str, Any]:
     """The fields of `reply.finished`."""
-    shown = reply_json(reply, records)
     return {
-        "status": shown["status"],
-        "error": shown["error"],
-        "fallback_from": shown["fallback_from"],
+        "status": reply.status,
+        "error": error_json(reply),
+        "fallback_from": str(reply.fallback_from_id) if reply.fallback_from_id else None,
         "message": message_json_of(message) if message else None,
-        "usage": shown["usage"],
-        "cost": shown["cost"],
+        "usage": usage_json(records),
+        "cost": cost_json(records),
     }

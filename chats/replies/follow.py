@@ -20,6 +20,11 @@ EVENT_STREAM = "text/event-stream"
 # Proxies must pass every event on at once.
 STREAM_HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 PING_SECONDS = 4.0
+# In silence the row says whether calls wait for a person: soon where one was announced, and now and then where the
+# event may have been lost on its way from another node.
+TICK_SECONDS = 0.5
+LOOK_EVERY = 8
+APPROVAL = b'"type":"tool.approval_requested"'
 # While a reply has no log here, its row is looked at this often: it may end without ever being run.
 LOOK_SECONDS = 0.5
 # The same while the events of other nodes arrive: then only a node that died says nothing.
@@ -122,6 +127,28 @@ def _stored_events(reply_id: UUID, stored: rows.Stored, seen: int) -> Iterator[N
     if stored.finished is not None and seen != finished_seq:
         head = {"seq": finished_seq, "reply": str(reply_id), "type": "reply.finished"}
         yield finished_seq, encode({**head, **stored.finished})
+
+
+async def until_rest(
+    reply_id: UUID, *, over: asyncio.Future[None], is_new: bool = False
+) -> AsyncGenerator[Numbered, None]:
+    """The events of a reply until it is finished, or waits for its person's word on calls, or it is `over`.
+
+    Whether it waits only the row knows: an event that asks for it may be of a call that is decided by now.
+    """
+    asks, silences = False, 0
+    told = ticking(follow(reply_id, is_new=is_new), over=over, seconds=TICK_SECONDS)
+    async with aclosing(told) as events:
+        async for numbered in events:
+            if numbered is not None:
+                asks = asks or APPROVAL in numbered[1]
+                yield numbered
+                continue
+            silences += 1
+            if asks or silences % LOOK_EVERY == 0:
+                with suppress(*AWAY):
+                    if await in_database(rows.is_waiting_for_approval, reply_id):
+                        return
 
 
 async def sse(events: AsyncGenerator[Numbered, None], *, over: asyncio.Future[None]) -> AsyncGenerator[bytes, None]:

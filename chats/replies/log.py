@@ -28,6 +28,7 @@ class ReplyLog:
         self.seq = self._base = last_seq
         self.is_closed = False
         self.is_finished = False  # the last event is `reply.finished`
+        self._is_over = False  # and it is there
         self._events: deque[bytes] = deque(maxlen=REPLAY_MAX_EVENTS)
         self._text: list[str] = []
         self._reasoning: list[str] = []
@@ -48,6 +49,10 @@ class ReplyLog:
         return _joined(self._reasoning)
 
     def append(self, kind: str, **fields: Any) -> None:
+        """One more event. After the last one, and once it is closed, there is none: whoever comes late is not heard."""
+        if self._is_over or self.is_closed:
+            return
+        self._is_over = self.is_finished
         self.seq += 1
         encoded = encode({"seq": self.seq, "reply": self._shown_id, "type": kind, **fields})
         # What orjson returns holds on to 4 kB, however short it is; this is kept for as long as the reply can be seen.

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from django.conf import settings
 
+from chats.cleaning import is_deep
 from chats.knowledge.support import citations_of
 from chats.models import Message, Reply, ToolCall
 from chats.money import plain_usd
@@ -85,13 +86,17 @@ def reply_json(reply: Reply, records: list[UsageRecord] | None = None) -> dict[s
         "status": reply.status,
         "steps": reply.steps,
         "calls": [call_json(call) for call in _calls_of(reply)],
-        "error": {"code": reply.error_code, "message": reply.error_message} if reply.error_code else None,
+        "error": error_json(reply),
         "created_at": moment(reply.created_at),
         "started_at": moment(reply.started_at),
         "finished_at": moment(reply.finished_at),
         "usage": usage_json(records),
         "cost": cost_json(records),
     }
+
+
+def error_json(reply: Reply) -> dict[str, str] | None:
+    return {"code": reply.error_code, "message": reply.error_message} if reply.error_code else None
 
 
 def usage_json(records: list[UsageRecord]) -> dict[str, Any] | None:
@@ -140,11 +145,12 @@ def call_json(call: ToolCall, *, is_short: bool = False) -> dict[str, Any]:
 
 
 def _arguments_json(text: str) -> Any:
-    """What a model wrote, as JSON where it is JSON."""
+    """What a model wrote, as JSON where it is JSON that can be shown as such."""
     try:
-        return orjson.loads(text) if text.strip() else {}
+        value = orjson.loads(text) if text.strip() else {}
     except ValueError:
         return text
+    return text if is_deep(value) else value
 
 
 def _calls_of(reply: Reply) -> list[ToolCall]:

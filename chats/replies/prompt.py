@@ -2,10 +2,19 @@
 
 import itertools
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import cast
 
+from django.conf import settings
+
+from chats.catalog.models import AIModel
 from chats.llm.values import GO_ON, ChatMessage, Role
 from chats.models import Message
+
+# At most: a model that counts more tokens in its language says so itself.
+CHARACTERS_PER_TOKEN = 4
+RESULT_MIN_CHARACTERS = 2_000
+SHORTENED = "\n\n[… shortened: the rest of this result no longer fits into what you can read at once]"
 
 
 def prompt_of(path: Iterable[Message], *, system_prompt: str = "") -> list[ChatMessage]:
@@ -43,6 +52,35 @@ def as_asked(path: Sequence[Message]) -> list[ChatMessage]:
         called = {str(call["id"]) for call in calls}
         messages += [result for result in results if result.tool_call_id in called]
     return messages
+
+
+def room_of(model: AIModel | None) -> int:
+    """How many characters `model` is given to read at most."""
+    most: int = settings.PROMPT_MAX_CHARACTERS
+    if model is not None and model.context_window:
+        return min(most, model.context_window * CHARACTERS_PER_TOKEN)
+    return most
+
+
+def fitted(messages: Sequence[ChatMessage], *, characters: int) -> list[ChatMessage]:
+    """The same, with results of tools shortened, the oldest first, until all have so many characters together.
+
+    Where even that is not enough it is for the provider to say so.
+    """
+    over = sum(map(_size, messages)) - characters
+    kept: list[ChatMessage] = []
+    for message in messages:
+        if over > 0 and message.role == "tool" and len(message.content) > RESULT_MIN_CHARACTERS:
+            left = max(RESULT_MIN_CHARACTERS, len(message.content) - over - len(SHORTENED))
+            shorter = replace(message, content=message.content[:left] + SHORTENED)
+            over -= len(message.content) - len(shorter.content)
+            message = shorter  # noqa: PLW2901 - it stands in its place
+        kept.append(message)
+    return kept
+
+
+def _size(message: ChatMessage) -> int:
+    return len(message.content) + sum(len(str(call)) for call in message.tool_calls)
 
 
 def is_cut(path: Sequence[Message]) -> bool:

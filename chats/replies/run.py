@@ -135,9 +135,10 @@ class Run:
             await self._finish(self._cause_of(reading))
 
     def stop(self) -> None:
-        """End the reading, which closes the provider's connection; the text so far is kept."""
-        self._is_stopped = True
-        self._cancel()
+        """End the reading, which closes the provider's connection; the text so far is kept. It may be said again."""
+        if not self._is_stopped:
+            self._is_stopped = True
+            self._cancel()
 
     def hand_over(self) -> None:
         """Leave this reply to whoever claims it next; this process is going away."""
@@ -170,8 +171,9 @@ class Run:
                 await self._open_toolbox()
                 if self.job.reply.retrieval is not None:
                     await self._retrieve()
+                self._expect_markers()
                 if self.job.is_in_calls:
-                    calls = await self._agent.take(self.job, is_taken_over=True)
+                    calls = await self._agent.take(self.job, is_anew=True)
                     return await self._work_on(calls) or await self._take_steps()
                 return await self._take_steps()
         except TimeoutError:
@@ -230,8 +232,8 @@ class Run:
             is_at_rest = await uncancelled(self._save(rest, self.job, seq=self.log.seq))
             if is_at_rest is not False:
                 return AT_REST if is_at_rest else STOPPED
-            # One was decided on in this very moment.
-            calls = await self._agent.take(self.job)
+            # One was decided on in this very moment. Nothing runs now, so nobody is at what its row says is running.
+            calls = await self._agent.take(self.job, is_anew=True)
         end: Cause | None = await uncancelled(self._go_on())
         return end
 
@@ -250,9 +252,15 @@ class Run:
         self.draft = Draft(self.log)
         if found := job.message.sources[known:]:
             self._tell_sources(found)
-        if job.message.sources:
-            self.draft.expect_markers(len(job.message.sources))
+        self._expect_markers()
+        # What its person has decided about tools meanwhile holds for the next round.
+        await self._open_toolbox()
         return None
+
+    def _expect_markers(self) -> None:
+        """Let the text refer to the passages there are, and to no others."""
+        if self.job.message.sources:
+            self.draft.expect_markers(len(self.job.message.sources))
 
     def _tell_sources(self, sources: Sequence[Mapping[str, Any]]) -> None:
         for batch in in_events(sources):
@@ -269,7 +277,6 @@ class Run:
         request = replace(self.job.request, passages=passages_of(sources))
         taint = self.job.taint or taint_by(documents=names_of(sources))
         self._set_job(replace(self.job, request=request, taint=taint))
-        self.draft.expect_markers(len(sources))
 
     async def _search(self) -> list[dict[str, Any]]:
         query = await asyncio.to_thread(query_of, self.job.request.messages)
@@ -290,7 +297,8 @@ class Run:
 
         When none does, what was wrong with the first is what people are told.
         """
-        if self.job.message.notice:  # of an attempt that was lost
+        message = self.job.message
+        if message.notice or message.model_id != self.job.reply.model_id:  # of an attempt that was lost
             await self._save(claims.name_writer, self.job)
         first_cause = cause = await self._ask()
         while not self._is_answered:

@@ -292,7 +292,7 @@ def _insert_reply(
     engine = handoff.engine()
     if engine is not None and not is_busy:
         if answer.parent_id == prompt.pk:
-            path = [*claims.path_for(model, prompt.parent_id), prompt]
+            path = claims.path_with(model, prompt)
         else:
             path = claims.path_for(model, answer.parent_id)
         job = claims.hold_new(answer.reply, answer, worker=engine.worker, path=path)

@@ -18,12 +18,13 @@ from django.utils import timezone
 from chats import doorbell
 from chats.llm.values import ChatRequest
 from chats.models import Chat, Message, Reply, ToolCall
-from chats.replies.calls import calls_of_step, move_leaf, results_of_step, settle, sources_of
+from chats.replies.calls import Result, calls_of_step, grow, results_of_step, settle, sources_of
 from chats.replies.endings import book
 from chats.replies.lease import Ending, Job
-from chats.replies.prompt import as_asked
+from chats.replies.prompt import as_asked, fitted, room_of
 from chats.replies.taint import taint_of
-from chats.replies.toolbox import arguments_of
+from chats.replies.toolbox import WITHDRAWN, arguments_of
+from chats.tools.models import Tool
 from chats.usage.models import UsageRecord
 
 NAME_MAX_CHARACTERS = 64
@@ -37,7 +38,7 @@ class TooDear(Exception):
 def store_step(job: Job, ending: Ending, calls: Sequence[ToolCall], refusals: Mapping[int, str]) -> bool:
     """Store what a model said and which calls it asked for, and book it, before any of them begins.
 
-    `refusals` by the place of a call: why it is not run. False: the reply is no longer ours.
+    `refusals` by the place of a call: why it is not run. False: the reply is no longer ours. Done twice it is as once.
     """
     reply, message, now = job.reply, job.message, timezone.now()
     asked = [_as_asked(call) for call in calls]
@@ -52,25 +53,43 @@ def store_step(job: Job, ending: Ending, calls: Sequence[ToolCall], refusals: Ma
             said |= {"model": job.model, "notice": job.notice}
         if not Message.objects.filter(pk=message.pk).update(**said):
             return False
-        book(job, ending, message)
-        for call in calls:
-            call.reply, call.message = reply, message
-        ToolCall.objects.bulk_create(calls)
-        for call in calls:
-            if (why := refusals.get(call.index)) is not None:
-                settle(chat, call, ToolCall.Status.REFUSED, why, is_error=True, is_own=True)
+        if not ToolCall.objects.filter(pk=calls[0].pk).exists():
+            book(job, ending, message)
+            _insert_calls(chat, reply, message, calls, refusals)
     for row, values in ((reply, changes), (message, said)):
         for name, value in values.items():
             setattr(row, name, value)
     return True
 
 
+def _insert_calls(
+    chat: Chat, reply: Reply, message: Message, calls: Sequence[ToolCall], refusals: Mapping[int, str]
+) -> None:
+    # Whoever takes a tool away does it to the row: until this is stored, no longer.
+    tools = Tool.objects.filter(pk__in={call.tool_id for call in calls if call.tool_id})
+    there = set(tools.select_for_update(no_key=True).order_by("pk").values_list("pk", flat=True))
+    refused = dict(refusals)
+    for call in calls:
+        call.reply, call.message = reply, message
+        if call.tool_id and call.tool_id not in there:
+            call.tool, call.status = None, ToolCall.Status.REFUSED
+            refused[call.index] = WITHDRAWN
+    ToolCall.objects.bulk_create(calls)
+    settle(
+        chat, *(Result(call, ToolCall.Status.REFUSED, refused[call.index]) for call in calls if call.index in refused)
+    )
+
+
 def rest(job: Job, *, seq: int) -> bool | None:
-    """Leave a reply to its person, who has calls to decide on. False: there is more to do; None: it is not ours."""
+    """Leave a reply to its person, who has calls to decide on. False: there is more to do; None: it is to end here.
+
+    That is where it is not ours, or where its person has gone on meanwhile, and so has given up on what waits.
+    """
     reply = job.reply
     with transaction.atomic():
-        # The row is locked as a decision locks it: one of the two sees what the other did.
-        if not job.lock():
+        # Locked as by a decision, and by whoever sends something: one of two sees what the other did.
+        chat = job.lock_with_chat()
+        if chat is None or Reply.objects.unfinished().filter(chat=chat).exclude(pk=reply.pk).exists():
             return None
         calls = ToolCall.objects.filter(message=job.message.pk)
         if set(calls.unsettled().values_list("status", flat=True)) != {ToolCall.Status.WAITING}:
@@ -91,37 +110,43 @@ def rest(job: Job, *, seq: int) -> bool | None:
 def next_step(job: Job, *, seq: int) -> Job | None:
     """The same reply with a new message to write, below the results of its calls. None: it is no longer ours.
 
-    Raises TooDear when it has cost as much as it may.
+    Done twice it is as once. Raises TooDear when it has cost as much as it may.
     """
     reply, before = job.reply, job.message
     with transaction.atomic():
         chat = job.lock_with_chat()
         if chat is None:
             return None
-        calls = calls_of_step(before.pk)
-        if _is_too_dear(reply):
-            raise TooDear
         results = results_of_step(before.pk)
-        message = Message(
-            chat=chat,
-            parent_id=results[-1].pk if results else before.pk,
-            reply=reply,
-            role=Message.Role.ASSISTANT,
-            model=job.model,
-            sources=sources_of(before, calls),
-        )
-        message.save(force_insert=True)
-        move_leaf(chat, message)
-        job.held.update(message=message, kept_characters=0, snapshot_seq=seq)
-        Chat.objects.filter(pk=chat.pk).update(updated_at=message.created_at)
+        message = Message.objects.filter(writer=reply).exclude(pk=before.pk).first()
+        if message is None:
+            if _is_too_dear(reply):
+                raise TooDear
+            message = _insert_next(chat, job, below=results[-1] if results else before)
+            job.held.update(message=message, kept_characters=0, snapshot_seq=seq)
     request = _with_results(job, results)
     reply.message, reply.kept_characters = message, 0
     return replace(job, message=message, request=request, is_in_calls=False, taint=job.taint or taint_of(results))
 
 
+def _insert_next(chat: Chat, job: Job, *, below: Message) -> Message:
+    message = Message(
+        chat=chat,
+        parent=below,
+        reply=job.reply,
+        role=Message.Role.ASSISTANT,
+        model=job.model,
+        sources=sources_of(job.message, calls_of_step(job.message.pk)),
+    )
+    message.save(force_insert=True)
+    grow(chat, message)
+    Chat.objects.filter(pk=chat.pk).update(updated_at=message.created_at)
+    return message
+
+
 def _with_results(job: Job, results: Sequence[Message]) -> ChatRequest:
     """What the model reads next: all it has read, what it said, and what came of its calls."""
-    messages = [*job.asked_messages, *as_asked([job.message, *results])]
+    messages = fitted([*job.asked_messages, *as_asked([job.message, *results])], characters=room_of(job.model))
     is_last = job.reply.steps >= settings.REPLY_TOOL_STEPS_MAX
     return replace(job.request, messages=messages, is_without_calls=is_last)
 

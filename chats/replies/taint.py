@@ -9,6 +9,7 @@ from typing import Any
 
 from chats.models import Message
 
+EARLIER = "text from documents or tools was read earlier in this chat, and may have asked for it"
 NAMES_MAX = 2
 NAME_MAX_CHARACTERS = 60
 

@@ -11,6 +11,7 @@ from django.db.models import F, QuerySet
 
 from accounts.models import User
 from accounts.queries import Prepared
+from chats.cleaning import JSON_MAX_DEPTH, is_deep
 from chats.knowledge.models import Document
 from chats.models import ToolCall, ToolGrant
 from chats.replies.lease import Job
@@ -20,6 +21,9 @@ from chats.tools.models import McpServer, Tool
 Status, Decision = ToolCall.Status, ToolCall.Decision
 
 ASKED_EACH_TIME = "You are asked each time this tool is called."
+ASKED_AFTER = "You are asked each time this tool is called, and {taint}."
+WITHDRAWN = "This tool is denied, changed or gone by now. The call was not carried out."
+NO_OBJECT = f"The arguments are not a JSON object of at most {JSON_MAX_DEPTH} levels. Send them again as one."
 ID_MAX_CHARACTERS = 64
 
 
@@ -47,18 +51,18 @@ class Toolbox:
         if len(call.arguments.encode()) > settings.TOOL_ARGUMENTS_MAX_BYTES:
             return _refuse(call, f"The arguments have more than {settings.TOOL_ARGUMENTS_MAX_BYTES:,} bytes.")
         if arguments_of(call) is None:
-            return _refuse(call, "The arguments are not a JSON object. Send them again as one.")
-        if tool.policy_chosen == Tool.Policy.DENY:
-            return _refuse(call, "The user does not allow this tool.")
+            return _refuse(call, NO_OBJECT)
         self._decide(call, tool, taint=taint)
         return ""
 
     def _decide(self, call: ToolCall, tool: Tool, *, taint: str) -> None:
         is_allowed = tool.policy_chosen == Tool.Policy.ALLOW
+        # Whatever is allowed, what changes something may not be what its person has asked for.
+        is_tainted = bool(taint) and not tool.is_read_only
         if not (is_allowed or tool.pk in self.granted):
-            call.status, call.because = Status.WAITING, ASKED_EACH_TIME
-        elif taint and not tool.is_read_only:
-            # Allowed as it is, this may not be what its person has asked for.
+            call.status = Status.WAITING
+            call.because = ASKED_AFTER.format(taint=taint)[:300] if is_tainted else ASKED_EACH_TIME
+        elif is_tainted:
             call.status, call.because = Status.WAITING, f"You allowed this tool, but {taint}."[:300]
         else:
             call.status, call.decision = Status.READY, Decision.POLICY if is_allowed else Decision.CHAT
@@ -113,12 +117,12 @@ def calls_of(asked: Sequence[Mapping[str, Any]], *, step: int) -> list[ToolCall]
 
 
 def arguments_of(call: ToolCall) -> dict[str, Any] | None:
-    """The arguments of a call; None when they are no JSON object. None at all is an empty one."""
+    """The arguments of a call, {} for none; None when they are no JSON object, or a deeper one than can be shown."""
     try:
         value = orjson.loads(call.arguments) if call.arguments.strip() else {}
     except ValueError:
         return None
-    return value if isinstance(value, dict) else None
+    return value if isinstance(value, dict) and not is_deep(value) else None
 
 
 def _refuse(call: ToolCall, why: str) -> str:

@@ -32,16 +32,20 @@ async def to_its_end(work: Coroutine[Any, Any, R]) -> R:
 
 
 async def uncancelled(work: Coroutine[Any, Any, R]) -> R:
-    """What comes of `work`. If this is cancelled, it waits for the end of `work` first.
+    """What comes of `work`. If this is cancelled, however often, it waits for the end of `work` first.
 
     For rows that are being written: what is done next has to know of them.
     """
-    task = asyncio.create_task(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait({task})
-        raise
+    task = _kept(asyncio.create_task(work))
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+    return task.result()
 
 
 def leave(task: asyncio.Task[Any]) -> None:

@@ -101,6 +101,13 @@ def _calculator(arguments: Mapping[str, Any]) -> Outcome:
         return _error(f"This can't be worked out: {str(error)[:200] or type(error).__name__}")
 
 
+def _round(number: Any, digits: int | None = None) -> Any:
+    # `round(5, -10**9)` works out that power of ten first, and nothing else of this process runs meanwhile.
+    if digits is not None and abs(digits) > DIGITS_MAX:
+        raise ValueError(f"round takes at most {DIGITS_MAX} digits")
+    return round(number, digits)
+
+
 _OPERATORS: Mapping[type[ast.AST], Callable[..., Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -116,7 +123,7 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     **{name: getattr(math, name) for name in ("sqrt", "log", "log2", "log10", "exp", "sin", "cos", "tan")},
     **{name: getattr(math, name) for name in ("asin", "acos", "atan", "floor", "ceil")},
     "abs": abs,
-    "round": round,
+    "round": _round,
     "min": min,
     "max": max,
 }

@@ -11,9 +11,11 @@ from chats.tools.models import Tool
 # Of what is alike around a difference, so much shows where it is.
 CONTEXT_CHARACTERS = 240
 
-# They join letters and emoji in honest texts.
+# They join letters and emoji in honest texts; beside plain letters they join nothing.
 _JOINERS = frozenset("\u200c\u200d")
-_VARIATIONS = range(0xE0100, 0xE01F0)
+# Letters and marks by their kind, which nobody sees: fillers, and signs that choose between forms.
+_BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0d\uffa0\U000e0100-\U000e01ef]")
+_ODD = re.compile(r"[^\x20-\x7e\n\t\r]")
 _PIECES = re.compile(r"\s+|[^\s]+")
 
 
@@ -58,16 +60,24 @@ def shown_differences(tool: Tool) -> list[Difference]:
 
 
 def show_unseen(text: str) -> str:
-    """`text` with a sign for each character that people don't see and models read."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(f"[U+{ord(sign):04X}]" if _is_unseen(sign) else sign for sign in text)
+    """`text` with a sign for each character that models read and people don't see, or see turned round by it."""
+    return _ODD.sub(_sign_for, text)
 
 
-def _is_unseen(sign: str) -> bool:
-    if sign in "\n\t\r" or sign in _JOINERS:
-        return False
-    return unicodedata.category(sign) in {"Cc", "Cf", "Cn", "Co"} or ord(sign) in _VARIATIONS
+def _sign_for(found: re.Match[str]) -> str:
+    return f"[U+{ord(found[0]):04X}]" if _is_unseen(found[0], beside=_beside(found)) else found[0]
+
+
+def _beside(found: re.Match[str]) -> str:
+    """The characters before and after it."""
+    text, at = found.string, found.start()
+    return text[max(0, at - 1) : at] + text[at + 1 : at + 2]
+
+
+def _is_unseen(sign: str, *, beside: str) -> bool:
+    if sign in _JOINERS:
+        return len(beside) < 2 or any(letter.isascii() for letter in beside)
+    return unicodedata.category(sign) in {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"} or _BLANK.match(sign) is not None
 
 
 def _alike(one: list[str], other: list[str]) -> int:

@@ -83,12 +83,11 @@ def kind_of_image(data: bytes) -> str:
 
 
 def _image(data: str, room: _Room) -> dict[str, Any]:
+    data = "".join(data.split())
     try:
-        # As many characters as tell what kind of file it is; a multiple of four.
-        head = base64.b64decode(data[:64], validate=True)
+        kind = kind_of_image(base64.b64decode(data, validate=True))
     except (binascii.Error, ValueError):
-        head = b""
-    kind = kind_of_image(head)
+        kind = ""
     if not kind:
         return {"type": "text", "text": "[an image in a format that Parley does not show]"}
     if not room.take(len(data)):

@@ -1,6 +1,8 @@
 """Servers of tools over the API: added, looked at, changed; their tools allowed, asked about, denied, and approved."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ import requests
 from accounts.models import User
 from accounts.services import create_api_key
 from chats.llm.tests.fake_provider import Script
-from chats.replies.tests.stage import Stage, calling, ended, waiting
+from chats.replies.tests.stage import SEND, Stage, calling, calls_of, ended, waiting
 from chats.tools.models import McpServer, Tool
 from chats.tools.services import MASK, headers_of
 from chats.tools.tests.fake_server import FakeMcpServer, FakeTool, Fault
@@ -219,3 +221,19 @@ def test_a_call_is_approved_and_denied(stage: Stage, live: LiveServer) -> None:
     assert told[1] == "Sent"
     output = program.ask("get", f"{path}/calls/{first.pk}/")[1]["output"]
     assert output["parts"] == [{"type": "text", "text": "Sent"}]
+
+
+def test_whoever_waits_for_an_answer_is_not_told_of_an_approval_that_was_given(stage: Stage, live: LiveServer) -> None:
+    gate = threading.Event()
+    stage.mcp.tools = [FakeTool("look_up", "Looks something up", annotations={"readOnlyHint": True}, gate=gate), SEND]
+    stage.model_does(calling(("fake__look_up", {}), ("fake__send_mail", {})), Script(text="Done."))
+    program = Program(live, stage.owner)
+    started = stage.ask(client_id="once")
+    assert stage.mcp.wait_calls("look_up", 1)
+    stage.decide(next(call for call in calls_of(started.reply) if call.status == "waiting"))
+    with ThreadPoolExecutor(1) as pool:
+        body = {"message": "Do it", "model": "Fake model", "client_id": "once"}
+        asked = pool.submit(program.ask, "post", "/chat/", body)
+        gate.set()
+        status, answer = asked.result(30)
+    assert (status, answer["reply"]["status"]) == (200, "completed")

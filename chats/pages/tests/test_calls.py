@@ -299,7 +299,7 @@ def test_what_can_not_be_seen_is_written_out(visitor: Client, started: StartedRe
     hidden = "safe\u202egnp.exe\u200b\U000e0041"
     take_step(started, {"status": "waiting", "title": hidden, "arguments": json.dumps({"file": hidden})})
     page = page_of(visitor, started.chat)
-    assert page.count(r"safe\u202egnp.exe\u200b\udb40\udc41") >= 2
+    assert page.count("safe[U+202E]gnp.exe[U+200B][U+E0041]") >= 2
     assert "\u202e" not in page
 
 

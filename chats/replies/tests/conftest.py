@@ -1,9 +1,12 @@
+import importlib
 from collections.abc import Callable
 
 import pytest
+from django.apps import apps
 
 from chats.models import Reply
 from chats.replies.services import StartedReply, start_reply
+from chats.replies.tests.stage import Stage
 from config.tests.live import wait_until
 
 END_SECONDS = 10
@@ -31,3 +34,10 @@ def say(live, openai_model, owner) -> Callable[..., StartedReply]:
         return start_reply(owner, content=content, **options)
 
     return send
+
+
+@pytest.fixture
+def builtin(stage: Stage) -> Stage:
+    """A stage with the tools that Parley brings itself."""
+    importlib.import_module("chats.tools.migrations.0002_builtin_tools").install(apps, None)
+    return stage

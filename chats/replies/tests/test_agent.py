@@ -1,13 +1,11 @@
 """Models that call tools: each step is stored, each call runs once, and what changes something waits for its person."""
 
-import importlib
 import json
 import threading
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.apps import apps
 
 from chats.errors import Conflict
 from chats.llm.tests.fake_provider import FakeProvider, Script
@@ -506,12 +504,6 @@ def test_odd_characters_of_a_result_can_be_stored(stage: Stage) -> None:
 
 
 # ---------------------------------------------------------------- what Parley brings itself
-@pytest.fixture
-def builtin(stage: Stage) -> Stage:
-    importlib.import_module("chats.tools.migrations.0002_builtin_tools").install(apps, None)
-    return stage
-
-
 def test_the_built_in_tools_are_offered_and_run(builtin: Stage) -> None:
     builtin.model_does(
         calling(

@@ -37,7 +37,7 @@ def test_words_in_the_results_of_tools_change_nothing(stage: Stage, policy: str)
         started = stage.ask("Look it up")
         (call,) = waiting(started.reply)
         assert f"attacker{number}@" in call.arguments, "the model has read it, and obeyed"
-        assert ("was read before" in call.because) == (policy == "allow")
+        assert "was read before" in call.because
         stop_reply(started.reply)
     assert stage.mcp.calls == {"look_up": len(TEXTS)}
 

@@ -62,6 +62,7 @@ const progressOf = new Map();
 function showProgress(call) {
   const place = callOf(call)?.querySelector("[data-progress]");
   if (place) place.textContent = progressOf.get(call) ?? "";
+  else if (callOf(call)) progressOf.delete(call);
 }
 
 function hearProgress({ call, progress, total, message }) {
@@ -138,7 +139,6 @@ function lookSoon(article) {
   clearTimeout(timers.get(article));
   timers.set(article, setTimeout(() => look(article), SOON));
 }
-
 
 // An event of a call in this step.
 export function hear(article, event) {

@@ -83,7 +83,7 @@ async function watch(article) {
       return;
     }
     // What replaces the text may stand for events of calls too.
-    if (event.type.startsWith("tool.") || replaces) {
+    if (event.type.startsWith("tool.") || (replaces && (event.calls || article.querySelector("[data-call]")))) {
       growing.heard = Date.now();
       loadCalls().then(({ hear }) => hear(article, event));
     }
