@@ -27,7 +27,7 @@ from chats.tools.discovery import accept_change, mark_of, pretty
 from chats.tools.forms import McpServerForm
 from chats.tools.models import McpServer, Tool
 from chats.tools.models.server import McpServerQuerySet
-from chats.tools.services import endpoint_of, save_shared_server
+from chats.tools.services import delete_server, endpoint_of, save_shared_server
 
 PROGRAM = ["command", "arguments", "environment", "environment_stored", "clear_environment"]
 HTTP = ["url", "headers", "headers_stored", "clear_headers"]
@@ -178,6 +178,13 @@ class McpServerAdmin(PoliteAdmin):
         """The servers, and how many tools go with them, which nobody deletes by themselves."""
         tools = Tool.objects.filter(server__in=[obj.pk for obj in objs]).count()
         return [str(obj) for obj in objs], {"MCP servers": len(objs), "tools": tools}, set(), []
+
+    def delete_model(self, request: HttpRequest, obj: McpServer) -> None:
+        delete_server(obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[McpServer]) -> None:
+        for server in queryset:
+            delete_server(server)
 
     # ------------------------------------------------------------ asking a server
     @admin.action(description="Look what it offers", permissions=["change"])

@@ -21,7 +21,7 @@ from accounts.queries import found
 from chats import cleaning
 from chats.api import fields as f
 from chats.api import shapes
-from chats.api.base import Resource, checked, choice_parameter, person, text_parameter
+from chats.api.base import Resource, checked, choice_parameter, person, principal, text_parameter
 from chats.api.documentation import PAGING
 from chats.api.pagination import number_parameter, page_of
 from chats.api.streams import answer_of, check_room
@@ -187,7 +187,7 @@ class SearchResource(Resource):
             near = await query_vector(asked["query"], user_id=user.pk)
             return await in_database_of_documents(search, near=near)
 
-        return answer_of(search_with_vector)
+        return answer_of(principal(request), search_with_vector)
 
 
 def document_json(document: Document) -> dict[str, Any]:

@@ -51,10 +51,10 @@ class SignInResource(Resource):
     def destroy(self, request: Request, server_id: UUID) -> HttpResponseBase:
         """Sign out of a server. Parley forgets the tokens, and tells who has given them out."""
         server = _visible(request, server_id)
-        grant, is_trusted = rows.forget(server.pk, person(request).pk)
+        grant, trusted_host = rows.forget(server.pk, person(request).pk)
         if grant is None or not grant.issuer.revocation_endpoint:
             return Response(status=204)
-        return done_after(lambda: flow.revoke(grant, is_trusted=is_trusted))
+        return done_after(principal(request), lambda: flow.revoke(grant, trusted_host=trusted_host))
 
     def _begun(self, request: Request, server: McpServer, entered: flow.Entered) -> StreamingHttpResponse:
         user_id, nonce = person(request).pk, flow.nonce_of(request.session)
@@ -66,7 +66,7 @@ class SignInResource(Resource):
             )
             return {"authorization_url": sent.url}
 
-        return answer_of(work)
+        return answer_of(principal(request), work)
 
 
 def _visible(request: Request, server_id: UUID) -> McpServer:

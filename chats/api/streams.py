@@ -1,6 +1,6 @@
 """Answers that take as long as a reply: its events, or one body at its end. They are written on the event loop."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 from uuid import UUID
@@ -17,7 +17,7 @@ from accounts.queries import found
 from chats.api import errors
 from chats.api.base import person, principal
 from chats.models import Reply
-from chats.replies.connections import CONNECTIONS, STREAMS
+from chats.replies.connections import CONNECTIONS, STREAMS, counted
 from chats.replies.database import AWAY, in_database
 from chats.replies.follow import EVENT_STREAM, STREAM_HEADERS, follow, sse, until_rest
 from chats.replies.present import message_json_of, reply_json
@@ -53,24 +53,27 @@ def _address_of(reply_id: UUID) -> str:
     return reverse("api:replies-detail", args=[reply_id])
 
 
-def answer_of(work: Callable[[], Awaitable[Any]]) -> StreamingHttpResponse:
-    """One JSON body: what comes of `work` on the event loop, whose wait holds no thread and no connection."""
+def answer_of(principal: Principal, work: Callable[[], Awaitable[Any]]) -> StreamingHttpResponse:
+    """One JSON body: what comes of `work` on the event loop, whose wait holds no thread and no connection.
+
+    It counts among what `principal` has open, for as long as it takes.
+    """
     response = StreamingHttpResponse(content_type="application/json")
-    response.streaming_content = _body_of(response, work)
+    response.streaming_content = counted(principal, _body_of(response, work))
     return response
 
 
-def done_after(work: Callable[[], Awaitable[None]]) -> StreamingHttpResponse:
-    """204 once `work` is done on the event loop, which must not raise."""
-    return StreamingHttpResponse(_nothing_after(work), status=204)
+def done_after(principal: Principal, work: Callable[[], Awaitable[None]]) -> StreamingHttpResponse:
+    """204 once `work` is done on the event loop, which must not raise. It counts as that of `answer_of`."""
+    return StreamingHttpResponse(counted(principal, _nothing_after(work)), status=204)
 
 
-async def _nothing_after(work: Callable[[], Awaitable[None]]) -> AsyncIterator[bytes]:
+async def _nothing_after(work: Callable[[], Awaitable[None]]) -> AsyncGenerator[bytes, None]:
     await work()
     yield b""
 
 
-async def _events(principal: Principal, reply_id: UUID, after: int) -> AsyncIterator[bytes]:
+async def _events(principal: Principal, reply_id: UUID, after: int) -> AsyncGenerator[bytes, None]:
     with STREAMS.open(principal) as stream:
         async with aclosing(sse(follow(reply_id, after), over=stream.over)) as parts:
             async for part in parts:
@@ -79,7 +82,7 @@ async def _events(principal: Principal, reply_id: UUID, after: int) -> AsyncIter
 
 async def _body_when_finished(
     response: StreamingHttpResponse, principal: Principal, reply_id: UUID
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     with STREAMS.open(principal) as stream:
         # Nothing of the events is sent, so that the status, which goes out with the body, can still be chosen.
         async with aclosing(until_rest(reply_id, over=stream.over)) as events:
@@ -95,7 +98,7 @@ async def _body_when_finished(
         yield part
 
 
-async def _body_of(response: StreamingHttpResponse, work: Callable[[], Awaitable[Any]]) -> AsyncIterator[bytes]:
+async def _body_of(response: StreamingHttpResponse, work: Callable[[], Awaitable[Any]]) -> AsyncGenerator[bytes, None]:
     """What comes of `work` as JSON, or the error that it raises. The status goes out with the first part."""
     try:
         body = await work()

@@ -15,7 +15,7 @@ from accounts.models import User
 from accounts.queries import found
 from chats.api import fields as f
 from chats.api import shapes
-from chats.api.base import Resource, checked, person
+from chats.api.base import Resource, checked, person, principal
 from chats.api.documentation import PAGING
 from chats.api.pagination import page_of
 from chats.api.streams import answer_of, check_room
@@ -79,8 +79,8 @@ class McpServerResource(Resource):
     @extend_schema(request=ServerForm, responses={201: shapes.McpServer})
     def create(self, request: Request) -> StreamingHttpResponse:
         """Add a server, and look at once what it offers. It is added also when it does not answer: see its `status`."""
-        check_room(request)
         sent = checked(ServerForm, request)
+        check_room(request)
         server = services.add_server(person(request), **{"headers": {}, **_flat(sent)})
         return self._looked_at(request, server, status=201)
 
@@ -121,6 +121,8 @@ class McpServerResource(Resource):
         return Response(page_of(request, services.find_tools(person(request), server.pk), tools_json))
 
     def _changed(self, request: Request, server: McpServer, fields: Mapping[str, Any]) -> HttpResponseBase:
+        if fields.keys() & {"url", "headers"}:
+            check_room(request)
         services.update_server(server, **fields)
         if fields.keys() & {"url", "headers"}:
             return self._looked_at(request, server, status=200)
@@ -135,7 +137,7 @@ class McpServerResource(Resource):
             response.status_code = status
             return shown
 
-        response = answer_of(work)
+        response = answer_of(principal(request), work)
         return response
 
 
@@ -174,7 +176,7 @@ def server_json(server: McpServer) -> dict[str, Any]:
     """One server, of `with_sign_in_of()`."""
     status = server.status_for_person
     message = (server.refusal or WANTS_SIGN_IN) if status != server.status else server.error_message
-    if server.is_shared and status == McpServer.Status.FAILED:
+    if server.is_shared and status == server.status != McpServer.Status.READY:
         message = "It does not work at the moment. The people who run this site have to look at it."
     is_failed = status in {McpServer.Status.FAILED, McpServer.Status.SIGN_IN}
     # Where the operator's servers are is the operator's business.

@@ -15,6 +15,7 @@ from django.views.decorators.cache import never_cache
 from django_htmx.middleware import HtmxDetails
 
 from accounts import errors
+from accounts.authentication import Principal
 from accounts.models import User
 from accounts.statuses import status_of
 
@@ -33,6 +34,11 @@ class PageRequest(AnyRequest):
     """The same of someone who is signed in."""
 
     user: User
+
+
+def principal_of(request: HttpRequest) -> Principal:
+    """Who asks, and by which session; somebody is signed in."""
+    return Principal(cast(User, request.user), "session", str(request.session.session_key))
 
 
 def page(

@@ -88,12 +88,12 @@ def _come_back(request: HttpRequest) -> HttpResponseBase:
 @require_POST
 def sign_out(request: PageRequest, server_id: UUID) -> HttpResponseBase:
     server = _visible(request, server_id)
-    grant, is_trusted = rows.forget(server.pk, request.user.pk)
+    grant, trusted_host = rows.forget(server.pk, request.user.pk)
     if grant is None or not grant.issuer.revocation_endpoint:
         return redirect(page_of(server_id))
 
     async def work() -> Make:
-        await flow.revoke(grant, is_trusted=is_trusted)
+        await flow.revoke(grant, trusted_host=trusted_host)
         return partial(HttpResponseRedirect, page_of(server_id))
 
     return page_after(request, work, on_error=partial(_failed, request, server_id))

@@ -43,7 +43,7 @@ def add(request: PageRequest) -> HttpResponseBase:
             server = services.add_server(request.user, **form.values())
         except DomainError as error:
             return _refuse(request, form, error)
-        return look_and_go(server.pk, to=_address(server))
+        return look_and_go(request, server.pk, to=_address(server))
     return _show_form(request, form)
 
 
@@ -64,7 +64,7 @@ def edit(request: PageRequest, server_id: UUID) -> HttpResponseBase:
         return _refuse(request, form, error, server)
     if before == (server.url, values["headers"]):
         return redirect(_address(server))
-    return look_and_go(server.pk, to=_address(server))
+    return look_and_go(request, server.pk, to=_address(server))
 
 
 @page
@@ -81,7 +81,7 @@ def look(request: PageRequest, server_id: UUID) -> HttpResponseBase:
     check_room(request)
     found = _editable(request, server_id)
     services.count_change(request.user)
-    return look_and_go(found.pk, to=_address(found))
+    return look_and_go(request, found.pk, to=_address(found))
 
 
 @page

@@ -16,7 +16,7 @@ from chats.replies import handoff
 from chats.replies.calls import Result, settle
 from chats.services import lock_chat
 from chats.tools.models import Tool
-from chats.tools.services import set_policy
+from chats.tools.services import lock_tool, set_policy
 
 Decision, Status = ToolCall.Decision, ToolCall.Status
 
@@ -43,6 +43,8 @@ def decide_call(
             return _as_decided(row, approved=approved)
         if current.is_finished or current.stop_requested_at:
             raise Conflict("This answer is over: nothing of it can be approved any more.")
+        # First, as whoever takes a tool away comes from it to its calls.
+        row.tool = lock_tool(row.tool_id)
         row.decided_by, row.decided_at, row.reason = user, timezone.now(), words
         row.decision = SCOPES[scope] if approved else Decision.DENIED
         row.save(update_fields=["decided_by", "decided_at", "reason", "decision"])

@@ -6,8 +6,8 @@ question to the database every few seconds is about all of them.
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Protocol
 from uuid import UUID
 
@@ -124,3 +124,11 @@ class Streams:
 
 
 STREAMS = Streams()
+
+
+async def counted(principal: Principal, parts: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """`parts` of an answer that takes a while, which counts among what `principal` has open meanwhile."""
+    with STREAMS.open(principal):
+        async with aclosing(parts):
+            async for part in parts:
+                yield part

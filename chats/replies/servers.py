@@ -5,6 +5,8 @@ from uuid import UUID
 
 from asgiref.sync import async_to_sync
 
+from accounts.queries import found as required
+from chats.errors import NotFound
 from chats.replies.database import in_database
 from chats.tools.calling import endpoint_for_look, note_failure, take_note
 from chats.tools.connections import look_at
@@ -23,6 +25,9 @@ class Look:
     code: str = ""
 
 
+MOVED = Look(ok=False, message="This server was removed, or changed meanwhile.", code="not_found")
+
+
 async def look(server_id: UUID, *, seconds: float, user_id: UUID | None = None) -> Look:
     """Ask a server what it offers, at most so long, and write down what was found. No connection is held meanwhile.
 
@@ -30,15 +35,18 @@ async def look(server_id: UUID, *, seconds: float, user_id: UUID | None = None) 
     """
     place = await in_database(endpoint_for_look, server_id)
     if place is None:
-        return Look(ok=False, message="This server was removed.", code="not_found")
+        return MOVED
     endpoint, owner_id = place
     asker = user_id or owner_id
     try:
         found, is_signed = await _find(server_id, asker, endpoint, seconds=seconds)
     except ToolServerError as error:
-        await in_database(note_failure, server_id, asker, error)
+        await in_database(note_failure, server_id, endpoint, asker, error)
         return Look(ok=False, message=error.message, code=error.code)
-    await in_database(_take_note, server_id, asker, found, is_signed=is_signed)
+    try:
+        await in_database(_take_note, server_id, endpoint, asker, found, is_signed=is_signed)
+    except NotFound:
+        return MOVED
     count = len(found.tools)
     return Look(ok=True, message=f"It answers, and offers {count} tool{'' if count == 1 else 's'}.")
 
@@ -57,7 +65,6 @@ async def _find(server_id: UUID, user_id: UUID | None, endpoint: Endpoint, *, se
     return await with_token(in_database, server_id, user_id, endpoint, ask)
 
 
-def _take_note(server_id: UUID, user_id: UUID | None, found: Found, *, is_signed: bool) -> None:
-    server = McpServer.objects.filter(pk=server_id).first()
-    if server is not None:
-        take_note(server, user_id, found, is_signed=is_signed)
+def _take_note(server_id: UUID, endpoint: Endpoint, user_id: UUID | None, found: Found, *, is_signed: bool) -> None:
+    server = required(McpServer.objects.all(), pk=server_id)
+    take_note(server, endpoint, user_id, found, is_signed=is_signed)

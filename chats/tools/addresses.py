@@ -1,14 +1,16 @@
-"""Which addresses and headers of servers are acceptable."""
+"""Which addresses, headers and variables of servers are acceptable."""
 
+import re
 from collections.abc import Mapping
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from django.conf import settings
 
-from accounts.outbound import STAFF_POLICY, USUAL_PORTS, AddressDenied, AddressPolicy, Reach, reach_of
+from accounts.outbound import STAFF_POLICY, USUAL_PORTS, AddressDenied, AddressPolicy
 from chats.errors import Invalid
 
+VARIABLES_MAX = 50
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 HEADERS_MAX = 20
 HEADERS_MAX_CHARACTERS = 16_000
 # What belongs to a connection, not to a request that is passed on.
@@ -38,10 +40,21 @@ def check_url(url: str, *, is_trusted: bool) -> str:
     return url
 
 
-def check_secure_url(url: str, *, is_trusted: bool) -> str:
-    """`url`, to which secrets may go: https, or http within the operator's networks. Raises AddressDenied."""
-    parts = policy_for(is_trusted=is_trusted).check_url(url)
-    if parts.scheme != "https" and not _is_near(url, is_trusted=is_trusted):
+def sign_in_policy(trusted_host: str) -> AddressPolicy:
+    """Where one signs in: a server names those addresses, and it may be in a stranger's hands, whoever has set it up.
+
+    So in the operator's networks only what they have named themselves, or the host of their own server.
+    """
+    named = policy_for(is_trusted=False).allowed_hosts
+    return AddressPolicy(allowed_hosts=named | {trusted_host.lower()} if trusted_host else named)
+
+
+def check_secure_url(url: str, *, trusted_host: str) -> str:
+    """`url`, to which secrets may go: https, or http to a host that `sign_in_policy` excuses. Raises AddressDenied."""
+    policy = sign_in_policy(trusted_host)
+    parts = policy.check_url(url)
+    _, host, port = origin_of(url)
+    if parts.scheme != "https" and {host, f"{host}:{port}"}.isdisjoint(policy.allowed_hosts):
         raise AddressDenied(f"{parts.hostname} is not reached by https, and so not trusted with a sign-in.")
     return url
 
@@ -85,18 +98,14 @@ def check_headers(headers: Mapping[str, str]) -> None:
             raise _invalid(f"The value of {name} has characters that no header has.")
 
 
-def _is_near(url: str, *, is_trusted: bool) -> bool:
-    """Whether this is in a network of the operator's: they have named it, or chosen its server and it is not public."""
-    _, host, port = origin_of(url)
-    if not {host, f"{host}:{port}"}.isdisjoint(settings.OUTBOUND_ALLOWED_HOSTS):
-        return True
-    if not is_trusted:
-        return False
-    try:
-        return reach_of(ip_address(host)) is Reach.PRIVATE
-    except ValueError:
-        # A name of one label is known in no network but one's own.
-        return "." not in host or host.endswith(".localhost")
+def check_variables(variables: Mapping[str, str]) -> None:
+    """Raises Invalid when a program can't be started with these in its environment."""
+    if len(variables) > VARIABLES_MAX:
+        raise Invalid(fields={"environment": [f"At most {VARIABLES_MAX} variables are allowed."]})
+    for name, value in variables.items():
+        if not _VARIABLE.fullmatch(name) or "\0" in value:
+            said = f"«{name[:40]}» is no name of a variable, or its value can't be passed on."
+            raise Invalid(fields={"environment": [said]})
 
 
 def _invalid(message: str) -> Invalid:

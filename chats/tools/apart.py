@@ -27,8 +27,12 @@ async def to_its_end(work: Coroutine[Any, Any, R]) -> R:
 
     For what would be lost, as what an issuer has given out before it is stored.
     """
-    task = _kept(asyncio.create_task(work))
-    return await asyncio.shield(task)
+    return await asyncio.shield(begun(work))
+
+
+def begun(work: Coroutine[Any, Any, R]) -> asyncio.Task[R]:
+    """`work` as a task that goes on whoever waits for it."""
+    return _kept(asyncio.create_task(work))
 
 
 async def uncancelled(work: Coroutine[Any, Any, R]) -> R:
@@ -36,7 +40,7 @@ async def uncancelled(work: Coroutine[Any, Any, R]) -> R:
 
     For rows that are being written: what is done next has to know of them.
     """
-    task = _kept(asyncio.create_task(work))
+    task = begun(work)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:

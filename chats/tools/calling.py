@@ -12,6 +12,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from accounts.models import User
+from chats.errors import NotFound
 from chats.tools.connections import Sessions
 from chats.tools.discovery import take_up
 from chats.tools.errors import CallRefused, ServerSilent, SignInNeeded, ToolServerError
@@ -19,11 +20,14 @@ from chats.tools.models import McpServer, Tool
 from chats.tools.oauth.rows import note_accepted, note_refused
 from chats.tools.oauth.tokens import AskRows, bearer_for, in_words, signed
 from chats.tools.oauth.values import Bearer
-from chats.tools.services import endpoint_of
+from chats.tools.services import endpoint_of, is_at
 from chats.tools.values import Endpoint, Found, OnProgress, Outcome
 
 if TYPE_CHECKING:
     from chats.tools.client import Connection
+
+
+TAKEN_AWAY = "This server was taken away, changed, or switched off."
 
 
 class Caller:
@@ -36,7 +40,9 @@ class Caller:
         self._patience: dict[UUID, float] = {}
         self._usable: dict[UUID, Collection[UUID]] = {}  # tools, by the server that was looked at
         self._failed: dict[UUID, ToolServerError] = {}
+        self._endpoints: dict[UUID, Endpoint] = {}
         self._bearers: dict[UUID, Bearer | None] = {}  # of this person, by server
+        self._began = timezone.now()
 
     async def call(self, tool: Tool, arguments: Mapping[str, Any], *, on_progress: OnProgress | None = None) -> Outcome:
         """What comes of the call. Raises ToolServerError, whose `is_begun` says whether it may have been begun."""
@@ -50,8 +56,12 @@ class Caller:
 
         async def ask() -> Outcome:
             # The client's own clock strikes first, and tells the server; this one holds when that is of no use.
-            async with asyncio.timeout(seconds + 1):
-                return await connection.call(tool.name, arguments, seconds=seconds, on_progress=on_progress)
+            try:
+                async with asyncio.timeout(seconds + 1):
+                    return await connection.call(tool.name, arguments, seconds=seconds, on_progress=on_progress)
+            except TimeoutError:
+                words = f"{server.name} did not answer within {seconds:g} seconds."
+                raise ServerSilent(words, is_begun=True) from None
 
         shown = self._bearers.get(server.pk)
         try:
@@ -74,12 +84,11 @@ class Caller:
             if failure := self._failed.get(server.pk):
                 raise failure
             try:
-                await self._find_bearer(server)
                 return await self._opened_in_time(server)
             except ToolServerError as error:
                 if not isinstance(error, ServerSilent):
                     self._failed[server.pk] = error
-                await self._ask_rows(note_failure, server.pk, self._user_id, error)
+                await self._note(server, error)
                 raise
 
     async def _opened_in_time(self, server: McpServer) -> "Connection":
@@ -88,6 +97,7 @@ class Caller:
         began = now()
         try:
             async with asyncio.timeout(patience):
+                await self._find_bearer(server)
                 return await self._opened(server)
         except TimeoutError:
             words = f"{server.name} did not answer within {settings.MCP_CONNECT_SECONDS:g} seconds."
@@ -97,6 +107,7 @@ class Caller:
 
     async def _opened(self, server: McpServer) -> "Connection":
         endpoint: Endpoint = await self._ask_rows(endpoint_for_call, server.pk, self._user_id)
+        self._endpoints[server.pk] = endpoint
         shown = self._bearers.get(server.pk)
         try:
             return await self._looked_at(server, endpoint)
@@ -114,14 +125,15 @@ class Caller:
         self._sign(connection, server)
         if server.pk not in self._usable:
             found = await connection.list_tools()
-            self._usable[server.pk] = await self._ask_rows(look_again, server, self._user_id, bool(bearer), found)
+            asked = (look_again, server, endpoint, self._user_id, bool(bearer), found)
+            self._usable[server.pk] = await self._ask_rows(*asked)
         return connection
 
     async def _find_bearer(self, server: McpServer) -> None:
         """Know the token of this person for a server, and have it refreshed when it is about to end."""
         bearer = self._bearers.get(server.pk)
         if server.pk not in self._bearers or (bearer is not None and bearer.is_stale(timezone.now())):
-            self._bearers[server.pk] = await bearer_for(self._ask_rows, server.pk, self._user_id)
+            self._bearers[server.pk] = await bearer_for(self._ask_rows, server.pk, self._user_id, began=self._began)
 
     async def _sign_anew(
         self, server: McpServer, error: SignInNeeded, endpoint: Endpoint, shown: Bearer | None
@@ -129,12 +141,18 @@ class Caller:
         """Get another token in the place of one that was refused. Raises SignInNeeded when that is of no use."""
         if shown is None or error.status != 401:
             raise await self._refused(server, error, endpoint)
-        self._bearers[server.pk] = await bearer_for(self._ask_rows, server.pk, self._user_id, refused=shown.version)
+        self._bearers[server.pk] = await bearer_for(
+            self._ask_rows, server.pk, self._user_id, began=self._began, refused=shown.version
+        )
 
     async def _refused(self, server: McpServer, error: SignInNeeded, endpoint: Endpoint) -> SignInNeeded:
         told = in_words(error, endpoint, self._bearers.get(server.pk))
-        await self._ask_rows(note_failure, server.pk, self._user_id, told)
+        await self._note(server, told)
         return told
+
+    async def _note(self, server: McpServer, error: ToolServerError) -> None:
+        if endpoint := self._endpoints.get(server.pk):
+            await self._ask_rows(note_failure, server.pk, endpoint, self._user_id, error)
 
     def _sign(self, connection: "Connection", server: McpServer) -> None:
         bearer = self._bearers.get(server.pk)
@@ -146,7 +164,7 @@ def endpoint_for_call(server_id: UUID, user_id: UUID) -> Endpoint:
     """Where the server is by now. Raises CallRefused when it was taken away from this person, or switched off."""
     server = McpServer.objects.visible_to(User(pk=user_id)).filter(pk=server_id, enabled=True).first()
     if server is None:
-        raise CallRefused("This server was taken away, or switched off.")
+        raise CallRefused(TAKEN_AWAY, is_personal=True)
     return endpoint_of(server)
 
 
@@ -156,27 +174,30 @@ def endpoint_for_look(server_id: UUID) -> tuple[Endpoint, UUID | None] | None:
     return (endpoint_of(server), server.user_id) if server else None
 
 
-def look_again(server: McpServer, user_id: UUID, is_signed: bool, found: Found) -> Collection[UUID]:
-    """Write down what was found, and return the tools that are as they were accepted."""
-    take_note(server, user_id, found, is_signed=is_signed)
+def look_again(server: McpServer, endpoint: Endpoint, user_id: UUID, is_signed: bool, found: Found) -> Collection[UUID]:
+    """Write down what was found, and return the tools that are as they were accepted. Raises CallRefused."""
+    try:
+        take_note(server, endpoint, user_id, found, is_signed=is_signed)
+    except NotFound:
+        raise CallRefused(TAKEN_AWAY, is_personal=True) from None
     names = [tool.name for tool in found.tools]
     return set(Tool.objects.filter(server=server, name__in=names).usable().values_list("pk", flat=True))
 
 
-def take_note(server: McpServer, user_id: UUID | None, found: Found, *, is_signed: bool) -> None:
-    """Write down what a person has found at a server that lets them in."""
+def take_note(server: McpServer, endpoint: Endpoint, user_id: UUID | None, found: Found, *, is_signed: bool) -> None:
+    """Write down what a person has found at a server that lets them in. Raises NotFound where it is no more."""
     # What a shared server shows to one of many who have signed in may not be all that it has.
-    take_up(server, found, is_all=not (server.is_shared and is_signed))
+    take_up(server, found, at=endpoint, is_all=not (server.is_shared and is_signed))
     if is_signed and user_id is not None:
         note_accepted(server.pk, user_id)
     elif not is_signed:
         McpServer.objects.filter(pk=server.pk, asks_sign_in=True).update(asks_sign_in=False)
 
 
-def note_failure(server_id: UUID, user_id: UUID | None, error: ToolServerError) -> None:
-    """Let its person see what was wrong when it was needed."""
+def note_failure(server_id: UUID, endpoint: Endpoint, user_id: UUID | None, error: ToolServerError) -> None:
+    """Let its person see what was wrong when it was needed there."""
     server = McpServer.objects.filter(pk=server_id).first()
-    if server is None:
+    if server is None or not is_at(server, endpoint):
         return
     if isinstance(error, SignInNeeded):
         if error.status == 401 and not endpoint_of(server).has_authorization:
@@ -186,6 +207,8 @@ def note_failure(server_id: UUID, user_id: UUID | None, error: ToolServerError) 
         if server.is_shared and user_id is not None:
             # It lets others in.
             return
+    if error.is_personal and server.is_shared:
+        return
     server.note(status_of(error), at=timezone.now(), error_message=error.message)
 
 

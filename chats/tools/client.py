@@ -200,7 +200,7 @@ async def _streams_of(endpoint: Endpoint, http: httpx2.AsyncClient | None) -> As
 
 
 def _program(endpoint: Endpoint) -> StdioServerParameters:
-    # It inherits a path and a home, and nothing else of our environment.
+    # It inherits PATH, HOME, LOGNAME, SHELL, TERM and USER, and nothing else of our environment.
     return StdioServerParameters(
         command=endpoint.command,
         args=list(endpoint.arguments),

@@ -53,17 +53,17 @@ class Session:
         return self._task
 
     async def _live(self) -> None:
-        module = await client_module()
-        connected: AbstractAsyncContextManager[Connection] = module.connected(self._endpoint)
         try:
+            module = await client_module()
+            connected: AbstractAsyncContextManager[Connection] = module.connected(self._endpoint)
             async with connected as connection:
                 self._opened.set_result(connection)
                 await self._is_over.wait()
         except ToolServerError as error:
             self._fail(error)
-        except asyncio.CancelledError:
+        finally:
+            # However it ended, nobody waits for it in vain.
             self._fail(ServerUnreachable(f"{self._endpoint.name} was not waited for."))
-            raise
 
     def _fail(self, error: ToolServerError) -> None:
         if not self._opened.done():

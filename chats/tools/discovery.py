@@ -10,12 +10,14 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from accounts.queries import found as required
 from chats.cleaning import check_json, clean_text
-from chats.errors import Invalid
+from chats.errors import Invalid, NotFound
 from chats.tools.errors import ServerChanged
 from chats.tools.models import McpServer, Tool
 from chats.tools.models.tool import CALLED_MAX_LENGTH
-from chats.tools.values import Found, FoundTool
+from chats.tools.services import is_at, lock_server
+from chats.tools.values import Endpoint, Found, FoundTool
 
 NAME_MAX_LENGTH = 64
 TITLE_MAX_LENGTH = 200
@@ -23,39 +25,167 @@ ANNOTATIONS_MAX_BYTES = 2_000
 # Words in a name that no tool has which only reads, whatever its server says of it.
 _CHANGING = frozenset(
     [
-        *(
-            "add",
-            "append",
-            "apply",
-            "archive",
-            "approve",
-            "assign",
-            "book",
-            "buy",
-            "cancel",
-            "change",
-            "clear",
-            "close",
-        ),
-        *("commit", "create", "delete", "deploy", "disable", "drop", "edit", "enable", "erase", "exec", "execute"),
-        *("forward", "grant", "insert", "install", "invite", "kill", "merge", "modify", "move", "order", "pay", "post"),
-        *("publish", "purchase", "purge", "push", "put", "refund", "remove", "rename", "reply", "reset", "restart"),
-        *("revoke", "run", "save", "send", "set", "share", "shutdown", "start", "stop", "submit", "transfer", "update"),
-        *("upload", "wipe", "write"),
+        "add",
+        "alter",
+        "append",
+        "apply",
+        "approve",
+        "archive",
+        "assign",
+        "attach",
+        "authorize",
+        "ban",
+        "block",
+        "book",
+        "buy",
+        "cancel",
+        "change",
+        "charge",
+        "checkout",
+        "chmod",
+        "chown",
+        "clear",
+        "click",
+        "clone",
+        "close",
+        "commit",
+        "compose",
+        "copy",
+        "create",
+        "deactivate",
+        "delete",
+        "deploy",
+        "deposit",
+        "deregister",
+        "destroy",
+        "detach",
+        "disable",
+        "dispatch",
+        "drop",
+        "edit",
+        "empty",
+        "enable",
+        "erase",
+        "evict",
+        "exec",
+        "execute",
+        "fill",
+        "flush",
+        "forward",
+        "generate",
+        "grant",
+        "import",
+        "insert",
+        "install",
+        "invite",
+        "invoke",
+        "kill",
+        "launch",
+        "lock",
+        "mark",
+        "merge",
+        "migrate",
+        "mkdir",
+        "modify",
+        "move",
+        "mutate",
+        "mute",
+        "notify",
+        "order",
+        "overwrite",
+        "patch",
+        "pay",
+        "post",
+        "press",
+        "provision",
+        "publish",
+        "purchase",
+        "purge",
+        "push",
+        "put",
+        "reboot",
+        "refund",
+        "register",
+        "reject",
+        "remove",
+        "rename",
+        "replace",
+        "reply",
+        "reschedule",
+        "reset",
+        "resolve",
+        "restart",
+        "restore",
+        "revert",
+        "revoke",
+        "rm",
+        "rmdir",
+        "rollback",
+        "rotate",
+        "run",
+        "save",
+        "schedule",
+        "sell",
+        "send",
+        "set",
+        "share",
+        "shutdown",
+        "sign",
+        "spend",
+        "start",
+        "stop",
+        "submit",
+        "subscribe",
+        "sync",
+        "terminate",
+        "toggle",
+        "trade",
+        "transfer",
+        "trigger",
+        "truncate",
+        "tweet",
+        "unassign",
+        "unban",
+        "unblock",
+        "uninstall",
+        "unlink",
+        "unlock",
+        "unpublish",
+        "unregister",
+        "unshare",
+        "unsubscribe",
+        "update",
+        "upload",
+        "upsert",
+        "vote",
+        "wipe",
+        "withdraw",
+        "write",
     ]
 )
+# The same at the beginning of a word that goes on in small letters, as in «deletefile» or «updated».
+_CHANGING_STARTS = (
+    *("creat", "delet", "destroy", "execut", "insert", "overwrit", "publish", "remov", "replac", "send", "truncat"),
+    *("updat", "upload", "writ"),
+)
+# Words as names are put together: deleteUser, DELETE_USER, DELETEuser.
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_RUNS = re.compile(r"[A-Z]+|[a-z]+")
+_EXACT_FLOATS = 1e16  # from here on PostgreSQL gives a float back as a whole number
 
 
-def take_up(server: McpServer, found: Found, *, is_all: bool = True) -> None:
-    """Make the rows of `server` what was found; the caller holds no transaction. `is_all`: others are gone.
+def take_up(server: McpServer, found: Found, *, at: Endpoint, is_all: bool = True) -> None:
+    """Make the rows of `server` what was found `at` this place. `is_all`: others are gone.
 
-    A tool that is another than the one that was accepted is suspended, not replaced.
+    A tool that is another than the one that was accepted is suspended, not replaced. The caller holds no transaction.
+    Raises NotFound when the server is gone, or elsewhere by now: what was found there is another's.
     """
     now = timezone.now()
     with transaction.atomic():
         # One look at a time: two would add the same tools.
-        locked = McpServer.objects.select_for_update().get(pk=server.pk)
+        locked = lock_server(server)
+        if not is_at(locked, at):
+            raise NotFound
         present = {tool.name: tool for tool in locked.tools.all()}
         listed = {tool.name[:TITLE_MAX_LENGTH]: tool for tool in found.tools}
         taken = {tool.called for tool in present.values()}
@@ -79,15 +209,18 @@ def take_up(server: McpServer, found: Found, *, is_all: bool = True) -> None:
 def accept_change(tool: Tool, *, seen: str | None = None) -> None:
     """Pin the tool as its server offers it now. What was decided about the earlier one does not hold for it.
 
-    `seen` is the `mark_of` what was looked at: raises ServerChanged when it has become something else meanwhile.
+    `seen` is the `mark_of` what was looked at: raises ServerChanged when it has become something else meanwhile, and
+    NotFound when it is gone.
     """
     with transaction.atomic():
-        row = Tool.objects.select_for_update().get(pk=tool.pk)
+        row = required(Tool.objects.select_for_update(), pk=tool.pk)
         if seen is not None and seen != mark_of(row):
             raise ServerChanged
         if row.changed is not None:
             _pin(row, row.changed)
             row.changed = None
+            if row.policy != Tool.Policy.DENY:
+                row.policy = ""
             row.save()
             row.choices.all().delete()
     tool.refresh_from_db()
@@ -100,9 +233,9 @@ def mark_of(tool: Tool) -> str:
 
 def is_believed_read_only(name: str, annotations: Mapping[str, Any]) -> bool:
     """Whether a tool only reads: its server says so, says nothing against it, and has not named it like a change."""
-    words = {word.lower() for word in _WORDS.findall(name)}
+    words = {word.lower() for word in [*_WORDS.findall(name), *_RUNS.findall(name)]}
     claims = annotations.get("readOnlyHint") is True and annotations.get("destructiveHint") is not True
-    return claims and not words & _CHANGING
+    return claims and not words & _CHANGING and not any(word.startswith(_CHANGING_STARTS) for word in words)
 
 
 def differences(tool: Tool) -> list[tuple[str, str, str]]:
@@ -115,6 +248,11 @@ def differences(tool: Tool) -> list[tuple[str, str, str]]:
         ("annotations", pretty(tool.annotations), pretty(new.get("annotations", {}))),
     ]
     return [pair for pair in pairs if pair[1] != pair[2]]
+
+
+def pretty(value: Any) -> str:
+    """JSON for people to read."""
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode()
 
 
 def _add(server: McpServer, name: str, tool: FoundTool, *, taken: set[str]) -> None:
@@ -165,9 +303,21 @@ def _definition_of(tool: FoundTool) -> tuple[dict[str, Any], str]:
 
 def _json(value: Mapping[str, Any], max_bytes: int, what: str) -> tuple[Any, str]:
     try:
-        return check_json(dict(value), field="schema", max_bytes=max_bytes), ""
+        return _as_read(check_json(dict(value), field="schema", max_bytes=max_bytes)), ""
     except (Invalid, TypeError, ValueError, RecursionError):
         return {}, f"{what} is longer than {max_bytes:,} bytes, or not plain JSON."
+
+
+def _as_read(value: Any) -> Any:
+    """A JSON value as both databases give it back, so that its hash is the same before and after."""
+    match value:
+        case dict():
+            return {key: _as_read(item) for key, item in value.items()}
+        case list():
+            return [_as_read(item) for item in value]
+        case float() if abs(value) >= _EXACT_FLOATS or value == 0:
+            return int(value) if value else 0.0  # and -0.0 is 0.0 there
+    return value
 
 
 def _hash_of(definition: Mapping[str, Any]) -> str:
@@ -187,8 +337,3 @@ def _called(prefix: str, name: str, taken: Iterable[str]) -> str:
 def _notices(server: McpServer) -> list[str]:
     off = server.tools.filter(is_listed=True).exclude(problem="").count()
     return [f"{off} of its tools can't be used; the list says why."] if off else []
-
-
-def pretty(value: Any) -> str:
-    """JSON for people to read."""
-    return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode()

@@ -6,15 +6,16 @@ from accounts.errors import Conflict, Invalid
 class ToolServerError(Exception):
     """A look at a server, or a call of its tool, failed. `message` is one sentence of cause and next step.
 
-    `is_begun`: the server may have begun what it was asked for.
+    `is_begun`: the server may have begun what it was asked for. `is_personal`: it says nothing about how the server is
+    for anybody else.
     """
 
     code = "tool_server_failed"
 
-    def __init__(self, message: str, *, is_begun: bool = False) -> None:
+    def __init__(self, message: str, *, is_begun: bool = False, is_personal: bool = False) -> None:
         super().__init__(message)
         self.message = message
-        self.is_begun = is_begun
+        self.is_begun, self.is_personal = is_begun, is_personal
 
 
 class ServerUnreachable(ToolServerError):
@@ -76,7 +77,6 @@ class ServerChanged(Conflict):
 
 __all__ = [
     "CallRefused",
-    "Invalid",
     "IssuerRefused",
     "ServerChanged",
     "ServerNonsense",

@@ -1,6 +1,6 @@
 """The form of the admin desk for servers of tools that the operator sets up."""
 
-import re
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import orjson
@@ -9,13 +9,11 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 
 from chats.errors import Invalid
-from chats.tools.addresses import check_headers
+from chats.tools.addresses import check_headers, check_variables
 from chats.tools.models import McpServer
 from chats.tools.services import is_elsewhere
 
-VARIABLES_MAX = 50
 VALUE_MAX_CHARACTERS = 16_000
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class SecretLinesField(forms.CharField):
@@ -65,8 +63,9 @@ class McpServerForm(forms.ModelForm):
     clear_headers = _clear_field("headers")
     environment = SecretLinesField(
         separator="=",
-        help_text="One on a line, as «API_KEY=…». Stored encrypted and never shown again; the program gets these, a "
-        "PATH and a HOME, and nothing else of this server's environment. Leave it blank to keep those that are stored.",
+        help_text="One on a line, as «API_KEY=…». Stored encrypted and never shown again; the program gets these, "
+        "PATH, HOME, LOGNAME, SHELL, TERM and USER, and nothing else of this server's environment. Leave it blank to "
+        "keep those that are stored.",
     )
     clear_environment = _clear_field("environment")
 
@@ -76,21 +75,17 @@ class McpServerForm(forms.ModelForm):
         widgets: ClassVar = {"arguments": forms.Textarea(attrs={"rows": 2, "cols": 60, "spellcheck": "false"})}
 
     def clean_headers(self) -> str:
-        text: str = self.cleaned_data["headers"]
-        try:
-            check_headers(orjson.loads(text or "{}"))
-        except Invalid as error:
-            raise ValidationError([said for sentences in error.fields.values() for said in sentences]) from None
-        return text
+        return self._checked("headers", check_headers)
 
     def clean_environment(self) -> str:
-        text: str = self.cleaned_data["environment"]
-        variables: dict[str, str] = orjson.loads(text or "{}")
-        if len(variables) > VARIABLES_MAX:
-            raise ValidationError(f"At most {VARIABLES_MAX} variables are allowed.")
-        for name, value in variables.items():
-            if not _VARIABLE.fullmatch(name) or "\0" in value:
-                raise ValidationError(f"«{name[:40]}» is no name of a variable, or its value can't be passed on.")
+        return self._checked("environment", check_variables)
+
+    def _checked(self, name: str, check: Callable[[Mapping[str, str]], None]) -> str:
+        text: str = self.cleaned_data[name]
+        try:
+            check(orjson.loads(text or "{}"))
+        except Invalid as error:
+            raise ValidationError([said for sentences in error.fields.values() for said in sentences]) from None
         return text
 
     def clean_arguments(self) -> Any:

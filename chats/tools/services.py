@@ -8,12 +8,14 @@ from uuid import UUID
 import orjson
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts import limits
 from accounts.models import User
+from accounts.queries import found
 from chats.cleaning import check_line
-from chats.errors import Conflict, Invalid
+from chats.errors import Conflict, Invalid, NotFound
 from chats.tools.addresses import check_headers, check_url, origin_of
 from chats.tools.models import McpServer, Tool, ToolChoice
 from chats.tools.models.server import NAME_MAX_LENGTH, PREFIX_MAX_LENGTH
@@ -45,26 +47,25 @@ def update_server(server: McpServer, **changes: Any) -> McpServer:
     Another address is another server: its tools are to be found anew, and nothing that was decided holds for them.
     """
     kept = {k: v for k, v in changes.items() if k in {"name", "url", "headers", "enabled"}}
-    if "url" in kept:
-        # First: what is no address must not pass for another server's.
-        kept["url"] = check_url(kept["url"], is_trusted=False)
-    moves = is_elsewhere(server, kept.get("url", server.url))
-    if "headers" in kept or moves:
-        kept["headers"] = _unmasked(server, kept.get("headers"), is_elsewhere=moves)
-    fields = _clean(**kept)
+    # First: what is no address must not pass for another server's.
+    kept |= _clean(**{k: v for k, v in kept.items() if k != "headers"})
     if server.user is not None:
         count_change(server.user)
     with transaction.atomic(durable=True):
+        # As it is now: a header that is kept must be this address's.
+        before = lock_server(server)
+        moves = is_elsewhere(before, kept.get("url", before.url))
+        if "headers" in kept or moves:
+            kept |= _clean(headers=_unmasked(before, kept.get("headers"), is_elsewhere=moves))
         if moves:
-            server.tools.all().delete()
-            _forget_people(server)
-        if "url" in fields and fields["url"] != server.url:
-            fields |= {"status": McpServer.Status.UNTRIED, "error_message": "", "about": {}, "notices": []}
-            fields["asks_sign_in"] = False
-        for field, value in fields.items():
+            _forget_tools(before)
+        if "url" in kept and kept["url"] != before.url:
+            kept |= {"status": McpServer.Status.UNTRIED, "error_message": "", "about": {}, "notices": []}
+            kept["asks_sign_in"] = False
+        for field, value in kept.items():
             setattr(server, field, value)
         server.updated_at = timezone.now()
-        server.save(update_fields=[*fields, "updated_at"])
+        server.save(update_fields=[*kept, "updated_at"])
     return server
 
 
@@ -80,10 +81,9 @@ def save_shared_server(server: McpServer, *, changed: Iterable[str] = ()) -> Mcp
             server.save(force_insert=True)
             return server
         fields = {*changed, "updated_at"}
-        before = McpServer.objects.select_for_update().get(pk=server.pk)
+        before = lock_server(server)
         if _whereabouts(before) != _whereabouts(server):
-            server.tools.all().delete()
-            _forget_people(server)
+            _forget_tools(server)
             server.forget_look()
             # Secrets that can't be read at the moment would be another server's later.
             fields |= {"headers", "environment", "status", "error_message", "about", "notices", "checked_at"}
@@ -94,17 +94,39 @@ def save_shared_server(server: McpServer, *, changed: Iterable[str] = ()) -> Mcp
 
 
 def delete_server(server: McpServer) -> None:
-    """Take a server away with its tools and its secrets."""
-    with transaction.atomic(durable=True):
-        server.delete()
+    """Take a server away with its tools and its secrets. Raises NotFound."""
+    with transaction.atomic():
+        locked = lock_server(server)
+        _forget_tools(locked)
+        locked.delete()
+
+
+def lock_server(server: McpServer) -> McpServer:
+    """Its row as it is, held until the end of the transaction; first of all that is locked of it. Raises NotFound."""
+    return found(McpServer.objects.select_for_update(), pk=server.pk)
+
+
+def lock_tool(tool_id: UUID | None) -> Tool | None:
+    """A tool's row, so that it does not go before the end of the transaction; None when it is gone."""
+    return Tool.objects.select_for_update(no_key=True).filter(pk=tool_id).first() if tool_id else None
 
 
 def set_policy(user: User, tool: Tool, policy: str) -> None:
-    """What `user` lets `tool` do from now on. Raises Conflict when the operator has denied it to all."""
-    if tool.policy == Tool.Policy.DENY and policy != Tool.Policy.DENY:
-        raise Conflict("The operator has switched this tool off.")
+    """What `user` lets `tool` do from now on. Raises NotFound, and Conflict when the operator has denied it to all."""
     with transaction.atomic():
+        locked = lock_tool(tool.pk)
+        if locked is None:
+            raise NotFound
+        if locked.policy == Tool.Policy.DENY and policy != Tool.Policy.DENY:
+            raise Conflict("The operator has switched this tool off.")
         ToolChoice.objects.update_or_create(user=user, tool=tool, defaults={"policy": policy})
+
+
+def find_tools(user: User, server_id: UUID | None = None) -> QuerySet[Tool]:
+    """The tools this person sees, each with their choice; of one server, or of all."""
+    tools = Tool.objects.visible_to(user).with_choice_of(user).select_related("server")
+    tools = tools.defer("server__headers", "server__environment")
+    return tools.filter(server=server_id) if server_id else tools
 
 
 def count_change(user: User) -> None:
@@ -151,10 +173,19 @@ def prefix_of(name: str, taken: set[str]) -> str:
     return prefix
 
 
-def _forget_people(server: McpServer) -> None:
-    """Their tokens were for another server, and those who are on their way back come to it."""
+def _forget_tools(server: McpServer) -> None:
+    """With what people have decided about them. Their tokens go too: they were for another server."""
+    # Whoever writes down a call of one holds it until that is stored.
+    list(server.tools.select_for_update().order_by("pk").values_list("pk", flat=True))
+    server.tools.all().delete()
     server.credentials.all().delete()
     server.sign_ins.all().delete()
+
+
+def is_at(server: McpServer, endpoint: Endpoint) -> bool:
+    """Whether the server is still where `endpoint` says."""
+    now = endpoint_of(server)
+    return (now.origin, now.command) == (endpoint.origin, endpoint.command)
 
 
 def _whereabouts(server: McpServer) -> tuple[object, ...]:
@@ -197,10 +228,3 @@ def _object(text: str) -> dict[str, str]:
 def _speaks_old(about: Mapping[str, Any]) -> bool:
     # Revisions are dates; the first without `initialize` is this one.
     return "" < str(about.get("protocol", "")) < "2026-07-28"
-
-
-def find_tools(user: User, server_id: UUID | None = None) -> Any:
-    """The tools this person sees, each with their choice; of one server, or of all."""
-    tools = Tool.objects.visible_to(user).with_choice_of(user).select_related("server")
-    tools = tools.defer("server__headers", "server__environment")
-    return tools.filter(server=server_id) if server_id else tools

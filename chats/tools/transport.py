@@ -21,6 +21,8 @@ Refusal = Callable[[aiohttp.ClientResponse, httpx2.URL], ToolServerError | None]
 
 READ_BYTES = 65_536
 RESUMED_MAX = 5  # of one connection
+CANCELS = b'"method":"notifications/cancelled"'
+CANCEL_SECONDS = 1.0
 
 
 class GuardedTransport(httpx2.AsyncBaseTransport):
@@ -97,8 +99,11 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         ]
         # No compression: a small body could swell without limit.
         headers += [("User-Agent", "Parley"), ("Accept-Encoding", "identity")]
-        limits = request.extensions.get("timeout", {})
-        timeout = aiohttp.ClientTimeout(connect=self._connect_seconds, sock_read=limits.get("read"))
+        seconds = request.extensions.get("timeout", {}).get("read")
+        if CANCELS in body:
+            # What comes after it on this connection waits until it is taken.
+            seconds = min(seconds or CANCEL_SECONDS, CANCEL_SECONDS)
+        timeout = aiohttp.ClientTimeout(connect=self._connect_seconds, sock_read=seconds)
         url = URL(str(request.url), encoded=True)
         return await self._session.request(
             request.method, url, data=body or None, headers=headers, allow_redirects=False, timeout=timeout

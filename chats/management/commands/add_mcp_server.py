@@ -13,7 +13,7 @@ from django.db import transaction
 
 from chats.errors import Invalid
 from chats.replies.servers import Look, look_now
-from chats.tools.addresses import check_headers
+from chats.tools.addresses import check_headers, check_variables
 from chats.tools.models import McpServer
 from chats.tools.services import is_elsewhere, save_shared_server
 
@@ -90,6 +90,7 @@ def _fill(server: McpServer, options: dict[str, Any]) -> set[str]:
     """Write what was given into `server`, and return the names of its fields."""
     headers, environment = _pairs(options["header"], ":", "header"), _pairs(options["env"], "=", "env")
     check_headers(headers or {})
+    check_variables(environment or {})
     given = {"arguments": options["arg"], "headers": headers, "environment": environment}
     changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     changed |= {name: orjson.dumps(changed[name]).decode() for name in SECRETS if name in changed}
@@ -110,6 +111,9 @@ def _place(server: McpServer, *, url: str | None, command: str | None) -> dict[s
     elif command is not None:
         fields = {"transport": McpServer.Transport.STDIO, "url": "", "command": command}
         moves = command.strip() != server.command
+        if moves:
+            # What the other one was started with is nothing to this one, and may be a secret.
+            fields["arguments"] = []
     else:
         return {}
     return fields | (dict.fromkeys(SECRETS, "") if moves else {})

@@ -417,6 +417,17 @@ def test_metadata_may_not_be_in_the_networks_of_the_operator(
     assert "forbidden" in refused.text
 
 
+def test_nor_where_the_server_is_the_operators_own(
+    me: Browser, server: McpServer, mcp: FakeMcpServer, issuer: FakeIssuer, settings: Any
+) -> None:
+    McpServer.objects.filter(pk=server.pk).update(user=None)
+    settings.OUTBOUND_ALLOWED_HOSTS = []
+    mcp.require_token(issuer.is_good, challenge='Bearer resource_metadata="http://10.0.0.5:8500/v1/kv"')
+    refused = me.post(f"/tools/{server.pk}/sign-in/")
+    assert is_refused(refused)
+    assert "leads to a private address" in refused.text
+
+
 @pytest.mark.parametrize(
     "fault",
     [

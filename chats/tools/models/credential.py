@@ -26,10 +26,6 @@ class CredentialQuerySet(models.QuerySet["Credential"]):
     def editable_by(self, user: "User") -> Self:
         return self.filter(user=user)
 
-    def valid(self) -> Self:
-        """Those that nobody has refused yet."""
-        return self.filter(error_message="")
-
 
 class Credential(models.Model):
     server = models.ForeignKey(McpServer, on_delete=models.CASCADE, related_name="credentials")

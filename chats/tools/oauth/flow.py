@@ -82,7 +82,7 @@ async def begin(
     wire = await wire_module()
     try:
         async with asyncio.timeout(BEGIN_SECONDS):
-            plan: Plan = await wire.discover(start.endpoint, scope=start.scope)
+            plan: Plan = await wire.discover(start.endpoint, scope=start.scope, trusted_host=start.trusted_host)
             client = await _client_for(wire, start, plan, entered, redirect_uri)
     except ToolServerError as error:
         raise SignInFailed(error.message) from None
@@ -103,9 +103,7 @@ async def _client_for(wire: Any, start: rows.Start, plan: Plan, entered: Entered
     # What one issuer was told is no business of another.
     if known is not None and known.issuer == plan.issuer.issuer and known.redirect_uri == redirect_uri:
         return known
-    work: Coroutine[Any, Any, Client] = wire.register(
-        plan, redirect_uri=redirect_uri, is_trusted=start.endpoint.is_trusted
-    )
+    work: Coroutine[Any, Any, Client] = wire.register(plan, redirect_uri=redirect_uri, trusted_host=start.trusted_host)
     return await to_its_end(work)
 
 
@@ -132,10 +130,10 @@ async def finish(ask_rows: AskRows, server_id: UUID, user_id: UUID, pending: Pen
 
 
 async def _finish(ask_rows: AskRows, server_id: UUID, user_id: UUID, pending: Pending, code: str) -> None:
-    is_trusted: bool = await ask_rows(rows.check_place, server_id, user_id, pending)
+    trusted_host: str = await ask_rows(rows.check_place, server_id, user_id, pending)
     wire = await wire_module()
     try:
-        tokens: Tokens = await wire.exchange(pending, code, is_trusted=is_trusted)
+        tokens: Tokens = await wire.exchange(pending, code, trusted_host=trusted_host)
     except ToolServerError as error:
         logger.info("sign_in_failed", server=str(server_id), code=error.code)
         if isinstance(error, IssuerRefused) and error.reason in CLIENT_UNKNOWN:
@@ -144,13 +142,13 @@ async def _finish(ask_rows: AskRows, server_id: UUID, user_id: UUID, pending: Pe
     await ask_rows(rows.keep_tokens, server_id, user_id, pending, tokens)
 
 
-async def revoke(grant: Grant | None, *, is_trusted: bool) -> None:
+async def revoke(grant: Grant | None, *, trusted_host: str) -> None:
     """Tell the issuer that a person has signed out, if it can be told: here they have in any case."""
     if grant is None:
         return
     wire = await wire_module()
     try:
-        await to_its_end(wire.revoke(grant, is_trusted=is_trusted))
+        await to_its_end(wire.revoke(grant, trusted_host=trusted_host))
     except ToolServerError as error:
         logger.info("revocation_failed", code=error.code)
 

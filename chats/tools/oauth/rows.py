@@ -18,12 +18,12 @@ from django.utils import timezone
 from accounts.models import User
 from chats.cleaning import clean_text
 from chats.errors import NotFound
-from chats.tools.addresses import origin_text
+from chats.tools.addresses import origin_of, origin_text
 from chats.tools.errors import ServerUnreachable, SignInFailed, SignInNeeded
 from chats.tools.models import Credential, McpServer, SignIn
 from chats.tools.models.credential import ORIGIN_MAX_LENGTH
-from chats.tools.oauth.values import Bearer, Client, Grant, Pending, Tokens
-from chats.tools.services import endpoint_of
+from chats.tools.oauth.values import SCOPE_MAX_CHARACTERS, Bearer, Client, Grant, Pending, Tokens
+from chats.tools.services import endpoint_of, lock_server
 from chats.tools.values import Endpoint
 
 SIGN_IN_MINUTES = 10
@@ -31,7 +31,6 @@ KEPT = timedelta(hours=1)  # afterwards, so that who comes late learns why it is
 # Longer than the issuer's answer is waited for: a lease that ends has lost its holder.
 LEASE = timedelta(seconds=30)
 LIFETIME_MAX = timedelta(days=3650)
-SCOPE_MAX_CHARACTERS = 2_000
 
 _MISSED = re.compile(r'\bscope="([^"]+)"')
 
@@ -49,16 +48,17 @@ class Start:
     endpoint: Endpoint
     client: Client | None
     scope: str
+    trusted_host: str
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What to do before a call: show `bearer`; or refresh `grant`, which is this caller's to do; else wait."""
+    """Before a call: have `grant` refreshed, which is this caller's; show `bearer`, also until then; else wait."""
 
     bearer: Bearer | None = None
     grant: Grant | None = None
     version: int = 0
-    is_trusted: bool = False
+    trusted_host: str = ""
 
 
 def start_of(server_id: UUID, user_id: UUID) -> Start:
@@ -67,21 +67,22 @@ def start_of(server_id: UUID, user_id: UUID) -> Start:
     known = _of(server_id, user_id).first()
     grant = known.grant if known and known.origin == _origin(server) else None
     scope = f"{known.scope} {known.wanted_scope}".strip() if known and known.wanted_scope else ""
-    return Start(endpoint_of(server), grant.client if grant else None, scope)
+    return Start(endpoint_of(server), grant.client if grant else None, scope, trusted_host(server))
 
 
 def keep_pending(server_id: UUID, user_id: UUID, pending: Pending, state: str, nonce: str) -> None:
-    """Write down that a person is sent away. Earlier ones that nobody came back from go."""
+    """Write down that a person is sent away. Earlier ones that nobody came back from go. Raises NotFound."""
     now = timezone.now()
     SignIn.objects.filter(created_at__lt=_first_valid(now) - KEPT).delete()
-    SignIn.objects.create(
-        server_id=server_id,
-        user_id=user_id,
-        state_hash=_hash(state),
-        nonce_hash=_hash(nonce),
-        secrets=pending.pack(),
-        created_at=now,
-    )
+    with transaction.atomic():
+        SignIn.objects.create(
+            server=lock_server(McpServer(pk=server_id)),
+            user_id=user_id,
+            state_hash=_hash(state),
+            nonce_hash=_hash(nonce),
+            secrets=pending.pack(),
+            created_at=now,
+        )
 
 
 def take_pending(user_id: UUID, *, state: str, nonce: str) -> tuple[UUID, Pending]:
@@ -100,12 +101,18 @@ def take_pending(user_id: UUID, *, state: str, nonce: str) -> tuple[UUID, Pendin
     return row.server_id, pending
 
 
-def check_place(server_id: UUID, user_id: UUID, pending: Pending) -> bool:
-    """Whether the server is the operator's. Raises SignInFailed when it is gone, or elsewhere by now."""
+def check_place(server_id: UUID, user_id: UUID, pending: Pending) -> str:
+    """Its `trusted_host`. Raises SignInFailed when the server is gone, or elsewhere by now."""
     server = McpServer.objects.visible_to(User(pk=user_id)).filter(pk=server_id).first()
     if server is None or _origin(server) != pending.origin:
         raise SignInFailed(HAS_MOVED)
-    return server.is_shared
+    return trusted_host(server)
+
+
+def trusted_host(server: McpServer) -> str:
+    """Where one may go inside the operator's networks to sign in to it: its own host and port, or "" for nowhere."""
+    _, host, port = origin_of(server.url)
+    return f"{host}:{port}" if server.is_shared else ""
 
 
 def keep_tokens(server_id: UUID, user_id: UUID, pending: Pending, tokens: Tokens) -> None:
@@ -123,15 +130,15 @@ def keep_tokens(server_id: UUID, user_id: UUID, pending: Pending, tokens: Tokens
             Credential.objects.create(server_id=server_id, user_id=user_id, **new)
 
 
-def forget(server_id: UUID, user_id: UUID) -> tuple[Grant | None, bool]:
-    """Take a credential away. Returns what it was, to tell its issuer, and whether the server is the operator's."""
+def forget(server_id: UUID, user_id: UUID) -> tuple[Grant | None, str]:
+    """Take a credential away. Returns what it was, to tell its issuer, and the server's `trusted_host`."""
     with transaction.atomic(durable=True):
         row = _of(server_id, user_id).select_related("server").first()
         SignIn.objects.filter(server=server_id, user=user_id).delete()
         if row is None:
-            return None, False
+            return None, ""
         row.delete()
-    return row.grant, row.server.is_shared
+    return row.grant, trusted_host(row.server)
 
 
 def take_turn(server_id: UUID, user_id: UUID, refused: int, began: datetime) -> Turn | None:
@@ -155,11 +162,11 @@ def take_turn(server_id: UUID, user_id: UUID, refused: int, began: datetime) -> 
         return Turn(bearer)
     spare = Turn(bearer) if is_usable else None
     if not grant.refresh_token:
-        return spare or _end(row, grant)
+        return spare or _end(row, grant, now)
     if row.refresh_failed_at and row.refresh_failed_at >= began:
         return spare or _unreachable(row)
     if _claim(row, now):
-        return Turn(grant=grant, version=row.version, is_trusted=row.server.is_shared)
+        return Turn(spare.bearer if spare else None, grant, row.version, trusted_host(row.server))
     return spare or Turn()
 
 
@@ -235,8 +242,10 @@ def _claim(row: Credential, now: datetime) -> bool:
     return bool(as_read.update(refreshing_until=now + LEASE))
 
 
-def _end(row: Credential, grant: Grant) -> Turn:
-    _end_row(row, grant)
+def _end(row: Credential, grant: Grant, now: datetime) -> Turn:
+    """There is no other token. One that may be good yet stays: that it was refused may be the server's fault."""
+    if row.is_expired(now):
+        _end_row(row, grant)
     raise SignInNeeded(AGAIN.format(name=row.server.name))
 
 
@@ -249,7 +258,9 @@ def _end_row(row: Credential, grant: Grant) -> None:
 
 
 def _unreachable(row: Credential) -> Turn:
-    raise ServerUnreachable(f"Your sign-in to {row.server.name} could not be renewed just now. Try again later.")
+    raise ServerUnreachable(
+        f"Your sign-in to {row.server.name} could not be renewed just now. Try again later.", is_personal=True
+    )
 
 
 def _visible(server_id: UUID, user_id: UUID) -> McpServer:

@@ -12,7 +12,7 @@ from uuid import UUID
 import structlog
 from django.utils import timezone
 
-from chats.tools.apart import to_its_end
+from chats.tools.apart import begun, to_its_end
 from chats.tools.errors import IssuerRefused, ServerSilent, SignInNeeded, ToolServerError
 from chats.tools.oauth import rows
 from chats.tools.oauth.values import Bearer
@@ -22,6 +22,7 @@ logger = structlog.get_logger(__name__)
 R = TypeVar("R")
 
 WAIT_SECONDS = 15.0
+SPARE_SECONDS = 3.0
 LOOK_SECONDS = 0.1
 # By these the issuer says that the refresh token, or Parley itself, is nothing to it any more (RFC 6749, section 5.2).
 FINAL = frozenset(["invalid_grant", "invalid_client", "unauthorized_client"])
@@ -39,22 +40,34 @@ async def wire_module() -> ModuleType:
     return await asyncio.to_thread(importlib.import_module, "chats.tools.oauth.wire")
 
 
-async def bearer_for(ask_rows: AskRows, server_id: UUID, user_id: UUID, *, refused: int = 0) -> Bearer | None:
+async def bearer_for(
+    ask_rows: AskRows, server_id: UUID, user_id: UUID, *, began: datetime | None = None, refused: int = 0
+) -> Bearer | None:
     """The token of this person for this server; None when they have not signed in to it.
 
-    `refused`: the version of the one that the server has just answered 401 to. Raises SignInNeeded when there can be no
-    other, and ToolServerError when the issuer can't be asked, which is no reason to forget what there is.
+    `refused`: the version of the one that the server has just answered 401 to. `began`: an issuer that could not be
+    asked since then is not asked again. Raises SignInNeeded when there can be no other, and ToolServerError when the
+    issuer can't be asked, which is no reason to forget what there is.
     """
-    began, clock = timezone.now(), asyncio.get_running_loop().time
+    began, clock = began or timezone.now(), asyncio.get_running_loop().time
     deadline = clock() + WAIT_SECONDS
     while clock() < deadline:
         # To its end: a lease that is taken is of use to nobody else.
-        turn = await to_its_end(_turn(ask_rows, server_id, user_id, refused=refused, began=began))
-        if turn is None or turn.bearer is not None:
-            return turn.bearer if turn else None
+        taken = await to_its_end(_turn(ask_rows, server_id, user_id, refused=refused, began=began))
+        if taken is None:
+            return None
+        turn, refreshing = taken
+        if refreshing is not None:
+            # One that will do for now waits for the next only so long.
+            await asyncio.wait({refreshing}, timeout=SPARE_SECONDS if turn.bearer else None)
+            if refreshing.done():
+                refreshing.result()
+                continue
+        if turn.bearer is not None:
+            return turn.bearer
         if turn.grant is None:
             await asyncio.sleep(LOOK_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 - spreads the questions
-    raise ServerSilent("Your sign-in is being renewed, which takes too long. Try again later.")
+    raise ServerSilent("Your sign-in is being renewed, which takes too long. Try again later.", is_personal=True)
 
 
 async def with_token(
@@ -94,12 +107,12 @@ def in_words(error: SignInNeeded, endpoint: Endpoint, bearer: Bearer | None) -> 
 
 async def _turn(
     ask_rows: AskRows, server_id: UUID, user_id: UUID, *, refused: int, began: datetime
-) -> rows.Turn | None:
-    """What there is to do, with the refresh done if it is ours."""
+) -> tuple[rows.Turn, asyncio.Task[None] | None] | None:
+    """What there is to do, with the refresh under way if it is ours."""
     turn: rows.Turn | None = await ask_rows(rows.take_turn, server_id, user_id, refused, began)
-    if turn is not None and turn.grant is not None:
-        await _refresh(ask_rows, server_id, user_id, turn)
-    return turn
+    if turn is None:
+        return None
+    return turn, begun(_refresh(ask_rows, server_id, user_id, turn)) if turn.grant is not None else None
 
 
 async def _refresh(ask_rows: AskRows, server_id: UUID, user_id: UUID, turn: rows.Turn) -> None:
@@ -108,7 +121,7 @@ async def _refresh(ask_rows: AskRows, server_id: UUID, user_id: UUID, turn: rows
     assert grant is not None
     try:
         wire = await wire_module()
-        tokens = await wire.refresh(grant, is_trusted=turn.is_trusted)
+        tokens = await wire.refresh(grant, trusted_host=turn.trusted_host)
     except IssuerRefused as error:
         logger.info("token_refresh_refused", server=str(server_id), reason=error.reason)
         if error.reason in FINAL:

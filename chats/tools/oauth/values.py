@@ -6,6 +6,8 @@ from typing import Any, Self
 
 import orjson
 
+SCOPE_MAX_CHARACTERS = 2_000
+
 
 @dataclass(frozen=True, slots=True)
 class Issuer:

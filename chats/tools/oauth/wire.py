@@ -34,9 +34,9 @@ from mcp.shared.auth_utils import check_resource_allowed, resource_url_from_serv
 from pydantic import BaseModel, ValidationError
 
 from accounts.outbound import URL_MAX_LENGTH, AddressDenied
-from chats.tools.addresses import check_secure_url, policy_for
+from chats.tools.addresses import check_secure_url, sign_in_policy
 from chats.tools.errors import IssuerRefused, ServerNonsense, ServerSilent, ServerUnreachable, ToolServerError
-from chats.tools.oauth.values import Client, Grant, Issuer, Pending, Plan, Tokens
+from chats.tools.oauth.values import SCOPE_MAX_CHARACTERS, Client, Grant, Issuer, Pending, Plan, Tokens
 from chats.tools.transport import GuardedTransport, compression_in
 from chats.tools.values import Endpoint
 
@@ -45,7 +45,6 @@ M = TypeVar("M", bound=BaseModel)
 HTTP_SECONDS = 10
 ANSWER_MAX_BYTES = 262_144
 TOKEN_MAX_CHARACTERS = 16_000
-SCOPE_MAX_CHARACTERS = 2_000
 CLIENT_MAX_CHARACTERS = 2_000
 HOST_MAX_CHARACTERS = 253
 GRANTS = ["authorization_code", "refresh_token"]
@@ -57,9 +56,12 @@ _FORM = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "applica
 _PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
 
 
-async def discover(endpoint: Endpoint, *, scope: str = "") -> Plan:
-    """How one signs in to a server, `scope` being allowed beside what it asks for. Raises ToolServerError."""
-    async with _asking(is_trusted=endpoint.is_trusted) as asker:
+async def discover(endpoint: Endpoint, *, scope: str = "", trusted_host: str = "") -> Plan:
+    """How one signs in to a server, `scope` being allowed beside what it asks for. Raises ToolServerError.
+
+    `trusted_host`: that of a server of the operator's, which alone may be in their network without being named.
+    """
+    async with _asking(trusted_host=trusted_host) as asker:
         asker.check(endpoint.url, of=endpoint.name)
         challenge = await asker.challenge(endpoint)
         resource = await _resource_of(asker, endpoint, challenge)
@@ -71,7 +73,7 @@ async def discover(endpoint: Endpoint, *, scope: str = "") -> Plan:
     return Plan(issuer, _resource_name(endpoint, resource), wanted)
 
 
-async def register(plan: Plan, *, redirect_uri: str, is_trusted: bool) -> Client:
+async def register(plan: Plan, *, redirect_uri: str, trusted_host: str) -> Client:
     """Have an issuer know Parley as a new client (RFC 7591). Raises ToolServerError."""
     issuer, host = plan.issuer, _host(plan.issuer.issuer)
     if not issuer.registration_endpoint:
@@ -88,7 +90,7 @@ async def register(plan: Plan, *, redirect_uri: str, is_trusted: bool) -> Client
         application_type="native" if is_local else "web",
     )
     request = create_client_registration_request(_registration_at(issuer), metadata, issuer.issuer)
-    async with _asking(is_trusted=is_trusted) as asker:
+    async with _asking(trusted_host=trusted_host) as asker:
         response = await asker.send(request)
     if response.status_code not in {200, 201}:
         raise _refusal(response, f"{host} did not register Parley")
@@ -141,7 +143,7 @@ def send_away(plan: Plan, client: Client, *, state: str, origin: str) -> tuple[s
     return f"{address}{joint}{urlencode(parameters)}", Pending(origin, plan, client, pkce.code_verifier)
 
 
-async def exchange(pending: Pending, code: str, *, is_trusted: bool) -> Tokens:
+async def exchange(pending: Pending, code: str, *, trusted_host: str) -> Tokens:
     """The tokens for a code. Raises ToolServerError."""
     form = {
         "grant_type": "authorization_code",
@@ -150,36 +152,36 @@ async def exchange(pending: Pending, code: str, *, is_trusted: bool) -> Tokens:
         "code_verifier": pending.verifier,
         "resource": pending.plan.resource,
     }
-    return await _tokens_for(pending.plan.issuer, pending.client, form, is_trusted=is_trusted)
+    return await _tokens_for(pending.plan.issuer, pending.client, form, trusted_host=trusted_host)
 
 
-async def refresh(grant: Grant, *, is_trusted: bool) -> Tokens:
+async def refresh(grant: Grant, *, trusted_host: str) -> Tokens:
     """The tokens that follow those of `grant`. Raises ToolServerError."""
     form = {"grant_type": "refresh_token", "refresh_token": grant.refresh_token, "resource": grant.resource}
-    return await _tokens_for(grant.issuer, grant.client, form, is_trusted=is_trusted)
+    return await _tokens_for(grant.issuer, grant.client, form, trusted_host=trusted_host)
 
 
-async def revoke(grant: Grant, *, is_trusted: bool) -> None:
+async def revoke(grant: Grant, *, trusted_host: str) -> None:
     """Tell an issuer that nobody needs these tokens any more, if it wants to know. Raises ToolServerError."""
     token, hint = (
         (grant.refresh_token, "refresh_token") if grant.refresh_token else (grant.access_token, "access_token")
     )
     if grant.issuer.revocation_endpoint and token:
         form = {"token": token, "token_type_hint": hint}
-        async with _asking(is_trusted=is_trusted) as asker:
+        async with _asking(trusted_host=trusted_host) as asker:
             await asker.post(grant.issuer.revocation_endpoint, grant.client, form)
 
 
 class _Asker:
     """Sends requests through the guard."""
 
-    def __init__(self, transport: GuardedTransport, *, is_trusted: bool) -> None:
-        self._transport, self._is_trusted = transport, is_trusted
+    def __init__(self, transport: GuardedTransport, *, trusted_host: str) -> None:
+        self._transport, self._trusted_host = transport, trusted_host
 
     def check(self, url: str, *, of: str) -> str:
         """`url`, to which secrets may go. Raises ServerUnreachable."""
         try:
-            return check_secure_url(url, is_trusted=self._is_trusted)
+            return check_secure_url(url, trusted_host=self._trusted_host)
         except AddressDenied as error:
             raise ServerUnreachable(f"{of} can't be signed in to: {error}") from None
 
@@ -237,16 +239,16 @@ class _Asker:
 
 
 @asynccontextmanager
-async def _asking(*, is_trusted: bool) -> AsyncIterator[_Asker]:
+async def _asking(*, trusted_host: str) -> AsyncIterator[_Asker]:
     transport = GuardedTransport(
-        policy_for(is_trusted=is_trusted),
+        sign_in_policy(trusted_host),
         connect_seconds=HTTP_SECONDS,
         max_bytes=ANSWER_MAX_BYTES,
         max_lines=ANSWER_MAX_BYTES,
         refusal_in=compression_in,
     )
     try:
-        yield _Asker(transport, is_trusted=is_trusted)
+        yield _Asker(transport, trusted_host=trusted_host)
     finally:
         await transport.aclose()
 
@@ -336,9 +338,9 @@ def _registration_at(issuer: Issuer) -> OAuthMetadata:
     )
 
 
-async def _tokens_for(issuer: Issuer, client: Client, form: Mapping[str, str], *, is_trusted: bool) -> Tokens:
+async def _tokens_for(issuer: Issuer, client: Client, form: Mapping[str, str], *, trusted_host: str) -> Tokens:
     host = _host(issuer.token_endpoint)
-    async with _asking(is_trusted=is_trusted) as asker:
+    async with _asking(trusted_host=trusted_host) as asker:
         response = await asker.post(issuer.token_endpoint, client, form)
     if response.status_code not in {200, 201}:
         raise _refusal(response, f"{host} gave no token")
