@@ -4,7 +4,7 @@ import importlib
 import os
 import shutil
 from collections.abc import Awaitable, Callable, Generator, Iterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -28,8 +28,10 @@ from rest_framework.test import APIClient
 from accounts.models import User
 from accounts.services import create_api_key, create_user
 from chats.catalog.models import AIModel, Price, Provider
+from chats.errors import NotFound
 from chats.llm.tests.fake_provider import FakeProvider
 from chats.models import Chat, Message, Reply
+from chats.replies.services import stop_reply
 from chats.replies.tests.stage import LOOK, SEND, Stage
 from chats.services import append_message
 from chats.tools.services import add_server
@@ -224,7 +226,9 @@ def live(_live_server: LiveServer, transactional_db: None, demo_model: AIModel) 
     """The product behind `live.base_url` and `live.ws_url`, with the engine running and the demo model."""
     yield _live_server
     # The tables are emptied next: a reply still being written would write into the following test.
-    Reply.objects.unfinished().update(stop_requested_at="2000-01-01T00:00:00Z")
+    for reply in Reply.objects.unfinished():
+        with suppress(NotFound):
+            stop_reply(reply)
     wait_until(
         lambda: not Reply.objects.unfinished().exists(), seconds=REPLIES_END_SECONDS, what="every reply has ended"
     )

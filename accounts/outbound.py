@@ -114,7 +114,8 @@ class AddressPolicy:
             raise AddressDenied(f"{host} is not an IP address as it is usually written, like 192.168.1.5.") from None
         if reach is Reach.PUBLIC or (reach is Reach.PRIVATE and self._is_excused(host, port)):
             return
-        raise AddressDenied(f"{host} leads to a {reach.value} address, which this server does not connect to.")
+        named = " Whoever runs it can name this host in OUTBOUND_ALLOWED_HOSTS." if reach is Reach.PRIVATE else ""
+        raise AddressDenied(f"{host} leads to a {reach.value} address, which this server does not connect to.{named}")
 
     def _is_excused(self, host: str, port: int | None) -> bool:
         name = host.lower().removesuffix(".")

@@ -147,6 +147,9 @@ class ToolCallAdmin(ConversationAdmin):
     def answered(self, call: ToolCall) -> str:
         parts = call.output.get("parts") or []
         texts = [str(part.get("text") or part.get("uri") or f"[{part.get('type')}]") for part in parts]
+        if not texts and call.result_message is not None:
+            # It came to nothing: what the model and its person read of that.
+            texts = [call.result_message.content]
         return format_html('<pre class="told">{}</pre>', _shown("\n\n".join(texts)))
 
 

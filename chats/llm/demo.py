@@ -86,7 +86,9 @@ async def open_stream(_target: Target, request: ChatRequest, limits: Limits) -> 
     """The scripted answer, a token at a time. The settings tokens_per_second (0: at once) and slow_seconds steer it."""
     said, written = _question_of(request.messages)
     passed_on = demo_tools.answer_with(request.messages) or demo_tools.list_of(said, request)
-    if not passed_on and not request.is_without_calls and (calls := demo_tools.calls_in(said, request)):
+    calls = [] if passed_on or request.is_without_calls else demo_tools.calls_in(said, request)
+    passed_on = passed_on or ("" if calls else demo_tools.unknown_in(said, request))
+    if calls:
         for call in calls:
             yield call
         yield UsageReported(Usage(input_tokens=_input_tokens(request), output_tokens=_output_tokens(calls)))

@@ -105,6 +105,11 @@ Say *call* and a name, with a JSON object if it needs arguments: `call calculato
 reads runs at once; for the rest you are asked first.
 """
 
+UNKNOWN_TOOL = """\
+You do not let me call a tool named `{name}` here: there is none, or it is denied, switched off, or not chosen for \
+this chat. (To search documents, there must be one.) Say *tools* to see which there are.
+"""
+
 NO_TOOLS = """\
 There are no tools for me here. Add a server of tools under *Tools* in your menu, or switch tools on below the box.
 """

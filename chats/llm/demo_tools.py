@@ -10,8 +10,15 @@ from chats.llm.values import ChatMessage, ChatRequest, ToolCallDelta
 
 RESULT_MAX_LENGTH = 2_000
 QUESTION_MAX_LENGTH = 300
+LINE_MAX_LENGTH = 120
+# What a result says to models only.
+_FOR_MODELS = re.compile(r"\APut the number of each passage .*?\n\n", re.DOTALL)
 # «call tickets__create {"title": "x"}», or only the end of the name: «call create».
 _CALL = re.compile(r"(?:please\s+)?(?:call|use|run)\s+`?(?P<name>[A-Za-z0-9_-]{1,64})`?(?!\w)", re.IGNORECASE)
+# With its arguments, or by a name as only tools have them: surely meant as one.
+_NAMED = re.compile(
+    r"(?:call|use|run)\s+`?(?P<name>[A-Za-z0-9_-]{1,64})`?\s*(?P<given>\{.*\})?", re.IGNORECASE | re.DOTALL
+)
 _TIME = re.compile(r"\bwhat(?:'s| is)?\s+(?:the\s+)?(?:time|date|day)\b", re.IGNORECASE)
 _SUM = re.compile(r"(?:(?:calculate|compute|what is|what's)\s+)?(?P<sum>[\d.()+*/%^ -]{3,200})", re.IGNORECASE)
 _LIST = re.compile(r"\s*(?:(?:list|show|what are)\s+)?(?:me\s+)?(?:the\s+|your\s+|my\s+)?tools\W*", re.IGNORECASE)
@@ -33,6 +40,15 @@ def calls_in(said: str, request: ChatRequest) -> list[ToolCallDelta]:
     if (calculator := _named("calculator", names)) and asked and re.search(r"\d\s*[-+*/%^]", asked["sum"]):
         return [_call(calculator, json.dumps({"expression": asked["sum"].strip()}))]
     return []
+
+
+def unknown_in(said: str, request: ChatRequest) -> str:
+    """What to say where a tool is named that was not offered; else ""."""
+    found = _NAMED.fullmatch(said.strip())
+    if found is None or not (found["given"] or "_" in found["name"]):
+        return ""
+    names = [str(tool["function"]["name"]) for tool in request.tools]
+    return "" if _named(found["name"], names) else demo_texts.UNKNOWN_TOOL.format(name=found["name"])
 
 
 def answer_with(messages: Sequence[ChatMessage]) -> str:
@@ -65,9 +81,11 @@ def _call(name: str, arguments: str) -> ToolCallDelta:
 
 
 def _first_line(function: Mapping[str, Any]) -> str:
-    return str(function.get("description", "")).strip().partition("\n")[0][:120]
+    line = str(function.get("description", "")).strip().partition("\n")[0]
+    return line if len(line) <= LINE_MAX_LENGTH else line[:LINE_MAX_LENGTH].rpartition(" ")[0] + " …"
 
 
 def _quoted(text: str) -> str:
+    text = _FOR_MODELS.sub("", text)
     shown = text if len(text) <= RESULT_MAX_LENGTH else text[: RESULT_MAX_LENGTH - 1] + "…"
     return "\n".join(f"> {line}".rstrip() for line in shown.splitlines()) or "> (nothing)"

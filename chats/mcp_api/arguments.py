@@ -33,7 +33,7 @@ class SearchChats(Arguments):
 
 
 class GetChat(Arguments):
-    id: Annotated[UUID, Field(description="Of a chat, as search_chats and ask_model give it.")]
+    chat: Annotated[UUID, Field(description="Id of a chat, as search_chats and ask_model give it.")]
     last: Annotated[int, Field(ge=1, le=MESSAGES_MAX, description="How many messages, counted from the end.")] = 20
 
 
@@ -157,4 +157,4 @@ class Answer(TypedDict):
     error: dict[str, Any] | None
     waiting_for: list[WaitingCall]
     notice: str
-    page: Annotated[str, Field(description="Path of the chat's page on this server.")]
+    page: Annotated[str, Field(description="Address of the chat's page, or its path on this server.")]

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+from django.conf import settings
 from django.urls import reverse
 
 from accounts.authentication import is_still_valid
@@ -145,7 +146,7 @@ def _answer(call: Call, reply_id: UUID) -> dict[str, Any]:
         "error": shown["error"],
         "waiting_for": [_waiting_json(each) for each in shown["calls"] if each["status"] == ToolCall.Status.WAITING],
         "notice": reply.message.notice,
-        "page": reverse("pages:chat", args=[reply.chat_id]),
+        "page": f"{settings.FRONTEND_HOST}{reverse('pages:chat', args=[reply.chat_id])}",
     }
 
 

@@ -93,19 +93,19 @@ def excerpt(text: str, words: Sequence[str]) -> str:
     return f"{'…' if start else ''}{cut}{'…' if start + EXCERPT_CHARACTERS < len(text) else ''}"
 
 
-def get_chat(user: User, *, id: UUID, last: int) -> dict[str, Any]:
+def get_chat(user: User, *, chat: UUID, last: int) -> dict[str, Any]:
     """A chat with the last messages of the branch that it shows, within MCP_RESULT_MAX_CHARACTERS. Raises NotFound."""
-    chat = found(Chat.objects.visible_to(user).select_related("model"), pk=id)
+    row = found(Chat.objects.visible_to(user).select_related("model"), pk=chat)
     messages = Message.objects.visible_to(user)
-    path = messages.path_ids(chat.current_leaf_id) if chat.current_leaf_id else []
-    shown = messages.path_to(chat.current_leaf_id, start=max(0, len(path) - last), stop=len(path))
-    latest = next(iter(Reply.objects.visible_to(user).filter(chat=chat).order_by("-created_at")[:1]), None)
+    path = messages.path_ids(row.current_leaf_id) if row.current_leaf_id else []
+    shown = messages.path_to(row.current_leaf_id, start=max(0, len(path) - last), stop=len(path))
+    latest = next(iter(Reply.objects.visible_to(user).filter(chat=row).order_by("-created_at")[:1]), None)
     return {
-        "id": str(chat.pk),
-        "title": chat.title,
-        "space": chat.space,
-        "model": chat.model and chat.model.name,
-        "updated_at": moment(chat.updated_at),
+        "id": str(row.pk),
+        "title": row.title,
+        "space": row.space,
+        "model": row.model and row.model.name,
+        "updated_at": moment(row.updated_at),
         "messages_in_all": len(path),
         "messages": _fitting(shown),
         "last_reply": latest and {"id": str(latest.pk), "status": str(latest.status)},

@@ -44,6 +44,8 @@ class ToolCall(models.Model):
 
     UNSETTLED = (Status.WAITING, Status.READY, Status.RUNNING)
 
+    BEGUN = (Status.RUNNING, Status.DONE, Status.FAILED, Status.UNKNOWN)
+
     class Decision(models.TextChoices):
         POLICY = "policy", "its policy allows it"
         CHAT = "chat", "allowed for this chat"
@@ -69,6 +71,13 @@ class ToolCall(models.Model):
     server_name = models.CharField(max_length=100, blank=True, default="")
     arguments = models.TextField(blank=True, default="", help_text="JSON text, as the model wrote it.")
     is_read_only = models.BooleanField(default=False)
+    pinned_hash = models.CharField(
+        max_length=64,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Of the tool, as it was when this was asked for.",
+    )
     status = models.CharField(max_length=10, choices=Status.choices)
     because = models.CharField(max_length=300, blank=True, default="", help_text="Why its person is asked.")
     decision = models.CharField(max_length=10, choices=Decision.choices, blank=True, default="")

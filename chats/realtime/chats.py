@@ -104,19 +104,19 @@ class ChatsConsumer(AsyncConsumer):
         if not self._take_token():
             await self.close(CLOSE_FLOOD)
             return
-        client_id = None
+        echo: dict[str, Any] = {"client_id": None}
         try:
             body = _parsed(message)
-            client_id = _echo_of(body.get("client_id"))
+            echo = _echo_of(body)
             await self.handle(body)
         except (DomainError, *AWAY) as failure:
             error = failure if isinstance(failure, DomainError) else Unavailable()
             shown = {"code": error.code, "message": error.message, **({"fields": error.fields} if error.fields else {})}
-            await self.say({"type": "error", "error": shown, "client_id": client_id})
+            await self.say({"type": "error", "error": shown, **echo})
         except Exception:
             logger.exception("socket_message_failed")
             fault = {"code": "internal", "message": "Something went wrong on this server. Try again."}
-            await self.say({"type": "error", "error": fault, "client_id": client_id})
+            await self.say({"type": "error", "error": fault, **echo})
 
     async def handle(self, body: dict[str, Any]) -> None:
         """Do what a message asks for. Raises DomainError, which the client is told."""
@@ -183,6 +183,12 @@ def _loaded(said: str) -> Any:
         return json.loads(said)
 
 
-def _echo_of(client_id: Any) -> str | None:
-    """What an error repeats of the `client_id`: nothing, if it can't be one. It may be as long as a message."""
-    return client_id if isinstance(client_id, str) and is_client_id(client_id) else None
+def _echo_of(body: dict[str, Any]) -> dict[str, Any]:
+    """What an error repeats, so that it can be told what failed. Nothing that can't be an id: it may be very long."""
+    client_id = body.get("client_id")
+    echo: dict[str, Any] = {"client_id": client_id if _is_id(client_id) else None}
+    return echo | {name: body[name] for name in ("reply", "call") if _is_id(body.get(name))}
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, str) and is_client_id(value)

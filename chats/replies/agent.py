@@ -5,6 +5,7 @@ Every row is written before the event that tells of it, so that whoever looks at
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +19,7 @@ from chats.replies.documents_tool import search_documents, told
 from chats.replies.lease import Job
 from chats.replies.log import ReplyLog
 from chats.replies.present import call_json
-from chats.replies.toolbox import WITHDRAWN, Toolbox, arguments_of
+from chats.replies.toolbox import WITHDRAWN, Toolbox, arguments_of, may_run
 from chats.tools import builtin
 from chats.tools.apart import uncancelled
 from chats.tools.calling import Caller
@@ -132,7 +133,7 @@ class Agent:
     ) -> None:
         is_ours = await self._save(rows.finish_call, job, call, status, outcome, sources)
         if is_ours is None:
-            outcome = Outcome(UNSTORABLE, is_error=True)
+            outcome = Outcome(UNSTORABLE, is_error=True, is_own=True)
             is_ours = await self._save(rows.finish_call, job, call, Status.FAILED, outcome)
         if is_ours is None:
             raise NotStored
@@ -147,8 +148,8 @@ class Agent:
     ) -> tuple[ToolCall.Status, Outcome, Sequence[Mapping[str, Any]]]:
         """What comes of a call, whatever goes wrong, and the passages of documents that it has found."""
         tool = call.tool
-        if tool is None or tool.pk not in {offered.pk for offered in self.toolbox.tools.values()}:
-            return Status.REFUSED, Outcome(WITHDRAWN, is_error=True), ()
+        if tool is None or not await self._save(may_run, job.reply.user_id, call):
+            return Status.REFUSED, Outcome(WITHDRAWN, is_error=True, is_own=True), ()
         try:
             if tool.server.transport == McpServer.Transport.BUILTIN:
                 outcome, sources = await self._run_builtin(job, call, tool)
@@ -162,7 +163,7 @@ class Agent:
             return Status.FAILED, Outcome(error.message + maybe, is_error=True), ()
         except Exception:
             logger.exception("tool_call_broken", reply=str(job.reply_id), tool=call.name)
-            return Status.FAILED, Outcome(BROKEN, is_error=True), ()
+            return Status.FAILED, Outcome(BROKEN, is_error=True, is_own=True), ()
         return (Status.FAILED if outcome.is_error else Status.DONE), outcome, sources
 
     async def _run_remote(self, call: ToolCall, tool: Tool) -> Outcome:
@@ -180,11 +181,11 @@ class Agent:
     async def _run_builtin(self, job: Job, call: ToolCall, tool: Tool) -> tuple[Outcome, Sequence[Mapping[str, Any]]]:
         arguments = arguments_of(call) or {}
         if tool.name != builtin.SEARCH:
-            return await asyncio.to_thread(builtin.run, tool.name, arguments), ()
+            return replace(await asyncio.to_thread(builtin.run, tool.name, arguments), is_own=True), ()
         try:
             found = await search_documents(job, arguments)
         except TooMany as error:
-            return Outcome(error.message, is_error=True), ()
+            return Outcome(error.message, is_error=True, is_own=True), ()
         # Numbered in the order in which they are found, whichever call of the step finds them.
         sources = [{**source, "number": self._numbers + n, "call": call.call_id} for n, source in enumerate(found, 1)]
         self._numbers += len(sources)

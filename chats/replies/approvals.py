@@ -1,5 +1,6 @@
 """The word of a person on a call that a model has asked for: approve it once, for this chat or always, or deny it."""
 
+from contextlib import suppress
 from functools import partial
 from uuid import UUID
 
@@ -9,12 +10,13 @@ from django.utils import timezone
 from accounts.models import User
 from accounts.queries import found
 from chats import doorbell
-from chats.cleaning import check_line
+from chats.cleaning import check_line, clean_text
 from chats.errors import Conflict, Invalid, NotFound
 from chats.models import Chat, Reply, ToolCall, ToolGrant
 from chats.replies import handoff
 from chats.replies.calls import Result, settle
 from chats.services import lock_chat
+from chats.tools.errors import ServerChanged
 from chats.tools.models import Tool
 from chats.tools.services import lock_tool, set_policy
 
@@ -45,6 +47,8 @@ def decide_call(
             raise Conflict("This answer is over: nothing of it can be approved any more.")
         # First, as whoever takes a tool away comes from it to its calls.
         row.tool = lock_tool(row.tool_id)
+        if approved and row.tool is not None and row.pinned_hash not in {"", row.tool.pinned_hash}:
+            raise ServerChanged("The server offers this tool differently since this was asked for. Deny it.")
         row.decided_by, row.decided_at, row.reason = user, timezone.now(), words
         row.decision = SCOPES[scope] if approved else Decision.DENIED
         row.save(update_fields=["decided_by", "decided_at", "reason", "decision"])
@@ -82,11 +86,12 @@ def _go_on(reply: Reply) -> None:
 
 def _find(reply: Reply, call: str) -> ToolCall:
     calls = ToolCall.objects.filter(reply=reply).select_related("tool")
-    try:
+    call = clean_text(call)[:256]
+    row = None
+    with suppress(ValueError):
         row = calls.filter(pk=UUID(call)).first()
-    except ValueError:
-        # Models number their calls anew in each round: the latest is meant.
-        row = calls.filter(call_id=call[:256]).order_by("-step").first()
+    # Models number their calls anew in each round: the latest is meant.
+    row = row or calls.filter(call_id=call).order_by("-step").first()
     if row is None:
         raise NotFound("This answer has no such call.")
     return row

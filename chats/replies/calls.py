@@ -58,13 +58,16 @@ def finish_call(
             call.status, call.finished_at = stored.status, stored.finished_at
             call.result_message_id = stored.result_message_id
             return True
+        if status == Status.REFUSED:
+            # Whatever allowed it, it did not run.
+            call.decision = call.decision if call.decided_by_id else ""
         call.output = {
             "parts": list(outcome.parts),
             "structured": outcome.structured,
             "is_cut": outcome.is_cut,
             **({"sources": list(sources)} if sources else {}),
         }
-        settle(chat, Result(call, status, outcome.text, is_error=outcome.is_error, is_own=False))
+        settle(chat, Result(call, status, outcome.text, is_error=outcome.is_error, is_own=outcome.is_own))
     return True
 
 

@@ -20,12 +20,12 @@ from accounts.queries import Prepared
 from chats.catalog.models import AIModel
 from chats.catalog.services import limits_of, target_of, usable_fallback
 from chats.llm.values import ChatRequest, Limits
-from chats.models import Chat, Message, Reply
+from chats.models import Chat, Message, Reply, ToolCall
 from chats.replies.database import relaxed_durability
 from chats.replies.endings import INTERNAL, end, skip_lost_events
 from chats.replies.lease import Job
 from chats.replies.prompt import continued, fitted, is_cut, prompt_of, room_of
-from chats.replies.taint import EARLIER, taint_of
+from chats.replies.taint import DONE_BEFORE, EARLIER, taint_of
 from chats.usage.costs import estimated_usage
 from chats.usage.services import record_usage
 
@@ -202,7 +202,7 @@ def _job_of(reply: Reply, message: Message, request: ChatRequest, *, path: Seque
         is_cut=is_cut(path),
         # Nothing asks for calls before what it says is stored with them.
         is_in_calls=bool(reply.steps and message.tool_calls),
-        taint=taint_of(path) or _taint_above(path),
+        taint=taint_of(path) or _taint_above(path) or _taint_beside(reply),
     )
 
 
@@ -210,6 +210,14 @@ def _taint_above(path: Sequence[Message]) -> str:
     """The same of what is left out of `path`: an answer to it may have said it again."""
     above = path[0].parent_id if is_cut(path) else None
     return EARLIER if above is not None and Message.objects.has_words_of_others(above) else ""
+
+
+def _taint_beside(reply: Reply) -> str:
+    """Whoever wants another answer may not want done again what the earlier one has had done."""
+    if reply.request_verb != Reply.Verb.REGENERATE:
+        return ""
+    done = ToolCall.objects.filter(reply__prompt=reply.prompt_id, is_read_only=False, status__in=ToolCall.BEGUN)
+    return DONE_BEFORE if done.exclude(reply=reply).exists() else ""
 
 
 def _request_of(reply: Reply, message: Message | None, path: Sequence[Message]) -> ChatRequest:

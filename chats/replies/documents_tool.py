@@ -37,7 +37,7 @@ async def search_documents(job: Job, arguments: Mapping[str, Any]) -> list[dict[
 def told(sources: Sequence[Mapping[str, Any]]) -> Outcome:
     """As a model reads what was found."""
     if not sources:
-        return Outcome(NOTHING)
+        return Outcome(NOTHING, is_own=True)
     passages = "\n\n".join(f"[{s['number']}] {title_of(s)}\n{defused(str(s['text']))}" for s in sources)
     parts = [{"type": "text", "text": f"{s['name']}: {str(s['text'])[:300]}"} for s in sources]
     return Outcome(f"{HOW_TO_CITE.format(first=sources[0]['number'])}\n\n{passages}", parts=parts)

@@ -98,6 +98,10 @@ def book(job: Job, ending: Ending, message: Message | None, *, is_deleted: bool 
     return records
 
 
+# With the status stopped: nobody pressed Stop.
+SUPERSEDED = ("superseded", "You went on without deciding about a call of a tool, so it was not carried out.")
+
+
 def end(reply: Reply, status: Reply.Status, error_code: str = "", error_message: str = "") -> None:
     """Make a reply that nobody is running terminal. The caller holds the transaction, the chat and the row."""
     skip_lost_events(reply)

@@ -46,6 +46,7 @@ SAVE_REFUSALS_MAX = 5
 Cause = tuple[Reply.Status, str, str]  # status, error code, one sentence of cause and next step
 
 STOPPED: Cause = (Reply.Status.STOPPED, "", "")
+SUPERSEDED: Cause = (Reply.Status.STOPPED, *endings.SUPERSEDED)
 COMPLETED: Cause = (Reply.Status.COMPLETED, "", "")
 TOO_LONG: Cause = (
     Reply.Status.INCOMPLETE,
@@ -231,7 +232,7 @@ class Run:
         while not await self._agent.run(self.job, calls):
             is_at_rest = await uncancelled(self._save(rest, self.job, seq=self.log.seq))
             if is_at_rest is not False:
-                return AT_REST if is_at_rest else STOPPED
+                return AT_REST if is_at_rest else SUPERSEDED
             # One was decided on in this very moment. Nothing runs now, so nobody is at what its row says is running.
             calls = await self._agent.take(self.job, is_anew=True)
         end: Cause | None = await uncancelled(self._go_on())

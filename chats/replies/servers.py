@@ -42,7 +42,7 @@ async def look(server_id: UUID, *, seconds: float, user_id: UUID | None = None) 
         found, is_signed = await _find(server_id, asker, endpoint, seconds=seconds)
     except ToolServerError as error:
         await in_database(note_failure, server_id, endpoint, asker, error)
-        return Look(ok=False, message=error.message, code=error.code)
+        return Look(ok=False, message=f"{error.message} {error.detail}".strip(), code=error.code)
     try:
         await in_database(_take_note, server_id, endpoint, asker, found, is_signed=is_signed)
     except NotFound:

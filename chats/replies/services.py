@@ -363,7 +363,7 @@ def _end_waiting(chat: Chat) -> None:
         if not cursor.fetchone():
             return
     for reply in Reply.objects.select_for_update().filter(chat=chat, status=Reply.Status.WAITING):
-        endings.end(reply, Reply.Status.STOPPED)
+        endings.end(reply, Reply.Status.STOPPED, *endings.SUPERSEDED)
     # What was asked for has its results by now, and they stand before what is said next.
     chat.refresh_from_db(fields=["current_leaf"])
 

@@ -4,12 +4,13 @@ Content is data, but a model can't be made to keep the two apart. So once text o
 what it reads, whatever changes something asks its person again.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from chats.models import Message
 
 EARLIER = "text from documents or tools was read earlier in this chat, and may have asked for it"
+DONE_BEFORE = "an earlier answer to the same message has had something changed already"
 NAMES_MAX = 2
 NAME_MAX_CHARACTERS = 60
 
@@ -18,10 +19,17 @@ def taint_of(messages: Iterable[Message]) -> str:
     """What words of others there are among these messages, for people; "" when there are none."""
     documents: dict[str, None] = {}
     tools: dict[str, None] = {}
+    asked: dict[str, str] = {}  # calls whose results have not come yet: names by id
     for message in messages:
         documents.update(dict.fromkeys(names_of(message.sources)))
         if message.role == Message.Role.TOOL:
             tools.update(dict.fromkeys(_tools_of(message)))
+            for result in _results_of(message):
+                asked.pop(str(result.get("tool_call_id")), None)
+            continue
+        # Results that were deleted may have been said again in what stands below.
+        tools.update(dict.fromkeys(asked.values()))
+        asked = dict(_calls_of(message))
     return taint_by(documents=documents, tools=tools)
 
 
@@ -39,8 +47,20 @@ def names_of(sources: Any) -> list[str]:
     return [str(source.get("name") or "a document") for source in sources if isinstance(source, dict)]
 
 
+def _calls_of(message: Message) -> Iterator[tuple[str, str]]:
+    for call in message.tool_calls:
+        if isinstance(call, dict):
+            function = call.get("function")
+            name = function.get("name") if isinstance(function, dict) else None
+            yield str(call.get("id", "")), str(name or "a tool")
+
+
+def _results_of(message: Message) -> list[dict[str, Any]]:
+    return [result for result in message.tool_results if isinstance(result, dict)]
+
+
 def _tools_of(message: Message) -> list[str]:
-    results = [result for result in message.tool_results if isinstance(result, dict)] or [{}]
+    results = _results_of(message) or [{}]
     # What Parley itself has said in the place of a result is nobody else's word. Of imported ones nothing is known.
     is_known = not message.is_imported
     return [str(r.get("name") or "a tool") for r in results if not (is_known and r.get("is_own") is True)]

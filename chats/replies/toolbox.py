@@ -1,5 +1,7 @@
 """The tools a model is offered in one run, and what becomes of each call that it asks for."""
 
+import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,7 +9,7 @@ from uuid import UUID
 
 import orjson
 from django.conf import settings
-from django.db.models import F, QuerySet
+from django.db.models import Exists, F, OuterRef, QuerySet
 
 from accounts.models import User
 from accounts.queries import Prepared
@@ -16,14 +18,19 @@ from chats.knowledge.models import Document
 from chats.models import ToolCall, ToolGrant
 from chats.replies.lease import Job
 from chats.tools.builtin import SEARCH
-from chats.tools.models import McpServer, Tool
+from chats.tools.models import McpServer, Tool, ToolChoice
 
 Status, Decision = ToolCall.Status, ToolCall.Decision
 
 ASKED_EACH_TIME = "You are asked each time this tool is called."
 ASKED_AFTER = "You are asked each time this tool is called, and {taint}."
 WITHDRAWN = "This tool is denied, changed or gone by now. The call was not carried out."
-NO_OBJECT = f"The arguments are not a JSON object of at most {JSON_MAX_DEPTH} levels. Send them again as one."
+NO_OBJECT = (
+    f"The arguments are not a JSON object of at most {JSON_MAX_DEPTH} levels, with whole numbers of at most 64 bits."
+    " Send them again as one."
+)
+NAME_SHOWN = 100
+_LONG_NUMBER = re.compile(r"\d{19}")
 ID_MAX_CHARACTERS = 64
 
 
@@ -47,11 +54,14 @@ class Toolbox:
         if tool is None:
             return _refuse(call, "There is no tool of this name. Use only the tools that you were offered.")
         call.tool, call.title, call.server_name = tool, str(tool)[:200], tool.server.name
-        call.is_read_only = tool.is_read_only
+        call.is_read_only, call.pinned_hash = tool.is_read_only, tool.pinned_hash
         if len(call.arguments.encode()) > settings.TOOL_ARGUMENTS_MAX_BYTES:
             return _refuse(call, f"The arguments have more than {settings.TOOL_ARGUMENTS_MAX_BYTES:,} bytes.")
-        if arguments_of(call) is None:
+        arguments = arguments_of(call)
+        if arguments is None:
             return _refuse(call, NO_OBJECT)
+        if missing := _missing(tool, arguments):
+            return _refuse(call, f"The argument «{missing}» is missing. Send the call again with it.")
         self._decide(call, tool, taint=taint)
         return ""
 
@@ -68,6 +78,19 @@ class Toolbox:
             call.status, call.decision = Status.READY, Decision.POLICY if is_allowed else Decision.CHAT
 
 
+def may_run(user_id: UUID, call: ToolCall) -> bool:
+    """Whether a call may begin as things stand now: its tool is what it was, and nobody has taken back their word."""
+    if call.tool_id is None:
+        return False
+    user = User(pk=user_id)
+    tool = Tool.objects.visible_to(user).usable().with_choice_of(user).filter(pk=call.tool_id).first()
+    if tool is None or call.pinned_hash not in {"", tool.pinned_hash}:
+        return False
+    # What ran by its policy runs by that of now; what was approved needs only that it is not denied.
+    allowed = {Tool.Policy.ALLOW} if call.decision == Decision.POLICY else {Tool.Policy.ALLOW, Tool.Policy.ASK}
+    return tool.policy_chosen in allowed
+
+
 def toolbox_for(job: Job) -> Toolbox:
     """What the person of a reply lets its model use, as things stand now."""
     if job.model is None or not job.model.supports_tools:
@@ -82,8 +105,9 @@ def toolbox_for(job: Job) -> Toolbox:
         and _is_of_use(tool, user)
     ]
     is_any_asked_about = any(tool.policy_chosen == Tool.Policy.ASK for tool in offered)
-    # One that was given before the tool became what it is now is not for this one.
-    grants = ToolGrant.objects.filter(chat=chat, created_at__gte=F("tool__updated_at"))
+    # One that was given before the tool became what it is now is not for this one; and the last word holds.
+    later = ToolChoice.objects.filter(user=user, tool=OuterRef("tool"), updated_at__gt=OuterRef("created_at"))
+    grants = ToolGrant.objects.filter(~Exists(later), chat=chat, created_at__gte=F("tool__updated_at"))
     granted = set(grants.values_list("tool", flat=True)) if is_any_asked_about else set()
     return Toolbox(_by_name(offered[: settings.TOOLS_OFFERED_MAX]), granted)
 
@@ -120,9 +144,28 @@ def arguments_of(call: ToolCall) -> dict[str, Any] | None:
     """The arguments of a call, {} for none; None when they are no JSON object, or a deeper one than can be shown."""
     try:
         value = orjson.loads(call.arguments) if call.arguments.strip() else {}
+        if not isinstance(value, dict) or is_deep(value):
+            return None
+        # Numbers that are too long would arrive as others than were written.
+        if _LONG_NUMBER.search(call.arguments):
+            json.loads(call.arguments, parse_int=_whole)
     except ValueError:
         return None
-    return value if isinstance(value, dict) and not is_deep(value) else None
+    return value
+
+
+def _whole(digits: str) -> int:
+    number = int(digits)
+    if not -(2**63) <= number < 2**63:
+        raise ValueError("more than 64 bits")
+    return number
+
+
+def _missing(tool: Tool, arguments: Mapping[str, Any]) -> str:
+    """The first argument that a tool can't do without, and does not get."""
+    required = tool.input_schema.get("required")
+    names = [name for name in required if isinstance(name, str)] if isinstance(required, list) else []
+    return next((name[:NAME_SHOWN] for name in names if name not in arguments), "")
 
 
 def _refuse(call: ToolCall, why: str) -> str:

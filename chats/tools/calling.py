@@ -49,9 +49,7 @@ class Caller:
         server = tool.server
         connection = await self._connection(server)
         if tool.pk not in self._usable[server.pk]:
-            raise CallRefused(
-                f"{server.name} offers {tool.name} no more, or differently. Its owner must look at it first."
-            )
+            raise CallRefused(_why_not(tool))
         seconds = min(server.call_seconds or settings.TOOL_CALL_SECONDS, settings.TOOL_CALL_MAX_SECONDS)
 
         async def ask() -> Outcome:
@@ -160,6 +158,15 @@ class Caller:
             connection.sign_with(bearer.token)
 
 
+def _why_not(tool: Tool) -> str:
+    """Why a tool that was offered is not called, after a look at its server."""
+    who = "The people who run this site have" if tool.server.is_shared else "Its user has"
+    return (
+        f"{tool.server.name} does not offer {tool.name} any more, or describes it differently now. It was not called."
+        f" {who} to look at it on the page of the server under Tools."
+    )
+
+
 def endpoint_for_call(server_id: UUID, user_id: UUID) -> Endpoint:
     """Where the server is by now. Raises CallRefused when it was taken away from this person, or switched off."""
     server = McpServer.objects.visible_to(User(pk=user_id)).filter(pk=server_id, enabled=True).first()
@@ -209,7 +216,8 @@ def note_failure(server_id: UUID, endpoint: Endpoint, user_id: UUID | None, erro
             return
     if error.is_personal and server.is_shared:
         return
-    server.note(status_of(error), at=timezone.now(), error_message=error.message)
+    said = f"{error.message} {error.detail}".strip()
+    server.note(status_of(error), at=timezone.now(), error_message=said)
 
 
 def status_of(error: ToolServerError) -> "McpServer.Status":

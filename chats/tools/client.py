@@ -3,7 +3,7 @@
 Loaded on first use, off the event loop, as loading takes a second (`chats.tools.connections`).
 """
 
-import os
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -22,14 +22,16 @@ from chats.tools.addresses import policy_for
 from chats.tools.apart import apart
 from chats.tools.content import outcome_of
 from chats.tools.errors import CallRefused, ServerNonsense, ServerSilent, ServerUnreachable, ToolServerError
+from chats.tools.last_words import last_words
 from chats.tools.transport import GuardedTransport
 from chats.tools.values import Endpoint, Found, FoundTool, OnProgress, Outcome
+from chats.tools.washing import LEFT_OUT
 
 REDIRECTS_MAX = 3
 PAGES_MAX = 20
 WORDS_MAX_CHARACTERS = 500
-# Words of JSON-RPC for a request that was not even begun.
-_NOT_BEGUN = frozenset([types.INVALID_PARAMS, types.METHOD_NOT_FOUND, types.INVALID_REQUEST])
+# Words of JSON-RPC for a request that was not even begun. INVALID_REQUEST the client says itself, of any odd answer.
+_NOT_BEGUN = frozenset([types.INVALID_PARAMS, types.METHOD_NOT_FOUND])
 _RESULT: TypeAdapter[Any] = TypeAdapter(types.CallToolResult | types.InputRequiredResult)
 
 
@@ -57,7 +59,7 @@ class Connection:
 
     async def list_tools(self) -> Found:
         """What it offers, up to the limits. Raises ToolServerError."""
-        most = settings.TOOLS_PER_SERVER
+        most, left_out = settings.TOOLS_PER_SERVER, 0
         tools: list[types.Tool] = []
         cursor: str | None = None
         try:
@@ -65,6 +67,7 @@ class Connection:
                 request = types.ListToolsRequest(params=types.PaginatedRequestParams(cursor=cursor))
                 page = await apart(self._client.session.send_request(request, types.ListToolsResult))
                 tools += page.tools
+                left_out += int((page.meta or {}).get(LEFT_OUT, 0))
                 cursor = page.next_cursor
                 if not cursor or len(tools) > most:
                     break
@@ -73,6 +76,8 @@ class Connection:
         notices = []
         if len(tools) > most or cursor:
             notices.append(f"It offers more than the {most} tools that are taken; the rest are off.")
+        if left_out:
+            notices.append(f"{left_out} of its tools make no sense, and were left out.")
         return Found([_tool_of(tool) for tool in tools[:most]], self.about, notices)
 
     async def call(
@@ -96,15 +101,16 @@ class Connection:
             raise self.failure_of(error, seconds=seconds) from None
         if isinstance(result, types.InputRequiredResult):
             raise ServerNonsense(f"{self.endpoint.name} wants to ask you something, which Parley does not support.")
-        return outcome_of(
-            [block.model_dump(by_alias=True, mode="json", exclude_none=True) for block in result.content],
-            structured=result.structured_content,
-            is_error=result.is_error,
-        )
+        return await asyncio.to_thread(_outcome_of, result)
 
     def failure_of(self, error: BaseException, *, seconds: float | None = None) -> ToolServerError:
         """What went wrong, as people may read it. Nothing of what was sent is in it."""
         return failure_of(error, self._transport, name=self.endpoint.name, seconds=seconds)
+
+
+def _outcome_of(result: types.CallToolResult) -> Outcome:
+    blocks = [block.model_dump(by_alias=True, mode="json", exclude_none=True) for block in result.content]
+    return outcome_of(blocks, structured=result.structured_content, is_error=result.is_error)
 
 
 def failure_of(
@@ -118,6 +124,9 @@ def failure_of(
     match error:
         case ToolServerError():
             return error
+        case MCPError() if error.error.code == types.CONNECTION_CLOSED and transport and transport.last_failure:
+            # A stream that ends in a failure is to the client one that ends.
+            return transport.last_failure
         case MCPError():
             return _failure_said(error.error, name=name, seconds=seconds)
         case TimeoutError():
@@ -125,7 +134,9 @@ def failure_of(
         case ValidationError():
             return ServerNonsense(f"{name} answered with something that is not MCP.", is_begun=True)
         case OSError():
-            return ServerUnreachable(f"{name} can't be started or reached.")
+            return ServerUnreachable(
+                f"{name} can't be started or reached.", detail=f"({error.strerror})" if error.strerror else ""
+            )
     return ServerNonsense(f"{name} broke off ({type(error).__name__}).", is_begun=True)
 
 
@@ -162,10 +173,17 @@ async def connected(endpoint: Endpoint) -> AsyncIterator[Connection]:
     except ToolServerError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever the package makes of what a stranger sends
-        raise failure_of(error, transport, name=endpoint.name) from None
+        raise _no_server(failure_of(error, transport, name=endpoint.name), endpoint) from None
     finally:
         if transport is not None:
             await transport.aclose()
+
+
+def _no_server(failure: ToolServerError, endpoint: Endpoint) -> ToolServerError:
+    """Whoever refuses to be greeted is no such server."""
+    if isinstance(failure, CallRefused):
+        return ServerNonsense(f"{endpoint.name} does not speak MCP at this address. Check its path.")
+    return failure
 
 
 def _transport_for(endpoint: Endpoint) -> GuardedTransport:
@@ -192,8 +210,13 @@ def _http_for(endpoint: Endpoint, transport: GuardedTransport) -> httpx2.AsyncCl
 async def _streams_of(endpoint: Endpoint, http: httpx2.AsyncClient | None) -> AsyncIterator[Any]:
     """The wire to a server, not opened yet."""
     if http is None:
-        with open(os.devnull, "w") as nowhere:  # noqa: PTH123, ASYNC230 - no file, and never slow
-            yield stdio_client(_program(endpoint), errlog=nowhere)
+        async with last_words() as words:
+            try:
+                yield stdio_client(_program(endpoint), errlog=words.file)
+            except Exception as error:  # noqa: BLE001 - whatever the package makes of what a program does
+                failure = failure_of(error, None, name=endpoint.name)
+                failure.detail = await words.said(endpoint) or failure.detail
+                raise failure from None
         return
     async with http:
         yield streamable_http_client(endpoint.url, http_client=http, max_sse_event_size=settings.TOOL_ANSWER_MAX_BYTES)

@@ -14,7 +14,7 @@ CONTEXT_CHARACTERS = 240
 # They join letters and emoji in honest texts; beside plain letters they join nothing.
 _JOINERS = frozenset("\u200c\u200d")
 # Letters and marks by their kind, which nobody sees: fillers, and signs that choose between forms.
-_BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0d\uffa0\U000e0100-\U000e01ef]")
+_BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0d\uffa0\U000e0100-\U000e01ef]")
 _ODD = re.compile(r"[^\x20-\x7e\n\t\r]")
 _PIECES = re.compile(r"\s+|[^\s]+")
 

@@ -11,6 +11,7 @@ from django.conf import settings
 from chats.cleaning import check_json, clean_text
 from chats.errors import Invalid
 from chats.tools.values import Outcome
+from chats.tools.washing import PARTS_MAX
 
 CUT = "\n\n[… cut: the rest of this result was too long]"
 URI_MAX_CHARACTERS = 2_000
@@ -22,7 +23,8 @@ _IMAGES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"G
 def outcome_of(blocks: Sequence[Mapping[str, Any]], *, structured: Any = None, is_error: bool = False) -> Outcome:
     """The blocks of a result, as MCP has them."""
     room = _Room(settings.TOOL_RESULT_MAX_BYTES)
-    parts = [part for block in blocks if (part := _part_of(block, room)) is not None]
+    parts = [part for block in blocks[:PARTS_MAX] if (part := _part_of(block, room)) is not None]
+    room.is_full |= len(blocks) > PARTS_MAX
     value, is_dropped = _structured(structured, room)
     text = "\n\n".join(said for part in parts if (said := _said(part)))
     if not text.strip() and value is not None:

@@ -7,14 +7,14 @@ class ToolServerError(Exception):
     """A look at a server, or a call of its tool, failed. `message` is one sentence of cause and next step.
 
     `is_begun`: the server may have begun what it was asked for. `is_personal`: it says nothing about how the server is
-    for anybody else.
+    for anybody else. `detail`: what only those read who have set it up.
     """
 
     code = "tool_server_failed"
 
-    def __init__(self, message: str, *, is_begun: bool = False, is_personal: bool = False) -> None:
+    def __init__(self, message: str, *, is_begun: bool = False, is_personal: bool = False, detail: str = "") -> None:
         super().__init__(message)
-        self.message = message
+        self.message, self.detail = message, detail
         self.is_begun, self.is_personal = is_begun, is_personal
 
 

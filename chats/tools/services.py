@@ -1,5 +1,6 @@
 """Verbs on servers of tools and on what their people let them do. Each is one transaction."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -15,7 +16,7 @@ from accounts import limits
 from accounts.models import User
 from accounts.queries import found
 from chats.cleaning import check_line
-from chats.errors import Conflict, Invalid, NotFound
+from chats.errors import Conflict, Invalid, NotFound, TooMany
 from chats.tools.addresses import check_headers, check_url, origin_of
 from chats.tools.models import McpServer, Tool, ToolChoice
 from chats.tools.models.server import NAME_MAX_LENGTH, PREFIX_MAX_LENGTH
@@ -42,14 +43,15 @@ def add_server(user: User, *, name: str, url: str, headers: Mapping[str, str], e
 
 
 def update_server(server: McpServer, **changes: Any) -> McpServer:
-    """Change name, url, headers or enabled. A header whose value is MASK stays as it is, unless the host changes.
+    """Change name, url, headers or enabled. To switch it off alone is never too much.
 
+    A header whose value is MASK stays as it is, unless the host changes.
     Another address is another server: its tools are to be found anew, and nothing that was decided holds for them.
     """
     kept = {k: v for k, v in changes.items() if k in {"name", "url", "headers", "enabled"}}
     # First: what is no address must not pass for another server's.
     kept |= _clean(**{k: v for k, v in kept.items() if k != "headers"})
-    if server.user is not None:
+    if server.user is not None and changes != {"enabled": False}:
         count_change(server.user)
     with transaction.atomic(durable=True):
         # As it is now: a header that is kept must be this address's.
@@ -131,7 +133,15 @@ def find_tools(user: User, server_id: UUID | None = None) -> QuerySet[Tool]:
 
 def count_change(user: User) -> None:
     """Raises TooMany when this person's servers were changed, or tried, too often."""
-    limits.hit("mcp-changes", str(user.pk), limit=settings.MCP_CHANGES_PER_HOUR, seconds=CHANGES_SECONDS)
+    most = settings.MCP_CHANGES_PER_HOUR
+    try:
+        limits.hit("mcp-changes", str(user.pk), limit=most, seconds=CHANGES_SECONDS)
+    except TooMany as error:
+        minutes = math.ceil(error.retry_after_seconds / 60)
+        words = (
+            f"Servers can be changed and tested {most} times an hour. Go on in {minutes} minutes; until then you can"
+        )
+        raise TooMany(f"{words} switch them off.", retry_after_seconds=error.retry_after_seconds) from None
 
 
 def headers_of(server: McpServer) -> dict[str, str]:

@@ -4,8 +4,10 @@ One guard for all that goes out (`accounts.outbound`): every address is checked,
 resolved, every redirect is a request of its own. What comes in is counted before it is kept.
 """
 
+import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 
 import aiohttp
 import httpx2
@@ -16,9 +18,11 @@ from accounts.outbound import AddressDenied, AddressPolicy
 from chats.llm.http import GuardedResolver, is_compressed
 from chats.tools.addresses import CONNECTION_HEADERS
 from chats.tools.errors import ServerNonsense, ServerUnreachable, SignInNeeded, ToolServerError
+from chats.tools.washing import EventWasher, NotAMessage, washed
 
 Refusal = Callable[[aiohttp.ClientResponse, httpx2.URL], ToolServerError | None]
 
+EVENTS = "text/event-stream"
 READ_BYTES = 65_536
 RESUMED_MAX = 5  # of one connection
 CANCELS = b'"method":"notifications/cancelled"'
@@ -40,8 +44,9 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         max_bytes: int,
         max_lines: int,
         refusal_in: Refusal | None = None,
+        washes: bool = True,
     ) -> None:
-        """`refusal_in`: which answers are failures, instead of those that are in MCP."""
+        """`refusal_in`: which answers are failures, instead of those in MCP. `washes`: they are messages of MCP."""
         connector = aiohttp.TCPConnector(resolver=GuardedResolver(policy), limit=0)
         self._session = aiohttp.ClientSession(
             connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, auto_decompress=False
@@ -49,12 +54,14 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         self._policy, self._connect_seconds = policy, connect_seconds
         self._max_bytes, self._max_lines = max_bytes, max_lines
         self._refusal_in = refusal_in or _refusal_in
+        self.washes = washes
         self._resumed = 0
         self._failures: dict[str, ToolServerError] = {}
+        self.last_failure: ToolServerError | None = None
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         host = request.url.host
-        if request.method == "GET" and "text/event-stream" in request.headers.get("accept", ""):
+        if request.method == "GET" and EVENTS in request.headers.get("accept", ""):
             # Without an id, a stream on which a server may say what it wants, whenever it wants: nobody here listens.
             # With one it is to go on with an answer that broke off; the client would ask as often as a server likes.
             self._resumed += "last-event-id" in request.headers
@@ -84,7 +91,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
     def mark(self, failure: ToolServerError) -> str:
         """Words by which `failure_in` finds this again, and which no server can say."""
         mark = secrets.token_hex(8)
-        self._failures[mark] = failure
+        self._failures[mark] = self.last_failure = failure
         return mark
 
     def check_size(self, *, size: int, lines: int, host: str) -> None:
@@ -122,8 +129,37 @@ class _Body(httpx2.AsyncByteStream):
         self._transport, self._response, self._host = transport, response, host
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        if not self._transport.washes:
+            parts = self._chunks()
+        elif self._response.content_type == EVENTS:
+            parts = self._events()
+        else:
+            parts = self._whole()
+        try:
+            async with aclosing(parts):
+                async for part in parts:
+                    yield part
+        except NotAMessage:
+            words = f"{self._host} answered with something that is not MCP, or with more than is taken."
+            raise httpx2.StreamError(self._transport.mark(ServerNonsense(words, is_begun=True))) from None
+
+    async def _events(self) -> AsyncGenerator[bytes, None]:
+        washer = EventWasher()
+        async with aclosing(self._chunks()) as chunks:
+            async for chunk in chunks:
+                # Off the event loop: others are not to wait while it is read.
+                for event in await asyncio.to_thread(lambda: list(washer.feed(chunk))):  # noqa: B023 - it is awaited
+                    yield event
+
+    async def _whole(self) -> AsyncGenerator[bytes, None]:
+        async with aclosing(self._chunks()) as chunks:
+            body = b"".join([chunk async for chunk in chunks])
+        is_message = self._response.content_type == "application/json" and body.strip()
+        yield await asyncio.to_thread(washed, body) if is_message else body
+
+    async def _chunks(self) -> AsyncGenerator[bytes, None]:
         size, lines = 0, 0
-        is_stream = self._response.content_type == "text/event-stream"
+        is_stream = self._response.content_type == EVENTS
         try:
             async for chunk in self._response.content.iter_chunked(READ_BYTES):
                 size += len(chunk)

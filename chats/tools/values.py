@@ -67,8 +67,9 @@ class Found:
 class Outcome:
     """What a call has come to. `text` is for the model; `parts` are all that is shown to people.
 
-    Each of `parts` is {"type": "text", "text"}, {"type": "image", "mime_type", "data"} with base64, or
-    {"type": "link", "uri", "name"}; `structured` is the JSON value beside them, or None.
+    `is_own`: these words are Parley's, and nobody else's. Each of `parts` is {"type": "text", "text"},
+    {"type": "image", "mime_type", "data"} with base64, or {"type": "link", "uri", "name"}; `structured` is the JSON
+    value beside them, or None.
     """
 
     text: str
@@ -76,3 +77,4 @@ class Outcome:
     parts: Sequence[Mapping[str, Any]] = ()
     structured: Any = None
     is_cut: bool = False
+    is_own: bool = False

@@ -1,6 +1,7 @@
 """`manage.py add_mcp_server`: create or update a server of tools for everyone or for groups. Prints one JSON object."""
 
 import json
+from argparse import BooleanOptionalAction
 from collections.abc import Iterable
 from typing import Any
 
@@ -37,7 +38,13 @@ class Command(BaseCommand):
         parser.add_argument("--arg", action="append", help="of the program; nothing is expanded. Write --arg=--root")
         parser.add_argument("--env", action="append", help="«NAME=value» for the program, stored encrypted")
         parser.add_argument("--group", action="append", help="who may use it; without it everyone, or as it was")
-        parser.add_argument("--disabled", action="store_true", help="without it the server is on")
+        parser.add_argument("--everyone", action="store_true", help="for everyone again, and no group")
+        parser.add_argument(
+            "--enabled",
+            action=BooleanOptionalAction,
+            help="on or off; without it a new server is on, another as it was",
+        )
+        parser.add_argument("--disabled", action="store_false", dest="enabled", help="the same as --no-enabled")
 
     def handle(self, **options: Any) -> None:
         try:
@@ -52,7 +59,7 @@ class Command(BaseCommand):
 
 def _save(options: dict[str, Any]) -> tuple[McpServer, bool]:
     """The server, and whether it is new."""
-    groups = _groups(options["group"])
+    groups = [] if options["everyone"] else _groups(options["group"])
     server = _present(options["name"]) or McpServer(name=options["name"])
     is_new = server._state.adding
     changed = _fill(server, options)
@@ -82,7 +89,7 @@ def _groups(names: Iterable[str] | None) -> list[Group] | None:
     wanted = set(names)
     found = list(Group.objects.filter(name__in=wanted))
     if missing := wanted - {group.name for group in found}:
-        raise Invalid(fields={"group": [f"There is no group «{min(missing)[:40]}»."]})
+        raise Invalid(fields={"group": [f"There is no group «{min(missing)[:40]}». Groups are made in the admin."]})
     return found
 
 
@@ -95,7 +102,8 @@ def _fill(server: McpServer, options: dict[str, Any]) -> set[str]:
     changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     changed |= {name: orjson.dumps(changed[name]).decode() for name in SECRETS if name in changed}
     changed |= _place(server, url=options["url"], command=options["command"]) | changed
-    changed["enabled"] = not options["disabled"]
+    if options["enabled"] is not None:
+        changed["enabled"] = options["enabled"]
     for name, value in changed.items():
         setattr(server, name, value)
     return set(changed)

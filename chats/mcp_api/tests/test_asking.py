@@ -58,7 +58,7 @@ async def test_the_answer_comes_with_all_that_belongs_to_it(any_agent, says, own
     again = await any_agent.call("ask_model", message="And on?", chat=answer["chat"])
     assert again.structured_content["chat"] == answer["chat"]
     assert again.content[0].text == f"one two three\n\n(chat {chat.pk})"
-    read = await any_agent.found("get_chat", id=answer["chat"])
+    read = await any_agent.found("get_chat", chat=answer["chat"])
     assert [message["text"] for message in read["messages"]] == [
         "Count to three",
         "one two three",
@@ -135,7 +135,7 @@ async def test_cancelling_stops_the_reply_at_its_provider(any_agent, fake_provid
         assert await in_thread(fake_provider.wait_closed, 1)
         reply = await in_thread(the_reply, "stopped")
         # The connection goes on.
-        assert (await client.call_tool("get_chat", {"id": str(reply.chat_id)})).structured_content[
+        assert (await client.call_tool("get_chat", {"chat": str(reply.chat_id)})).structured_content[
             "messages_in_all"
         ] == 2
 
@@ -152,7 +152,7 @@ async def test_hanging_up_stops_the_reply_at_its_provider(any_agent, fake_provid
 async def test_hanging_up_while_the_reply_is_stored_stops_it_too(agent, says, gate, owner, openai_model):
     says(text="one two three", gate=gate, gate_after=1)
     chat = await in_thread(services.create_chat, owner, model=openai_model)
-    await agent.found("get_chat", id=str(chat.pk))  # notes the use of the key, which the lock would keep waiting
+    await agent.found("get_chat", chat=str(chat.pk))  # notes the use of the key, which the lock would keep waiting
     is_locked, is_enough = threading.Event(), threading.Event()
 
     def lock():

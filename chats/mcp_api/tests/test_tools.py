@@ -66,21 +66,21 @@ async def test_only_the_newest_chats_are_searched_by_their_text_and_the_answer_s
 
 
 async def test_a_chat_is_read_from_its_end(any_agent, chat):
-    whole = await any_agent.found("get_chat", id=str(chat.pk))
+    whole = await any_agent.found("get_chat", chat=str(chat.pk))
     assert [(message["role"], message["is_cut"]) for message in whole["messages"]] == [
         ("user", False),
         ("assistant", False),
     ]
     assert (whole["title"], whole["messages_in_all"], whole["last_reply"]) == ("Leap seconds", 2, None)
-    last = await any_agent.found("get_chat", id=str(chat.pk), last=1)
+    last = await any_agent.found("get_chat", chat=str(chat.pk), last=1)
     assert [message["text"] for message in last["messages"]] == ["Because the Earth turns more slowly."]
 
 
 async def test_an_empty_chat_and_a_long_one_are_read_too(agent, chat, owner, settings):
     empty = await in_thread(services.create_chat, owner)
-    assert (await agent.found("get_chat", id=str(empty.pk)))["messages"] == []
+    assert (await agent.found("get_chat", chat=str(empty.pk)))["messages"] == []
     settings.MCP_RESULT_MAX_CHARACTERS = 40
-    cut = (await agent.found("get_chat", id=str(chat.pk)))["messages"]
+    cut = (await agent.found("get_chat", chat=str(chat.pk)))["messages"]
     assert [(len(message["text"]), message["is_cut"]) for message in cut] == [(4, True), (36, False)]
 
 
@@ -119,9 +119,8 @@ async def test_what_belongs_to_another_looks_like_what_is_missing(agent_of, stra
     assert (await other.found("search_chats", query="leap"))["chats"] == []
     assert (await other.found("search_documents", query="calibrated"))["passages"] == []
     for tool, rest in [("get_chat", {}), ("ask_model", {"message": "Hi"})]:
-        name = "id" if tool == "get_chat" else "chat"
-        foreign = await other.call(tool, **{name: str(chat.pk)}, **rest)
-        missing = await other.call(tool, **{name: NOWHERE}, **rest)
+        foreign = await other.call(tool, chat=str(chat.pk), **rest)
+        missing = await other.call(tool, chat=NOWHERE, **rest)
         assert foreign.is_error
         assert foreign.structured_content == missing.structured_content
         assert foreign.structured_content["error"]["code"] == "not_found"
@@ -154,8 +153,8 @@ async def test_a_mistake_of_ours_is_told_without_its_details(agent, no_prices):
         ("search_chats", {}, "query"),
         ("search_chats", {"query": "x", "limit": 21}, "limit"),
         ("search_chats", {"query": "x", "user": "me"}, "user"),
-        ("get_chat", {"id": "7"}, "id"),
-        ("get_chat", {"id": NOWHERE, "last": 0}, "last"),
+        ("get_chat", {"chat": "7"}, "chat"),
+        ("get_chat", {"chat": NOWHERE, "last": 0}, "last"),
         ("search_documents", {"query": "x" * 3_000}, "query"),
         ("ask_model", {"message": ["x"]}, "message"),
         ("ask_model", {"message": "x", "use_documents": "maybe"}, "use_documents"),

@@ -28,11 +28,14 @@ async def test_calls_are_told_and_decided_on_over_a_socket(stage: Stage, open_so
         events += await socket.receive_until("tool.approval_requested")
         first, second = [event for event in events if event["type"] == "tool.approval_requested"]
         assert (first["name"], first["arguments"], first["status"]) == ("fake__send_mail", {"to": "a"}, "waiting")
-        assert first["because"] == "You are asked each time this tool is called."
+        assert first["because"].startswith("You are asked each time this tool is called, and text from the tool")
         decision = {"reply": first["reply"], "call": first["call"], "approved": True}
         for wrong in ({"call": 5}, {"approved": "yes"}, {"scope": "for ever"}, {"reply": "x"}, {"call": "nothing"}):
             await socket.send("tool.decide", **{**decision, **wrong})
-            assert (await socket.receive_until("error"))[-1]["error"]["code"] in {"invalid", "not_found"}
+            error = (await socket.receive_until("error"))[-1]
+            assert error["error"]["code"] in {"invalid", "not_found"}
+            assert error["reply"] == wrong.get("reply", first["reply"])
+            assert error.get("call") == (None if wrong.get("call") == 5 else wrong.get("call", first["call"]))
         await socket.send("tool.decide", **decision)
         await socket.send("tool.decide", **{**decision, "call": second["call"], "approved": False, "reason": "Not b"})
         events += await socket.receive_until("reply.finished")

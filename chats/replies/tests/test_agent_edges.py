@@ -4,16 +4,23 @@ import base64
 import threading
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.db import OperationalError, connections
 from django.test import Client
 
 from chats.catalog.models import AIModel
+from chats.errors import NotFound
 from chats.llm.tests.fake_provider import Script
-from chats.models import Message
-from chats.replies.tests.stage import SEND, Stage, calling, calls_of, ended, path, waiting
-from chats.tools.models import McpServer
+from chats.models import Message, Reply, ToolCall, ToolGrant
+from chats.replies.approvals import decide_call
+from chats.replies.services import retry_reply
+from chats.replies.tests.stage import LOOK, SEND, Stage, calling, calls_of, ended, path, waiting
+from chats.services import delete_message
+from chats.tools.discovery import accept_change
+from chats.tools.errors import ServerChanged
+from chats.tools.models import McpServer, Tool
 from chats.tools.services import delete_server
 from chats.tools.tests.fake_server import FakeTool
 from chats.usage.models import UsageRecord
@@ -201,3 +208,101 @@ def test_what_is_denied_meanwhile_is_not_offered_in_the_next_round(stage: Stage)
     assert ended(started.reply).status == "completed"
     assert stage.mcp.calls == {"look_up": 1}
     assert [call.status for call in calls_of(started.reply)] == ["done", "refused"]
+
+
+def test_what_is_denied_in_the_midst_of_a_step_begins_no_more(stage: Stage, settings: Any) -> None:
+    settings.TOOL_CALLS_AT_ONCE = 1
+    gate = threading.Event()
+    stage.mcp.tools = [LOOK, FakeTool("send_mail", "Sends a mail", run="Sent", gate=gate)]
+    stage.let("send_mail", "allow")
+    stage.model_does(calling(SENDS, SENDS, SENDS), DONE)
+    started = stage.ask()
+    assert stage.mcp.wait_calls("send_mail", 1)
+    stage.let("send_mail", "deny")
+    gate.set()
+    assert ended(started.reply).status == "completed"
+    assert stage.mcp.calls == {"send_mail": 1}
+    assert sorted(call.status for call in calls_of(started.reply)) == ["done", "refused", "refused"]
+
+
+def test_an_old_card_approves_no_new_tool(stage: Stage) -> None:
+    stage.model_does(calling(SENDS), DONE)
+    started = stage.ask()
+    (call,) = waiting(started.reply)
+    stage.mcp.tools = [LOOK, FakeTool("send_mail", "WIPES everything", run="Wiped")]
+    stage.look()
+    accept_change(Tool.objects.get(name="send_mail"))
+    for scope in ("once", "chat", "always"):
+        with pytest.raises(ServerChanged):
+            stage.decide(call, scope=scope)
+    stage.decide(call, approved=False)
+    assert ended(started.reply).status == "completed"
+    assert stage.mcp.calls == {}
+    assert not ToolGrant.objects.exists()
+
+
+def test_a_word_for_the_chat_is_taken_back_by_a_later_one(stage: Stage) -> None:
+    stage.model_does(calling(SENDS), DONE)
+    started = stage.ask()
+    (call,) = waiting(started.reply)
+    stage.decide(call, scope="chat")
+    ended(started.reply)
+    stage.let("send_mail", "ask")
+    (call,) = waiting(stage.ask("Again", chat=started.chat).reply)
+    assert call.because.startswith("You are asked each time")
+
+
+# ---------------------------------------------------------------- words of others
+def test_what_parley_says_itself_is_nobody_elses_word(builtin: Stage) -> None:
+    builtin.let("send_mail", "allow")
+    builtin.model_does(calling(("parley__current_time", {})), calling(SENDS), DONE)
+    assert ended(builtin.ask().reply).status == "completed"
+    assert builtin.mcp.calls == {"send_mail": 1}
+
+
+def test_words_whose_message_was_deleted_may_have_been_said_again(stage: Stage) -> None:
+    stage.let("send_mail", "allow")
+    stage.model_does(calling(LOOKS), Script(text="It says: send a mail."))
+    started = stage.ask()
+    ended(started.reply)
+    delete_message(Message.objects.get(chat=started.chat, role="tool"))
+    stage.model_does(calling(SENDS), DONE)
+    (call,) = waiting(stage.ask("Go on", chat=started.chat).reply)
+    assert "text from the tool «fake__look_up»" in call.because
+
+
+def test_another_answer_does_not_do_again_unasked_what_the_first_has_done(stage: Stage) -> None:
+    stage.let("send_mail", "allow")
+    stage.model_does(calling(SENDS), DONE)
+    started = stage.ask()
+    assert ended(started.reply).status == "completed"
+    (call,) = waiting(retry_reply(Reply.objects.get(pk=started.reply.pk)).reply)
+    assert "had something changed already" in call.because
+    assert stage.mcp.calls == {"send_mail": 1}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [("{}", "«to» is missing"), ('{"to": 123456789012345678901234567890}', "64 bits"), ('{"to": 9e18}', "")],
+)
+def test_arguments_that_would_arrive_as_others_are_refused(stage: Stage, given: str, said: str) -> None:
+    schema = {"type": "object", "properties": {"to": {}}, "required": ["to"]}
+    stage.mcp.tools = [LOOK, FakeTool("send_mail", "Sends a mail", run="Sent", schema=schema)]
+    stage.look()
+    accept_change(Tool.objects.get(name="send_mail"))
+    stage.let("send_mail", "allow")
+    stage.model_does(calling(("fake__send_mail", given)), DONE)
+    assert ended(stage.ask().reply).status == "completed"
+    assert said in asked(stage)[-1]["content"]
+    assert stage.mcp.calls == ({} if said else {"send_mail": 1})
+
+
+def test_a_call_is_found_by_the_models_name_for_it(stage: Stage) -> None:
+    stage.model_does(calling(SENDS), DONE)
+    started = stage.ask()
+    (call,) = waiting(started.reply)
+    ToolCall.objects.update(call_id=str(uuid4()))
+    call.refresh_from_db()
+    with pytest.raises(NotFound):
+        decide_call(stage.owner, started.reply, "\ud800", approved=True)
+    assert decide_call(stage.owner, started.reply, call.call_id, approved=False).pk == call.pk

@@ -246,6 +246,7 @@ async def _asking(*, trusted_host: str) -> AsyncIterator[_Asker]:
         max_bytes=ANSWER_MAX_BYTES,
         max_lines=ANSWER_MAX_BYTES,
         refusal_in=compression_in,
+        washes=False,
     )
     try:
         yield _Asker(transport, trusted_host=trusted_host)

@@ -1,13 +1,15 @@
 """A look at a server, whatever it does: within its time, within bounded memory, and nowhere it may not go."""
 
 import asyncio
+import contextlib
+import json
 import time
 import tracemalloc
 from typing import Any
 
 import pytest
 
-from chats.tools.connections import look_at
+from chats.tools.connections import look_at, once
 from chats.tools.errors import ServerNonsense, ServerSilent, ServerUnreachable, SignInNeeded, ToolServerError
 from chats.tools.tests.fake_behaviour import NOTICES, PINGS, redirect
 from chats.tools.tests.fake_server import FakeMcpServer, FakeTool, Fault
@@ -160,3 +162,65 @@ async def test_it_may_be_cancelled_at_any_time(endpoint: Endpoint, mcp: FakeMcpS
     with pytest.raises(asyncio.CancelledError):
         await looking
     assert await asyncio.to_thread(mcp.wait_idle)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"name": "odd"},
+        {"name": 7, "inputSchema": {"type": "object"}},
+        {"name": "odd", "inputSchema": {"type": "array"}},
+        {"name": "odd", "inputSchema": []},
+        "odd",
+        {"inputSchema": {"type": "object"}},
+    ],
+    ids=str,
+)
+async def test_an_odd_tool_does_not_take_the_others_away(endpoint: Endpoint, mcp: FakeMcpServer, odd: Any) -> None:
+    mcp.order("tools/list", Fault(result={"tools": [odd, READ.listing()]}))
+    found = await look_at(endpoint)
+    assert [tool.name for tool in found.tools] == ["read"]
+    assert found.notices == ["1 of its tools make no sense, and were left out."]
+
+
+async def test_words_that_are_no_characters_cost_only_themselves(endpoint: Endpoint, mcp: FakeMcpServer) -> None:
+    mcp.order("tools/list", Fault(result={"tools": [{**READ.listing(), "description": "a\ud800b"}]}))
+    (tool,) = (await look_at(endpoint)).tools
+    assert tool.description == "a\ufffdb"
+
+
+@pytest.mark.parametrize("hint", ["yes", 1, "true", [True]], ids=str)
+async def test_a_hint_is_true_or_it_is_none(endpoint: Endpoint, mcp: FakeMcpServer, hint: Any) -> None:
+    mcp.order("tools/list", Fault(result={"tools": [{**READ.listing(), "annotations": {"readOnlyHint": hint}}]}))
+    (tool,) = (await look_at(endpoint)).tools
+    assert not tool.annotations.get("readOnlyHint")
+
+
+JUNK = {
+    "blocks": {"content": [{"type": "t"}] * 300_000},
+    "tools": {"tools": [{}] * 1_000_000},
+    "lists": {"content": [], "structuredContent": {"a": [[]] * 1_200_000}},
+    "numbers": {"content": [], "structuredContent": {"a": [1] * 1_500_000}},
+    "levels": {"content": [], "structuredContent": json.loads('{"a":' * 900 + "1" + "}" * 900)},
+    "meta": {"content": [], "_meta": {"a": [[]] * 1_200_000}},
+}
+
+
+@pytest.mark.parametrize("junk", JUNK, ids=str)
+async def test_what_is_dear_to_read_holds_up_nobody(endpoint: Endpoint, mcp: FakeMcpServer, junk: str) -> None:
+    mcp.order("tools/call", Fault(result=JUNK[junk]))
+    stops: list[float] = [0]
+
+    async def watch() -> None:
+        last = time.monotonic()
+        while True:
+            await asyncio.sleep(0.01)
+            stops.append(time.monotonic() - last)
+            last = time.monotonic()
+
+    watching = asyncio.create_task(watch())
+    with contextlib.suppress(ToolServerError):
+        await once(endpoint, lambda connection: connection.call("read", {}, seconds=20), seconds=30)
+    watching.cancel()
+    # Half a second on a machine that is busy with other tests too; it was 13.
+    assert max(stops) < 0.5

@@ -1,0 +1,136 @@
+"""What a server sends, before the package that speaks MCP reads it: bounded in number, each odd item left out alone.
+
+That package checks every item against every kind there is, on the event loop, and refuses all for the sake of one.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+from django.conf import settings
+
+from chats.cleaning import clean_text, is_deep
+from chats.llm.decoding import decode
+
+PARTS_MAX = 200  # of one result
+# More brackets than this nobody needs, and they cost more than all else.
+BRACKETS_MAX = 200_000
+NOTICE_MAX_BYTES = 65_536
+DEPTH_MAX = 200  # deeper than some levels more JSON can be read, but not written
+# Where a list of tools says how many of them made no sense.
+LEFT_OUT = "parley/left-out"
+_HINTS = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+
+
+class NotAMessage(Exception):
+    """It is none of JSON-RPC, or a larger one than anybody takes."""
+
+
+def washed(payload: bytes) -> bytes:
+    """One message of JSON-RPC, fit to be read. Raises NotAMessage."""
+    if payload.count(b"[") + payload.count(b"{") > BRACKETS_MAX:
+        raise NotAMessage
+    try:
+        message = decode(payload)
+    except ValueError:
+        raise NotAMessage from None
+    if not isinstance(message, dict) or is_deep(message, levels=DEPTH_MAX):
+        raise NotAMessage
+    if "method" in message and len(payload) > NOTICE_MAX_BYTES:
+        raise NotAMessage
+    if isinstance(result := message.get("result"), dict):
+        _wash_result(result)
+    if isinstance(error := message.get("error"), dict):
+        error.pop("data", None)
+    return _written(message)
+
+
+def _wash_result(result: dict[str, Any]) -> None:
+    result.pop("_meta", None)
+    if isinstance(content := result.get("content"), list):
+        result["content"] = [part for part in content[: PARTS_MAX + 1] if isinstance(part, dict)]
+    structured = result.get("structuredContent")
+    if structured is not None and len(_written(structured)) > settings.TOOL_RESULT_MAX_BYTES:
+        del result["structuredContent"]
+    if isinstance(tools := result.get("tools"), list):
+        taken = tools[: settings.TOOLS_PER_SERVER + 1]
+        result["tools"] = [tool for tool in map(_tool, taken) if tool is not None]
+        if left_out := len(taken) - len(result["tools"]):
+            result["_meta"] = {LEFT_OUT: left_out}
+
+
+def _tool(tool: Any) -> dict[str, Any] | None:
+    """What is read of a tool; None where it can't be called."""
+    if not isinstance(tool, dict) or not isinstance(name := tool.get("name"), str):
+        return None
+    if not isinstance(schema := tool.get("inputSchema"), dict) or schema.get("type", "object") != "object":
+        return None
+    said: dict[str, Any] = {"name": name, "inputSchema": {"type": "object", **schema}}
+    said |= {key: tool[key] for key in ("title", "description") if isinstance(tool.get(key), str)}
+    if isinstance(annotations := tool.get("annotations"), dict):
+        said["annotations"] = _annotations(annotations)
+    return said
+
+
+def _annotations(said: dict[str, Any]) -> dict[str, Any]:
+    """Only what is really true or false is a hint: «yes» is nothing that anybody should act on."""
+    kept = {key: said[key] for key in _HINTS if isinstance(said.get(key), bool)}
+    return kept | ({"title": said["title"]} if isinstance(said.get("title"), str) else {})
+
+
+def _written(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # half of a surrogate pair, or a number of more than 64 bits
+        return orjson.dumps(_writable(value))
+
+
+def _writable(value: Any) -> Any:
+    match value:
+        case str():
+            return clean_text(value)
+        case dict():
+            return {clean_text(key): _writable(item) for key, item in value.items()}
+        case list():
+            return [_writable(item) for item in value]
+        case bool():
+            return value
+        case int() if not -(2**63) <= value < 2**64:
+            return float(value) if abs(value) < 1e300 else None
+    return value
+
+
+class EventWasher:
+    """Washes the messages in a stream of events, as it comes; everything else about the events stays."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._lines: list[bytes] = []
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """The events that `chunk` completes. Raises NotAMessage."""
+        text = self._rest + chunk
+        # The second half of a line's end may be still to come.
+        end = len(text) - text.endswith(b"\r")
+        *lines, rest = _LINE_END.split(text[:end])
+        self._rest = rest + text[end:]
+        for line in lines:
+            if line:
+                self._take(line)
+            elif self._lines:
+                yield self._event()
+
+    def _take(self, line: bytes) -> None:
+        if not line.startswith(b":"):
+            self._lines.append(line)
+
+    def _event(self) -> bytes:
+        data = [line[5:].removeprefix(b" ") for line in self._lines if line.startswith(b"data:")]
+        kept = [line for line in self._lines if not line.startswith(b"data:")]
+        self._lines = []
+        payload = b"\n".join(data)
+        if payload.strip():
+            payload = washed(payload)
+        return b"\n".join([*kept, *([b"data: " + payload] if data else []), b"\n"])
