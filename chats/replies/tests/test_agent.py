@@ -463,7 +463,7 @@ def test_a_tool_that_has_changed_is_not_called(stage: Stage) -> None:
     ]
     stage.model_does(calling(LOOKS), DONE)
     ended(stage.ask().reply)
-    assert "offers look_up no more, or differently" in told(stage.provider)[0]
+    assert "describes it differently now. It was not called. Its user has to look at it" in told(stage.provider)[0]
     assert stage.mcp.calls == {}
     stage.model_does(DONE)
     ended(stage.ask().reply)
