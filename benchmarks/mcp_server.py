@@ -1,6 +1,6 @@
-"""A server of tools made with the official package, as people write theirs: one that adds, and as many others as are wanted.
+"""A server of tools made with the official package: one that adds, and as many others as are wanted.
 
-    python -m benchmarks.mcp_server PORT OTHERS
+python -m benchmarks.mcp_server PORT OTHERS
 """
 
 import sys

@@ -42,7 +42,11 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             end(writer, {"content": result[1].decode()}, "stop")
         elif call := CALL.search(body):
             function = {"name": call[1].decode(), "arguments": json.dumps(ARGUMENTS)}
-            end(writer, {"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": function}]}, "tool_calls")
+            end(
+                writer,
+                {"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": function}]},
+                "tool_calls",
+            )
         else:
             wanted = MODEL.search(body)
             tokens, per_second = (int(wanted[1]), int(wanted[2])) if wanted else (1, 1000)
