@@ -50,7 +50,7 @@ def washed(payload: bytes) -> bytes:
 def _wash_result(result: dict[str, Any]) -> None:
     result.pop("_meta", None)
     if isinstance(content := result.get("content"), list):
-        result["content"] = [part for part in content[: PARTS_MAX + 1] if isinstance(part, dict)]
+        result["content"] = [_part(part) for part in content[: PARTS_MAX + 1] if isinstance(part, dict)]
     structured = result.get("structuredContent")
     if structured is not None and len(_written(structured)) > settings.TOOL_RESULT_MAX_BYTES:
         del result["structuredContent"]
@@ -59,6 +59,21 @@ def _wash_result(result: dict[str, Any]) -> None:
         result["tools"] = [tool for tool in map(_tool, taken) if tool is not None]
         if left_out := len(taken) - len(result["tools"]):
             result["_meta"] = {LEFT_OUT: left_out}
+
+
+def _part(part: dict[str, Any]) -> dict[str, Any]:
+    """What is read of a part of a result; words in the place of one that makes no sense."""
+    match part:
+        case {"type": "text", "text": str()}:
+            return {"type": "text", "text": part["text"]}
+        case {"type": "image" | "audio" as kind, "data": str()}:
+            return {"type": kind, "data": part["data"], "mimeType": str(part.get("mimeType", ""))}
+        case {"type": "resource", "resource": {"uri": str(), "text": str()} as resource}:
+            return {"type": "resource", "resource": {"uri": resource["uri"], "text": resource["text"]}}
+        case {"type": "resource_link", "uri": str(uri)}:
+            names = {key: part[key] for key in ("name", "title") if isinstance(part.get(key), str)}
+            return {"type": "resource_link", "name": uri, "uri": uri, **names}
+    return {"type": "text", "text": f"[{str(part.get('type', ''))[:40] or 'something'} that Parley can't show]"}
 
 
 def _tool(tool: Any) -> dict[str, Any] | None:

@@ -189,6 +189,17 @@ async def test_words_that_are_no_characters_cost_only_themselves(endpoint: Endpo
     assert tool.description == "a\ufffdb"
 
 
+async def test_an_odd_part_of_a_result_does_not_take_the_others_away(endpoint: Endpoint, mcp: FakeMcpServer) -> None:
+    odd = [{"type": "image"}, {"type": "text", "text": 5}, {"type": "resource", "resource": []}, {}, "x", {"type": 7}]
+    blob = {"type": "resource", "resource": {"uri": "a:b", "blob": "eHg="}}
+    link = {"type": "resource_link", "uri": "https://example.com/a"}
+    mcp.order("tools/call", Fault(result={"content": [*odd, {"type": "text", "text": "Found"}, blob, link]}))
+    outcome = await once(endpoint, lambda connection: connection.call("read", {}, seconds=5), seconds=10)
+    assert not outcome.is_error
+    said = [part.get("text") or part["uri"] for part in outcome.parts]
+    assert said[-3:] == ["Found", "[resource that Parley can't show]", "https://example.com/a"]
+
+
 @pytest.mark.parametrize("hint", ["yes", 1, "true", [True]], ids=str)
 async def test_a_hint_is_true_or_it_is_none(endpoint: Endpoint, mcp: FakeMcpServer, hint: Any) -> None:
     mcp.order("tools/list", Fault(result={"tools": [{**READ.listing(), "annotations": {"readOnlyHint": hint}}]}))
