@@ -21,6 +21,7 @@ from chats.replies.follow import follow
 from chats.replies.present import message_json_of, reply_json
 from chats.replies.retrieval import DocumentUse
 from chats.replies.services import start_reply, stop_reply
+from chats.tool_use import ToolUse, clean_tools
 
 logger = structlog.get_logger(__name__)
 
@@ -109,9 +110,14 @@ def _start(principal: Principal, chat_id: UUID, body: dict[str, Any]) -> tuple[d
     content, model, client_id = (_text(body, name) for name in ("content", "model", "client_id"))
     if content is None:
         raise Invalid(fields={"content": ["This is required."]})
-    use = _document_use(body)
     started = start_reply(
-        principal.user, chat_id=chat_id, content=content, model=model, use_documents=use, client_id=client_id
+        principal.user,
+        chat_id=chat_id,
+        content=content,
+        model=model,
+        use_documents=_document_use(body),
+        use_tools=_tool_use(body),
+        client_id=client_id,
     )
     accepted = {
         "type": "message.accepted",
@@ -136,6 +142,14 @@ def _document_use(body: dict[str, Any]) -> DocumentUse | None:
     except (ValueError, AttributeError, TypeError) as error:
         raise Invalid(fields={"documents": ["This must be a list of ids."]}) from error
     return DocumentUse(is_on, limit=limit, documents=ids)
+
+
+def _tool_use(body: dict[str, Any]) -> ToolUse | None:
+    """`{"servers": [ids]}`, or null for all; left out, it stays as it was."""
+    if "tools" not in body:
+        return None
+    chosen = clean_tools(body["tools"])
+    return ToolUse(None if chosen is None else [UUID(pk) for pk in chosen["servers"]])
 
 
 def _text(body: dict[str, Any], name: str) -> str | None:

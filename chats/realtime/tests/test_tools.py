@@ -90,3 +90,20 @@ def test_a_program_that_waits_for_the_answer_hears_that_it_is_to_decide(stage: S
         answer = requests.post(f"{live.base_url}/api/v1/chat/", json=body, headers=headers, timeout=20)
         assert answer.status_code == 202
         assert answer.json()["reply"]["calls"][0]["status"] == "waiting"
+
+
+async def test_whose_tools_are_used_is_said_with_a_message(stage: Stage, open_socket: Any) -> None:
+    stage.model_does(Script(text="Done."))
+    chat = await in_thread(create_chat, stage.owner)
+    async with await open_socket(stage.owner, chat) as socket:
+        for wrong in ("all", {"servers": "x"}, {"servers": [str(chat.pk)]}, 5):
+            await socket.send("message.send", content="Go", tools=wrong)
+            assert "tools" in (await socket.receive_until("error"))[-1]["error"]["fields"]
+        for tools, offered in (({"servers": []}, 0), (None, 2), ({"servers": [str(stage.server.pk)]}, 2)):
+            await socket.send("message.send", content="Go", model="Fake model", tools=tools)
+            await socket.receive_until("reply.finished")
+            assert len(stage.provider.requests[-1].body.get("tools", [])) == offered
+        await socket.send("message.send", content="And on", model="Fake model")
+        await socket.receive_until("reply.finished")
+    await in_thread(chat.refresh_from_db)
+    assert chat.tools == {"servers": [str(stage.server.pk)]}
