@@ -2,17 +2,16 @@
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 from uuid import UUID
 
 import structlog
 from django.conf import settings
-from django.db import Error
 
 from chats.errors import ModelUnavailable
 from chats.knowledge.embedders import QueryVector
@@ -22,13 +21,29 @@ from chats.llm.values import Usage
 from chats.models import Reply, ToolCall
 from chats.replies import claims, endings, lease
 from chats.replies.agent import Agent
-from chats.replies.database import AWAY, in_database, in_database_of_documents
+from chats.replies.causes import (
+    AT_REST,
+    COMPLETED,
+    NO_FINISH,
+    OUR_FAULT,
+    OUT_OF_STEPS,
+    OUT_OF_TIME,
+    OUT_OF_TOKENS,
+    STOPPED,
+    SUPERSEDED,
+    TOO_DEAR,
+    TOO_LONG,
+    WITHHELD,
+    Cause,
+)
+from chats.replies.database import in_database_of_documents
 from chats.replies.draft import Draft
 from chats.replies.embedding import ask_for_query, asked_now, book_query, vector_in
 from chats.replies.log import ReplyLog
 from chats.replies.pauses import pause_before_retry
 from chats.replies.present import call_json
 from chats.replies.retrieval import find_sources, in_events, passages_of, query_of, store_sources
+from chats.replies.saving import Saving
 from chats.replies.steps import TooDear, next_step, rest, store_step
 from chats.replies.taint import names_of, taint_by
 from chats.replies.toolbox import Toolbox, calls_of, toolbox_for
@@ -36,56 +51,6 @@ from chats.tools.apart import uncancelled
 from chats.usage.costs import estimated_usage
 
 logger = structlog.get_logger(__name__)
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-SAVE_RETRY_MAX_SECONDS = 2.0
-SAVE_REFUSALS_MAX = 5
-
-Cause = tuple[Reply.Status, str, str]  # status, error code, one sentence of cause and next step
-
-STOPPED: Cause = (Reply.Status.STOPPED, "", "")
-SUPERSEDED: Cause = (Reply.Status.STOPPED, *endings.SUPERSEDED)
-COMPLETED: Cause = (Reply.Status.COMPLETED, "", "")
-TOO_LONG: Cause = (
-    Reply.Status.INCOMPLETE,
-    "length",
-    "The answer met the size limit. Ask for the rest in a new message.",
-)
-OUT_OF_TIME: Cause = (
-    Reply.Status.INCOMPLETE,
-    "time",
-    "The answer took longer than allowed. The text so far is kept; try again.",
-)
-OUT_OF_TOKENS: Cause = (
-    Reply.Status.INCOMPLETE,
-    "length",
-    "The model met its limit of tokens. Press Continue for the rest.",
-)
-WITHHELD: Cause = (
-    Reply.Status.INCOMPLETE,
-    "content_filter",
-    "The provider withheld the rest of this answer. Say it differently, or choose another model.",
-)
-NO_FINISH: Cause = (
-    Reply.Status.INCOMPLETE,
-    "stream_cut",
-    "The provider ended without saying that it was done. The text so far is kept; try again.",
-)
-OUT_OF_STEPS: Cause = (
-    Reply.Status.INCOMPLETE,
-    "steps",
-    "The model went on calling tools after all the rounds it may have. Ask it to go on in a new message.",
-)
-TOO_DEAR: Cause = (
-    Reply.Status.INCOMPLETE,
-    "cost",
-    "This answer has cost as much as one may. What it found is kept; ask it to go on in a new message.",
-)
-OUR_FAULT: Cause = (Reply.Status.FAILED, *endings.INTERNAL)
-# No end: calls wait for their person, and the row says so.
-AT_REST: Cause = (Reply.Status.WAITING, "", "")
 
 
 class Run:
@@ -104,6 +69,8 @@ class Run:
         self._first_token_at: datetime | None = job.reply.first_token_at  # of an earlier step
         self._is_stopped = False
         self._reading: asyncio.Task[Cause] | None = None
+        saving = Saving(job.reply_id)
+        self._save, self._insist = saving.save, saving.insist
         self._agent = Agent(log, self._save, user_id=job.reply.user_id)
         log.message = str(job.message.pk)
 
@@ -424,28 +391,6 @@ class Run:
         new_text = self.log.text.removeprefix(self.job.kept_text)
         usage = estimated_usage(self.job.request, text=new_text, reasoning=self.log.reasoning, arguments=arguments)
         return usage, True
-
-    async def _save(self, write: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
-        """As `_insist`, of what is written."""
-        return await self._insist(partial(in_database, write, *args, **kwargs))
-
-    async def _insist(self, ask: Callable[[], Awaitable[R]]) -> R | None:
-        """Ask the database, as long as it takes while it is away: a finished answer must not be lost to its restart.
-
-        Whatever else it says is taken for final after some tries; whether the reply is still ours, what is asked knows.
-        """
-        refusals = 0
-        for attempt in itertools.count():
-            try:
-                return await ask()
-            except Error as error:
-                refusals += not isinstance(error, AWAY)
-                if refusals == SAVE_REFUSALS_MAX:
-                    break
-                logger.warning("save_retry", reply=str(self.job.reply_id), attempt=attempt, error=str(error))
-                await asyncio.sleep(min(SAVE_RETRY_MAX_SECONDS, 0.1 * 2 ** min(attempt, 10)))
-        logger.error("save_given_up", reply=str(self.job.reply_id))
-        return None
 
 
 def _is_at_rest(reading: asyncio.Task[Cause]) -> bool:
