@@ -1,6 +1,6 @@
 """What was found at a server becomes rows: as it was found, where it was found, and as both databases give it back."""
 
-from concurrent.futures import ThreadPoolExecutor
+import asyncio
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from chats.tools.errors import ServerUnreachable
 from chats.tools.models import McpServer, Tool
 from chats.tools.services import add_server, delete_server, endpoint_of, set_policy, update_server
 from chats.tools.values import Found, FoundTool
+from config.tests.threads import in_thread
 
 
 def found(*tools: FoundTool) -> Found:
@@ -102,27 +103,25 @@ def test_ones_own_trouble_is_not_that_of_a_shared_server(shared: McpServer, owne
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_server_that_is_changed_and_looked_at_at_once_comes_to_one_state(owner: User) -> None:
-    server = add_server(owner, name="Fake", url="https://example.com/mcp", headers={})
-    take(server, tool())
+async def test_a_server_that_is_changed_and_looked_at_at_once_comes_to_one_state(owner: User) -> None:
+    server = await in_thread(add_server, owner, name="Fake", url="https://example.com/mcp", headers={})
+    await in_thread(take, server, tool())
     here = endpoint_of(server)
 
-    def look(_: int) -> None:
+    def look() -> None:
         for number in range(5):
             try:
                 take(McpServer(pk=server.pk, user=owner), tool(description=f"Reads {number}"), endpoint=here)
             except NotFound:
                 return
 
-    with ThreadPoolExecutor(3) as pool:
-        looks = [pool.submit(look, number) for number in range(2)]
-        move = pool.submit(update_server, McpServer.objects.get(pk=server.pk), url="https://example.org/mcp")
-        for done in [*looks, move]:
-            done.result(20)
-    server.refresh_from_db()
+    moved = await in_thread(McpServer.objects.get, pk=server.pk)
+    move = in_thread(update_server, moved, url="https://example.org/mcp")
+    await asyncio.gather(in_thread(look), in_thread(look), move)
+    await in_thread(server.refresh_from_db)
     assert server.url == "https://example.org/mcp"
-    delete_server(server)
-    assert not Tool.objects.filter(server=server.pk).exists()
+    await in_thread(delete_server, server)
+    assert not await in_thread(Tool.objects.filter(server=server.pk).exists)
 
 
 def test_whoever_decides_about_what_is_gone_hears_so(server: McpServer, owner: User) -> None:
