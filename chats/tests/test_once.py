@@ -87,7 +87,11 @@ async def test_nobody_is_woken(owner):
     for end in ends:
         end()
     assert not await in_thread(Reply.objects.filter(client_id__isnull=False).exists)
-    assert rings == []
+    # A server of this process may still be saying what another test has left to it.
+    ids = await in_thread(
+        lambda: {str(pk) for model in (Chat, Reply) for pk in model.objects.values_list("pk", flat=True)}
+    )
+    assert not ids.intersection(rings)
 
 
 def _old_rows(owner, count=1):
