@@ -24,6 +24,8 @@ R = TypeVar("R")
 
 # How long a server may take to say goodbye.
 CLOSE_SECONDS = 1.0
+# And a program to end, which is asked, told and then killed by the client.
+PROGRAM_END_SECONDS = 8.0
 
 
 async def client_module() -> ModuleType:
@@ -91,12 +93,12 @@ class Sessions:
         if session := self._sessions.pop(server_id, None):
             self._left.add(session.close())
 
-    async def close(self) -> None:
-        """Say goodbye to all, within CLOSE_SECONDS."""
+    async def close(self, *, seconds: float = CLOSE_SECONDS) -> None:
+        """Say goodbye to all, within so many seconds."""
         tasks = {session.close() for session in self._sessions.values()} | self._left
         self._sessions, self._left = {}, set()
         if tasks:
-            _, late = await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
+            _, late = await asyncio.wait(tasks, timeout=seconds)
             for task in late:
                 leave(task)
 
@@ -111,7 +113,8 @@ async def once(endpoint: Endpoint, ask: "Callable[[Connection], Awaitable[R]]", 
     except TimeoutError:
         raise ServerSilent(f"{endpoint.name} did not answer within {seconds:g} seconds.") from None
     finally:
-        await sessions.close()
+        # The loop of a look may end with it, and then nobody is left to see a program end.
+        await sessions.close(seconds=PROGRAM_END_SECONDS if endpoint.command else CLOSE_SECONDS)
 
 
 async def look_at(endpoint: Endpoint, *, seconds: float | None = None) -> Found:

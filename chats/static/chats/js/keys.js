@@ -36,7 +36,11 @@ function closeMenu() {
 function escape(event) {
   if (shortcuts.open || sidebar.matches(":popover-open")) return;
   const cancel = event.target.closest?.("[data-rename], [data-edit], [data-panel]")?.querySelector("[data-cancel]");
-  if (cancel) cancel.click();
+  if (cancel) {
+    // What was swapped in a moment ago may have focus before htmx has looked at it: its link would only be followed.
+    window.htmx?.process(cancel);
+    cancel.click();
+  }
   // Who leaves the field of a reason has not given up on the answer.
   else if (!closeMenu() && isAnswering() && !event.target.closest?.("[data-call]")) stop();
 }
