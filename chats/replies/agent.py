@@ -19,7 +19,7 @@ from chats.replies.documents_tool import search_documents, told
 from chats.replies.lease import Job
 from chats.replies.log import ReplyLog
 from chats.replies.present import call_json
-from chats.replies.toolbox import WITHDRAWN, Toolbox, arguments_of, may_run
+from chats.replies.toolbox import WITHDRAWN, arguments_of, may_run
 from chats.tools import builtin
 from chats.tools.apart import uncancelled
 from chats.tools.calling import Caller
@@ -51,7 +51,6 @@ class Agent:
 
     def __init__(self, log: ReplyLog, save: Save, *, user_id: UUID) -> None:
         """`save` awaits a sync function of rows, as long as the database is away; servers are called as `user_id`."""
-        self.toolbox = Toolbox()
         self._log, self._save = log, save
         self._caller = Caller(save, user_id=user_id)
         self._has_news = asyncio.Event()

@@ -69,6 +69,7 @@ class Run:
         self._first_token_at: datetime | None = job.reply.first_token_at  # of an earlier step
         self._is_stopped = False
         self._reading: asyncio.Task[Cause] | None = None
+        self._toolbox = Toolbox()
         saving = Saving(job.reply_id)
         self._save, self._insist = saving.save, saving.insist
         self._agent = Agent(log, self._save, user_id=job.reply.user_id)
@@ -150,7 +151,7 @@ class Run:
     async def _open_toolbox(self) -> None:
         if self.job.model is None or not self.job.model.supports_tools:
             return
-        self._agent.toolbox = toolbox = await self._save(toolbox_for, self.job) or Toolbox()
+        self._toolbox = toolbox = await self._save(toolbox_for, self.job) or Toolbox()
         self._set_job(replace(self.job, request=replace(self.job.request, tools=toolbox.specs)))
 
     def _set_job(self, job: lease.Job) -> None:
@@ -175,7 +176,7 @@ class Run:
         calls = calls_of(self.draft.tool_calls, step=self.job.reply.steps + 1)
         refusals: dict[int, str] = {}
         for call in calls:
-            if why := self._agent.toolbox.judge(call, taint=self.job.taint):
+            if why := self._toolbox.judge(call, taint=self.job.taint):
                 refusals[call.index] = why
         return calls, refusals
 

@@ -5,13 +5,11 @@ from uuid import UUID
 
 from asgiref.sync import async_to_sync
 
-from accounts.queries import found as required
 from chats.errors import NotFound
 from chats.replies.database import in_database
 from chats.tools.calling import endpoint_for_look, note_failure, take_note
 from chats.tools.connections import look_at
 from chats.tools.errors import ToolServerError
-from chats.tools.models import McpServer
 from chats.tools.oauth.tokens import with_token
 from chats.tools.values import Endpoint, Found
 
@@ -44,7 +42,7 @@ async def look(server_id: UUID, *, seconds: float, user_id: UUID | None = None) 
         await in_database(note_failure, server_id, endpoint, asker, error)
         return Look(ok=False, message=f"{error.message} {error.detail}".strip(), code=error.code)
     try:
-        await in_database(_take_note, server_id, endpoint, asker, found, is_signed=is_signed)
+        await in_database(take_note, server_id, endpoint, asker, found, is_signed=is_signed)
     except NotFound:
         return MOVED
     count = len(found.tools)
@@ -63,8 +61,3 @@ async def _find(server_id: UUID, user_id: UUID | None, endpoint: Endpoint, *, se
     if user_id is None:
         return await ask(endpoint)
     return await with_token(in_database, server_id, user_id, endpoint, ask)
-
-
-def _take_note(server_id: UUID, endpoint: Endpoint, user_id: UUID | None, found: Found, *, is_signed: bool) -> None:
-    server = required(McpServer.objects.all(), pk=server_id)
-    take_note(server, endpoint, user_id, found, is_signed=is_signed)

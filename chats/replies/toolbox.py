@@ -82,8 +82,7 @@ def may_run(user_id: UUID, call: ToolCall) -> bool:
     """Whether a call may begin as things stand now: its tool is what it was, and nobody has taken back their word."""
     if call.tool_id is None:
         return False
-    user = User(pk=user_id)
-    tool = Tool.objects.visible_to(user).usable().with_choice_of(user).filter(pk=call.tool_id).first()
+    tool = _usable(user_id).filter(pk=call.tool_id).first()
     if tool is None or call.pinned_hash not in {"", tool.pinned_hash}:
         return False
     # What ran by its policy runs by that of now; what was approved needs only that it is not denied.

@@ -123,7 +123,7 @@ class Caller:
         self._sign(connection, server)
         if server.pk not in self._usable:
             found = await connection.list_tools()
-            asked = (look_again, server, endpoint, self._user_id, bool(bearer), found)
+            asked = (look_again, server.pk, endpoint, self._user_id, bool(bearer), found)
             self._usable[server.pk] = await self._ask_rows(*asked)
         return connection
 
@@ -181,24 +181,24 @@ def endpoint_for_look(server_id: UUID) -> tuple[Endpoint, UUID | None] | None:
     return (endpoint_of(server), server.user_id) if server else None
 
 
-def look_again(server: McpServer, endpoint: Endpoint, user_id: UUID, is_signed: bool, found: Found) -> Collection[UUID]:
+def look_again(server_id: UUID, endpoint: Endpoint, user_id: UUID, is_signed: bool, found: Found) -> Collection[UUID]:
     """Write down what was found, and return the tools that are as they were accepted. Raises CallRefused."""
     try:
-        take_note(server, endpoint, user_id, found, is_signed=is_signed)
+        take_note(server_id, endpoint, user_id, found, is_signed=is_signed)
     except NotFound:
         raise CallRefused(TAKEN_AWAY, is_personal=True) from None
     names = [tool.name for tool in found.tools]
-    return set(Tool.objects.filter(server=server, name__in=names).usable().values_list("pk", flat=True))
+    return set(Tool.objects.filter(server=server_id, name__in=names).usable().values_list("pk", flat=True))
 
 
-def take_note(server: McpServer, endpoint: Endpoint, user_id: UUID | None, found: Found, *, is_signed: bool) -> None:
+def take_note(server_id: UUID, endpoint: Endpoint, user_id: UUID | None, found: Found, *, is_signed: bool) -> None:
     """Write down what a person has found at a server that lets them in. Raises NotFound where it is no more."""
     # What a shared server shows to one of many who have signed in may not be all that it has.
-    take_up(server, found, at=endpoint, is_all=not (server.is_shared and is_signed))
+    take_up(server_id, found, at=endpoint, is_all=not (endpoint.is_trusted and is_signed))
     if is_signed and user_id is not None:
-        note_accepted(server.pk, user_id)
+        note_accepted(server_id, user_id)
     elif not is_signed:
-        McpServer.objects.filter(pk=server.pk, asks_sign_in=True).update(asks_sign_in=False)
+        McpServer.objects.filter(pk=server_id, asks_sign_in=True).update(asks_sign_in=False)
 
 
 def note_failure(server_id: UUID, endpoint: Endpoint, user_id: UUID | None, error: ToolServerError) -> None:

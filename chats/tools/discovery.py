@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
+from uuid import UUID
 
 import orjson
 from django.conf import settings
@@ -24,146 +25,18 @@ TITLE_MAX_LENGTH = 200
 ANNOTATIONS_MAX_BYTES = 2_000
 # Words in a name that no tool has which only reads, whatever its server says of it.
 _CHANGING = frozenset(
-    [
-        "add",
-        "alter",
-        "append",
-        "apply",
-        "approve",
-        "archive",
-        "assign",
-        "attach",
-        "authorize",
-        "ban",
-        "block",
-        "book",
-        "buy",
-        "cancel",
-        "change",
-        "charge",
-        "checkout",
-        "chmod",
-        "chown",
-        "clear",
-        "click",
-        "clone",
-        "close",
-        "commit",
-        "compose",
-        "copy",
-        "create",
-        "deactivate",
-        "delete",
-        "deploy",
-        "deposit",
-        "deregister",
-        "destroy",
-        "detach",
-        "disable",
-        "dispatch",
-        "drop",
-        "edit",
-        "empty",
-        "enable",
-        "erase",
-        "evict",
-        "exec",
-        "execute",
-        "fill",
-        "flush",
-        "forward",
-        "generate",
-        "grant",
-        "import",
-        "insert",
-        "install",
-        "invite",
-        "invoke",
-        "kill",
-        "launch",
-        "lock",
-        "mark",
-        "merge",
-        "migrate",
-        "mkdir",
-        "modify",
-        "move",
-        "mutate",
-        "mute",
-        "notify",
-        "order",
-        "overwrite",
-        "patch",
-        "pay",
-        "post",
-        "press",
-        "provision",
-        "publish",
-        "purchase",
-        "purge",
-        "push",
-        "put",
-        "reboot",
-        "refund",
-        "register",
-        "reject",
-        "remove",
-        "rename",
-        "replace",
-        "reply",
-        "reschedule",
-        "reset",
-        "resolve",
-        "restart",
-        "restore",
-        "revert",
-        "revoke",
-        "rm",
-        "rmdir",
-        "rollback",
-        "rotate",
-        "run",
-        "save",
-        "schedule",
-        "sell",
-        "send",
-        "set",
-        "share",
-        "shutdown",
-        "sign",
-        "spend",
-        "start",
-        "stop",
-        "submit",
-        "subscribe",
-        "sync",
-        "terminate",
-        "toggle",
-        "trade",
-        "transfer",
-        "trigger",
-        "truncate",
-        "tweet",
-        "unassign",
-        "unban",
-        "unblock",
-        "uninstall",
-        "unlink",
-        "unlock",
-        "unpublish",
-        "unregister",
-        "unshare",
-        "unsubscribe",
-        "update",
-        "upload",
-        "upsert",
-        "vote",
-        "wipe",
-        "withdraw",
-        "write",
-    ]
+    """
+    add alter append apply approve archive assign attach authorize ban block book buy cancel change charge checkout
+    chmod chown clear click clone close commit compose copy deactivate deploy deposit deregister detach disable
+    dispatch drop edit empty enable erase evict exec fill flush forward generate grant import install invite invoke
+    kill launch lock mark merge migrate mkdir modify move mutate mute notify order patch pay post press provision
+    purchase purge push put reboot refund register reject rename reply reschedule reset resolve restart restore
+    revert revoke rm rmdir rollback rotate run save schedule sell set share shutdown sign spend start stop submit
+    subscribe sync terminate toggle trade transfer trigger tweet unassign unban unblock uninstall unlink unlock
+    unpublish unregister unshare unsubscribe upsert vote wipe withdraw
+    """.split()  # noqa: SIM905 - as a list it is a page of single words
 )
-# The same at the beginning of a word that goes on in small letters, as in «deletefile» or «updated».
+# The same at the beginning of a word, which may go on, as in «deletefile» or «updated».
 _CHANGING_STARTS = (
     *("creat", "delet", "destroy", "execut", "insert", "overwrit", "publish", "remov", "replac", "send", "truncat"),
     *("updat", "upload", "writ"),
@@ -174,8 +47,8 @@ _RUNS = re.compile(r"[A-Z]+|[a-z]+")
 _EXACT_FLOATS = 1e16  # from here on PostgreSQL gives a float back as a whole number
 
 
-def take_up(server: McpServer, found: Found, *, at: Endpoint, is_all: bool = True) -> None:
-    """Make the rows of `server` what was found `at` this place. `is_all`: others are gone.
+def take_up(server_id: UUID, found: Found, *, at: Endpoint, is_all: bool = True) -> None:
+    """Make the rows of a server what was found `at` this place. `is_all`: others are gone.
 
     A tool that is another than the one that was accepted is suspended, not replaced. The caller holds no transaction.
     Raises NotFound when the server is gone, or elsewhere by now: what was found there is another's.
@@ -183,7 +56,7 @@ def take_up(server: McpServer, found: Found, *, at: Endpoint, is_all: bool = Tru
     now = timezone.now()
     with transaction.atomic():
         # One look at a time: two would add the same tools.
-        locked = lock_server(server)
+        locked = lock_server(server_id)
         if not is_at(locked, at):
             raise NotFound
         present = {tool.name: tool for tool in locked.tools.all()}
@@ -202,8 +75,6 @@ def take_up(server: McpServer, found: Found, *, at: Endpoint, is_all: bool = Tru
         locked.about = dict(found.about)
         locked.status, locked.error_message, locked.checked_at = McpServer.Status.READY, "", now
         locked.save(update_fields=["notices", "about", "status", "error_message", "checked_at"])
-    for name in ("notices", "about", "status", "error_message", "checked_at"):
-        setattr(server, name, getattr(locked, name))
 
 
 def accept_change(tool: Tool, *, seen: str | None = None) -> None:

@@ -55,7 +55,7 @@ def update_server(server: McpServer, **changes: Any) -> McpServer:
         count_change(server.user)
     with transaction.atomic(durable=True):
         # As it is now: a header that is kept must be this address's.
-        before = lock_server(server)
+        before = lock_server(server.pk)
         moves = is_elsewhere(before, kept.get("url", before.url))
         if "headers" in kept or moves:
             kept |= _clean(headers=_unmasked(before, kept.get("headers"), is_elsewhere=moves))
@@ -83,7 +83,7 @@ def save_shared_server(server: McpServer, *, changed: Iterable[str] = ()) -> Mcp
             server.save(force_insert=True)
             return server
         fields = {*changed, "updated_at"}
-        before = lock_server(server)
+        before = lock_server(server.pk)
         if _whereabouts(before) != _whereabouts(server):
             _forget_tools(server)
             server.forget_look()
@@ -98,14 +98,14 @@ def save_shared_server(server: McpServer, *, changed: Iterable[str] = ()) -> Mcp
 def delete_server(server: McpServer) -> None:
     """Take a server away with its tools and its secrets. Raises NotFound."""
     with transaction.atomic():
-        locked = lock_server(server)
+        locked = lock_server(server.pk)
         _forget_tools(locked)
         locked.delete()
 
 
-def lock_server(server: McpServer) -> McpServer:
+def lock_server(server_id: UUID) -> McpServer:
     """Its row as it is, held until the end of the transaction; first of all that is locked of it. Raises NotFound."""
-    return found(McpServer.objects.select_for_update(), pk=server.pk)
+    return found(McpServer.objects.select_for_update(), pk=server_id)
 
 
 def lock_tool(tool_id: UUID | None) -> Tool | None:

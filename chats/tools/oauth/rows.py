@@ -76,7 +76,7 @@ def keep_pending(server_id: UUID, user_id: UUID, pending: Pending, state: str, n
     SignIn.objects.filter(created_at__lt=_first_valid(now) - KEPT).delete()
     with transaction.atomic():
         SignIn.objects.create(
-            server=lock_server(McpServer(pk=server_id)),
+            server=lock_server(server_id),
             user_id=user_id,
             state_hash=_hash(state),
             nonce_hash=_hash(nonce),

@@ -36,7 +36,7 @@ def shared(db: None) -> McpServer:
 
 
 def take(server: McpServer, *tools: FoundTool, endpoint: Any = None) -> None:
-    take_note(server, endpoint or endpoint_of(server), server.user_id, found(*tools), is_signed=False)
+    take_note(server.pk, endpoint or endpoint_of(server), server.user_id, found(*tools), is_signed=False)
 
 
 @pytest.mark.parametrize(
