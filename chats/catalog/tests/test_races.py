@@ -19,9 +19,17 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def somebody_waits() -> bool:
+# For this very connection: other tests wait for their own locks on the same server.
+IS_WAITED_FOR = """
+    SELECT EXISTS (
+        SELECT 1 FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))
+    )
+"""
+
+
+def is_waited_for() -> bool:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted)")
+        cursor.execute(IS_WAITED_FOR)
         return cursor.fetchone()[0]
 
 
@@ -36,7 +44,7 @@ def other_person(transactional_db: None) -> Iterator[Provider]:
             with transaction.atomic():
                 AIModel.objects.create(provider=provider, name="Large", model_id="large")
                 has_written.set()
-                wait_until(somebody_waits, seconds=10, what="somebody waits for the other writer")
+                wait_until(is_waited_for, seconds=10, what="somebody waits for the other writer")
         finally:
             connection.close()
 
