@@ -5,14 +5,14 @@ Loaded on first use, off the event loop, as loading takes a second (`chats.tools
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import httpx2
 import mcp_types as types
 from django.conf import settings
 from mcp.client.client import Client
-from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 from pydantic import TypeAdapter, ValidationError
@@ -23,6 +23,7 @@ from chats.tools.apart import apart
 from chats.tools.content import outcome_of
 from chats.tools.errors import CallRefused, ServerNonsense, ServerSilent, ServerUnreachable, ToolServerError
 from chats.tools.last_words import last_words
+from chats.tools.program import Program, running
 from chats.tools.transport import GuardedTransport
 from chats.tools.values import Endpoint, Found, FoundTool, OnProgress, Outcome
 from chats.tools.washing import LEFT_OUT
@@ -38,16 +39,19 @@ _RESULT: TypeAdapter[Any] = TypeAdapter(types.CallToolResult | types.InputRequir
 class Connection:
     """A server that has said hello. Any task may ask it; many calls may be under way."""
 
-    def __init__(
-        self, endpoint: Endpoint, client: Client, transport: GuardedTransport | None, http: httpx2.AsyncClient | None
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, client: Client, wire: "Wire") -> None:
         self.endpoint = endpoint
-        self._client, self._transport, self._http = client, transport, http
+        self._client, self._wire = client, wire
 
     def sign_with(self, token: str) -> None:
         """Show this token from the next request on. Calls that are under way have been let in, and go on."""
-        if self._http is not None:
-            self._http.headers["Authorization"] = f"Bearer {token}"
+        if isinstance(self._wire, OverHttp):
+            self._wire.client.headers["Authorization"] = f"Bearer {token}"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody answers on it any more."""
+        return isinstance(self._wire, Program) and self._wire.is_over
 
     @property
     def about(self) -> dict[str, str]:
@@ -105,7 +109,7 @@ class Connection:
 
     def failure_of(self, error: BaseException, *, seconds: float | None = None) -> ToolServerError:
         """What went wrong, as people may read it. Nothing of what was sent is in it."""
-        return failure_of(error, self._transport, name=self.endpoint.name, seconds=seconds)
+        return failure_of(error, self._wire, name=self.endpoint.name, seconds=seconds)
 
 
 def _outcome_of(result: types.CallToolResult) -> Outcome:
@@ -114,19 +118,19 @@ def _outcome_of(result: types.CallToolResult) -> Outcome:
 
 
 def failure_of(
-    error: BaseException, transport: GuardedTransport | None, *, name: str, seconds: float | None = None
+    error: BaseException, wire: "Wire | None", *, name: str, seconds: float | None = None
 ) -> ToolServerError:
-    """As people may read it: the transport's own, or what the client of MCP makes of it."""
+    """As people may read it: the wire's own, or what the client of MCP makes of it."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    if transport is not None and (known := transport.failure_in(str(error))):
+    if isinstance(wire, OverHttp) and (known := wire.transport.failure_in(str(error))):
         return known
     match error:
         case ToolServerError():
             return error
-        case MCPError() if error.error.code == types.CONNECTION_CLOSED and transport and transport.last_failure:
+        case MCPError() if error.error.code == types.CONNECTION_CLOSED and wire and wire.last_failure:
             # A stream that ends in a failure is to the client one that ends.
-            return transport.last_failure
+            return wire.last_failure
         case MCPError():
             return _failure_said(error.error, name=name, seconds=seconds)
         case TimeoutError():
@@ -154,29 +158,46 @@ def _failure_said(error: types.ErrorData, *, name: str, seconds: float | None) -
     return ServerNonsense(f"{name} failed: «{_words(error.message)}».", is_begun=True)
 
 
+@dataclass(frozen=True, slots=True)
+class OverHttp:
+    """The wire to a server that is reached over HTTP."""
+
+    url: str
+    transport: GuardedTransport
+    client: httpx2.AsyncClient
+
+    @property
+    def streams(self) -> AbstractAsyncContextManager[Any]:
+        most = settings.TOOL_ANSWER_MAX_BYTES
+        return streamable_http_client(self.url, http_client=self.client, max_sse_event_size=most)
+
+    @property
+    def last_failure(self) -> ToolServerError | None:
+        return self.transport.last_failure
+
+
+Wire = OverHttp | Program
+
+
 @asynccontextmanager
 async def connected(endpoint: Endpoint) -> AsyncIterator[Connection]:
     """A connection for as long as the block lasts, in one task. Raises ToolServerError when it does not come about."""
-    transport = None if endpoint.command else _transport_for(endpoint)
-    http = _http_for(endpoint, transport) if transport else None
+    wire: Wire | None = None
     try:
-        async with _streams_of(endpoint, http) as streams:
+        async with _wire_to_program(endpoint) if endpoint.command else _wire_over_http(endpoint) as wire:
             client = Client(
-                streams,
+                wire.streams,
                 mode="legacy" if endpoint.is_old else "auto",
                 read_timeout_seconds=settings.TOOL_CALL_SECONDS,
                 client_info=types.Implementation(name="parley", title="Parley", version=settings.VERSION),
                 cache=None,
             )
             async with client:
-                yield Connection(endpoint, client, transport, http)
+                yield Connection(endpoint, client, wire)
     except ToolServerError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever the package makes of what a stranger sends
-        raise _no_server(failure_of(error, transport, name=endpoint.name), endpoint) from None
-    finally:
-        if transport is not None:
-            await transport.aclose()
+        raise _no_server(failure_of(error, wire, name=endpoint.name), endpoint) from None
 
 
 def _no_server(failure: ToolServerError, endpoint: Endpoint) -> ToolServerError:
@@ -186,17 +207,15 @@ def _no_server(failure: ToolServerError, endpoint: Endpoint) -> ToolServerError:
     return failure
 
 
-def _transport_for(endpoint: Endpoint) -> GuardedTransport:
-    return GuardedTransport(
+@asynccontextmanager
+async def _wire_over_http(endpoint: Endpoint) -> AsyncIterator[OverHttp]:
+    transport = GuardedTransport(
         policy_for(is_trusted=endpoint.is_trusted),
         connect_seconds=settings.MCP_CONNECT_SECONDS,
         max_bytes=settings.TOOL_ANSWER_MAX_BYTES,
         max_lines=settings.TOOL_ANSWER_MAX_LINES,
     )
-
-
-def _http_for(endpoint: Endpoint, transport: GuardedTransport) -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(
+    client = httpx2.AsyncClient(
         transport=transport,
         headers=dict(endpoint.headers),
         timeout=httpx2.Timeout(settings.MCP_CONNECT_SECONDS, read=settings.TOOL_CALL_MAX_SECONDS),
@@ -204,32 +223,21 @@ def _http_for(endpoint: Endpoint, transport: GuardedTransport) -> httpx2.AsyncCl
         follow_redirects=False,
         max_redirects=REDIRECTS_MAX,
     )
+    async with client:
+        yield OverHttp(endpoint.url, transport, client)
 
 
 @asynccontextmanager
-async def _streams_of(endpoint: Endpoint, http: httpx2.AsyncClient | None) -> AsyncIterator[Any]:
-    """The wire to a server, not opened yet."""
-    if http is None:
-        async with last_words() as words:
-            try:
-                yield stdio_client(_program(endpoint), errlog=words.file)
-            except Exception as error:  # noqa: BLE001 - whatever the package makes of what a program does
-                failure = failure_of(error, None, name=endpoint.name)
-                failure.detail = await words.said(endpoint) or failure.detail
-                raise failure from None
-        return
-    async with http:
-        yield streamable_http_client(endpoint.url, http_client=http, max_sse_event_size=settings.TOOL_ANSWER_MAX_BYTES)
-
-
-def _program(endpoint: Endpoint) -> StdioServerParameters:
-    # It inherits PATH, HOME, LOGNAME, SHELL, TERM and USER, and nothing else of our environment.
-    return StdioServerParameters(
-        command=endpoint.command,
-        args=list(endpoint.arguments),
-        env=dict(endpoint.environment),
-        cwd=endpoint.directory or settings.DATA_DIR,
-    )
+async def _wire_to_program(endpoint: Endpoint) -> AsyncIterator[Program]:
+    program: Program | None = None
+    async with last_words() as words:
+        try:
+            async with running(endpoint, errors=words.file) as program:
+                yield program
+        except Exception as error:  # noqa: BLE001 - whatever the package makes of what a program does
+            failure = failure_of(error, program, name=endpoint.name)
+            failure.detail = await words.said(endpoint) or failure.detail
+            raise failure from None
 
 
 def _tool_of(tool: types.Tool) -> FoundTool:

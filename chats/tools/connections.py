@@ -48,7 +48,9 @@ class Session:
 
     @property
     def is_dead(self) -> bool:
-        return self._task.done()
+        opened = self._opened
+        is_over = opened.done() and opened.exception() is None and opened.result().is_over
+        return self._task.done() or is_over
 
     def close(self) -> asyncio.Task[None]:
         self._is_over.set()
@@ -85,6 +87,7 @@ class Sessions:
         """A connection to this server. Whoever does not wait for it any more finds it later. Raises ToolServerError."""
         session = self._sessions.get(server_id)
         if session is None or session.is_dead:
+            self.forget(server_id)
             session = self._sessions[server_id] = Session(endpoint)
         return await session.connection()
 

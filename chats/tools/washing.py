@@ -39,7 +39,8 @@ def washed(payload: bytes) -> bytes:
     if not isinstance(message, dict) or is_deep(message, levels=DEPTH_MAX):
         raise NotAMessage
     if "method" in message and len(payload) > NOTICE_MAX_BYTES:
-        raise NotAMessage
+        # Of what a server tells or asks by itself little is of use here.
+        message.pop("params", None)
     if isinstance(result := message.get("result"), dict):
         _wash_result(result)
     if isinstance(error := message.get("error"), dict):
@@ -149,3 +150,36 @@ class EventWasher:
         if payload.strip():
             payload = washed(payload)
         return b"\n".join([*kept, *([b"data: " + payload] if data else []), b"\n"])
+
+
+class LineWasher:
+    """Takes the messages out of what a program writes, one on each line; lines that are none of them nobody reads.
+
+    A program may write as much for each request as a server over HTTP may answer.
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._taken_bytes, self._taken_lines = 0, 0
+        self._answers = 1
+
+    def expect_answer(self) -> None:
+        """It is asked something more."""
+        self._answers += 1
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """The messages that `chunk` completes. Raises NotAMessage."""
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        self._taken_bytes += len(chunk)
+        self._taken_lines += len(lines)
+        is_more = (
+            len(self._rest) > settings.TOOL_ANSWER_MAX_BYTES
+            or self._taken_bytes > self._answers * settings.TOOL_ANSWER_MAX_BYTES
+            or self._taken_lines > self._answers * settings.TOOL_ANSWER_MAX_LINES
+        )
+        if is_more:
+            raise NotAMessage
+        for line in lines:
+            # Programs greet, and log, where only messages should be.
+            if line.lstrip().startswith(b"{") and b'"jsonrpc"' in line:
+                yield washed(line)

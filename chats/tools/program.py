@@ -1,0 +1,137 @@
+"""A program of the operator's that speaks MCP on its standard input and output, a message on each line.
+
+In the place of the package's own reader of programs, which keeps a line however long it becomes, reads it on the event
+loop, and leaves a program running that does not end at once when whoever used it is cancelled.
+https://modelcontextprotocol.io/specification/2025-06-18/basic/transports#stdio
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from typing import Any, TextIO
+
+import anyio
+import mcp_types as types
+from anyio.abc import Process
+from django.conf import settings
+from mcp.client.stdio import get_default_environment
+from mcp.os.posix.utilities import terminate_posix_process_tree
+from mcp.shared.message import SessionMessage
+from pydantic import ValidationError
+
+from chats.tools.apart import uncancelled
+from chats.tools.errors import ServerNonsense
+from chats.tools.values import Endpoint
+from chats.tools.washing import LineWasher, NotAMessage
+
+_MESSAGE = types.jsonrpc_message_adapter
+READ_BYTES = 65_536
+# For what was said to it last to arrive, for it to end by itself, and again to end when it is told to.
+FLUSH_SECONDS, EXIT_SECONDS, TERMINATE_SECONDS = 0.5, 2.0, 2.0
+_GONE = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
+
+
+class Program:
+    """`streams` are for the client of MCP."""
+
+    def __init__(self, process: Process, *, name: str) -> None:
+        self._process, self._name = process, name
+        self._to_client, self._from_program = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+        self._to_program, self._from_client = anyio.create_memory_object_stream[SessionMessage](0)
+        self._washer = LineWasher()
+        self.last_failure: ServerNonsense | None = None
+        self.is_over = False  # nothing will come of it any more
+
+    @property
+    def streams(self) -> AbstractAsyncContextManager[Any]:
+        return nullcontext((self._from_program, self._to_program))
+
+    async def hear(self) -> None:
+        """Hand what it says to the client, until one of both ends; what it says then nobody hears."""
+        assert self._process.stdout
+        try:
+            async with self._to_client:
+                while not self.is_over:
+                    chunk = await self._process.stdout.receive(READ_BYTES)
+                    # Off the event loop: others are not to wait while it is read.
+                    for message in await asyncio.to_thread(self._messages_in, chunk):
+                        await self._to_client.send(message)
+        except NotAMessage:
+            words = f"{self._name} wrote something that is not MCP, or more than is taken."
+            self.last_failure = ServerNonsense(words, is_begun=True)
+        except _GONE:
+            pass
+        self.is_over = True
+        await self._drain()
+
+    async def tell(self) -> None:
+        """Hand it what the client says."""
+        assert self._process.stdin
+        try:
+            async with self._from_client:
+                async for said in self._from_client:
+                    self._washer.expect_answer()
+                    line = said.message.model_dump_json(by_alias=True, exclude_unset=True)
+                    await self._process.stdin.send(line.encode() + b"\n")
+        except _GONE:
+            # It may live on: the client is to see the end of the connection, not to wait for answers.
+            self.is_over = True
+            await self._to_client.aclose()
+
+    async def end(self, *talk: asyncio.Task[None]) -> None:
+        """Let it end by itself, or else make it, with all that it has started."""
+        self.is_over = True
+        hearing, telling = talk
+        self._from_program.close()
+        self._to_program.close()
+        await asyncio.wait({telling}, timeout=FLUSH_SECONDS)
+        assert self._process.stdin
+        await self._process.stdin.aclose()
+        await self._wait(EXIT_SECONDS)
+        await terminate_posix_process_tree(self._process, TERMINATE_SECONDS)
+        await self._wait(TERMINATE_SECONDS)
+        for task in talk:
+            task.cancel()
+        await asyncio.wait({hearing, telling})
+        if self._process.returncode is not None:
+            await self._process.aclose()
+
+    def _messages_in(self, chunk: bytes) -> list[SessionMessage]:
+        try:
+            return [SessionMessage(_MESSAGE.validate_json(line)) for line in self._washer.feed(chunk)]
+        except ValidationError:
+            raise NotAMessage from None
+
+    async def _drain(self) -> None:
+        """Read on: who is stuck writing does not see that it is to end."""
+        assert self._process.stdout
+        try:
+            while True:
+                await self._process.stdout.receive(READ_BYTES)
+        except _GONE:
+            pass
+
+    async def _wait(self, seconds: float) -> None:
+        """For its end, so many seconds at most."""
+        with anyio.move_on_after(seconds):
+            await self._process.wait()
+
+
+@asynccontextmanager
+async def running(endpoint: Endpoint, *, errors: TextIO) -> AsyncIterator[Program]:
+    """The program for as long as the block lasts. Raises OSError when it can't be started."""
+    process = await anyio.open_process(
+        [endpoint.command, *endpoint.arguments],
+        # Beside its own: PATH, HOME, LOGNAME, SHELL, TERM and USER, and nothing else of our environment.
+        env=get_default_environment() | dict(endpoint.environment),
+        cwd=endpoint.directory or settings.DATA_DIR,
+        stderr=errors,
+        start_new_session=True,
+    )
+    program = Program(process, name=endpoint.name)
+    hearing = asyncio.create_task(program.hear())
+    telling = asyncio.create_task(program.tell())
+    try:
+        yield program
+    finally:
+        await uncancelled(program.end(hearing, telling))

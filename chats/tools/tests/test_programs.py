@@ -1,0 +1,126 @@
+"""Programs of the operator's that flood, die, do not listen or do not end: they cost only themselves."""
+
+import asyncio
+import sys
+import tracemalloc
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from chats.tools.connections import Sessions
+from chats.tools.errors import ServerNonsense, ServerUnreachable
+from chats.tools.tests import fake_program
+from chats.tools.values import Endpoint
+from config.tests.live import wait_until
+
+MEGABYTE = 1_000_000
+Call = Callable[..., Awaitable[Any]]
+
+
+def endpoint(behaviour: str) -> Endpoint:
+    arguments = ["-S", "-E", fake_program.__file__, behaviour]
+    return Endpoint(name="Fake", command=sys.executable, arguments=arguments, is_trusted=True, directory=".")
+
+
+@asynccontextmanager
+async def run_with(behaviour: str) -> AsyncIterator[Call]:
+    """What an answer does: `await call(**arguments)`, of the one program, or of a new one where it is gone."""
+    sessions, server_id = Sessions(), uuid4()
+
+    async def call(seconds: float = 10, **arguments: Any) -> str:
+        connection = await sessions.connection(server_id, endpoint(behaviour))
+        return (await connection.call("echo", arguments, seconds=seconds)).text
+
+    try:
+        yield call
+    finally:
+        await sessions.close()
+
+
+def is_running(pid: str) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+async def test_what_is_no_message_is_passed_over() -> None:
+    async with run_with("chatty") as call:
+        first = await call()
+        assert first == await call()
+
+
+async def test_a_line_without_end_is_given_up_within_bounds() -> None:
+    async with run_with("endless-line") as call:
+        tracemalloc.start()
+        try:
+            with pytest.raises(ServerNonsense, match="more than is taken") as caught:
+                await call()
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert caught.value.is_begun
+    assert peak < 40 * MEGABYTE  # loading the client of MCP included
+
+
+async def test_lines_without_end_are_given_up() -> None:
+    async with run_with("endless-lines") as call:
+        with pytest.raises(ServerNonsense, match="more than is taken"):
+            await call()
+
+
+@pytest.mark.parametrize("behaviour", ["deep", "no-message"])
+async def test_a_message_that_nobody_can_read_is_no_reason_to_wait(behaviour: str) -> None:
+    async with run_with(behaviour) as call:
+        with pytest.raises(ServerNonsense, match="not MCP"):
+            await call(seconds=60)
+
+
+async def test_what_it_answers_is_washed() -> None:
+    async with run_with("odd") as call:
+        assert await call() == "[hologram that Parley can't show]\n\nafter it"
+
+
+async def test_a_long_notice_costs_only_itself() -> None:
+    async with run_with("noticing") as call:
+        assert await call() == "after it"
+
+
+async def test_one_that_dies_in_a_call_is_started_again_for_the_next() -> None:
+    async with run_with("dies") as call:
+        first = await call()
+        with pytest.raises(ServerUnreachable) as caught:
+            await call(die=True)
+        assert caught.value.is_begun
+        assert await call() != first
+
+
+async def test_one_that_is_flooding_is_started_again_for_the_next() -> None:
+    async with run_with("endless-lines") as call:
+        for _ in range(2):
+            with pytest.raises(ServerNonsense, match="more than is taken"):
+                await call()
+
+
+async def test_one_that_does_not_listen_holds_nobody_up() -> None:
+    async with run_with("deaf") as call:
+        await call()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await call(seconds=0.1, long="x" * MEGABYTE)
+
+
+@pytest.mark.parametrize("behaviour", ["stubborn", "parent"])
+async def test_it_ends_with_the_answer_and_all_that_it_has_started(behaviour: str) -> None:
+    async with run_with(behaviour) as call:
+        pids = (await call()).split()
+        assert [is_running(pid) for pid in pids] == [True, True]
+    # On a thread, as it is this loop that sees to it.
+    await asyncio.to_thread(
+        wait_until, lambda: not any(map(is_running, pids)), seconds=20, what="nothing is left of it"
+    )
