@@ -9,19 +9,24 @@ from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Field, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
-from django.views.decorators.http import require_POST
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.http import require_POST, require_safe
 
+from accounts.models import User
 from chats.catalog.desk import PoliteAdmin
-from chats.errors import DomainError
-from chats.replies.servers import look_now
+from chats.errors import DomainError, TooMany
+from chats.pages.doors import principal_of
+from chats.replies.connections import CONNECTIONS, counted
+from chats.replies.servers import looked
 from chats.tools.comparing import show_unseen, shown_differences
 from chats.tools.discovery import accept_change, mark_of, pretty
 from chats.tools.forms import McpServerForm
@@ -34,6 +39,7 @@ HTTP = ["url", "headers", "headers_stored", "clear_headers"]
 STORED = {"headers_stored", "clear_headers", "environment_stored", "clear_environment"}
 SECRETS = {"headers", "clear_headers", "environment", "clear_environment"}
 STDIO = "A program on this server (stdio)"
+LOOKED_MAX = 100  # as many as a page of the list has
 HOW_IT_IS = ["state", "problem", "says", "left_out", "checked_at"]
 PRIVATE = frozenset(["url", "headers", "command", "arguments", "environment", "error_message"])
 STDIO_HELP = (
@@ -158,8 +164,8 @@ class McpServerAdmin(PoliteAdmin):
     def changeform_view(self, request: HttpRequest, *args: Any, **options: Any) -> HttpResponse:
         response = super().changeform_view(request, *args, **options)
         # Not before: Django holds a transaction open while it saves.
-        if server := getattr(request, "saved_server", None):
-            self.tell_look(request, server)
+        if isinstance(response, HttpResponseRedirect) and (server := getattr(request, "saved_server", None)):
+            return cast(HttpResponse, self.look_and_tell(request, [server], to=response.url))
         return response
 
     def save_model(self, request: HttpRequest, obj: McpServer, form: Any, change: bool) -> None:
@@ -188,37 +194,72 @@ class McpServerAdmin(PoliteAdmin):
 
     # ------------------------------------------------------------ asking a server
     @admin.action(description="Look what it offers", permissions=["change"])
-    def look_at(self, request: HttpRequest, queryset: QuerySet[McpServer]) -> None:
-        for server in queryset:
-            self.tell_look(request, server)
+    def look_at(self, request: HttpRequest, queryset: QuerySet[McpServer]) -> HttpResponseBase:
+        return self.look_and_tell(request, list(queryset), to=request.get_full_path())
+
+    def look_and_tell(self, request: HttpRequest, servers: list[McpServer], *, to: str) -> HttpResponseBase:
+        """Look at them, which takes seconds and holds no thread meanwhile; then to a page that says how it went."""
+        asked = [server for server in servers if _is_set_up_here(server)]
+        for server in servers:
+            if server not in asked:
+                whose = "its person's to look at" if server.user_id else "always here, and needs no look"
+                self.message_user(request, f"{server}: it is {whose}.", messages.WARNING)
+        if not asked:
+            return HttpResponseRedirect(to)
+        try:
+            CONNECTIONS.check_room(cast(User, request.user).pk)
+        except TooMany as error:
+            return self.refuse(request, error.message, back_to=to)
+        pks = [server.pk for server in asked]
+        body = counted(principal_of(request), looked(pks, seconds=settings.MCP_TEST_SECONDS))
+        told = reverse(f"{self.admin_site.name}:tools_mcpserver_looked", query={"server": pks, "to": to})
+        return StreamingHttpResponse(body, status=303, headers={"Location": told})
 
     def tell_look(self, request: HttpRequest, server: McpServer) -> None:
-        if not _is_set_up_here(server):
-            whose = "its person's to look at" if server.user_id else "always here, and needs no look"
-            self.message_user(request, f"{server}: it is {whose}.", messages.WARNING)
-            return
-        found = look_now(server.pk, seconds=settings.MCP_TEST_SECONDS)
-        self.message_user(
-            request, f"{server}: {show_unseen(found.message)}", messages.SUCCESS if found.ok else messages.ERROR
-        )
-        if changed := Tool.objects.filter(server=server, is_listed=True, changed__isnull=False).count():
+        """How the last look at it went."""
+        if server.status == McpServer.Status.READY:
+            said = f"It answers, and offers {server.tool_count} tool{'' if server.tool_count == 1 else 's'}."
+            self.message_user(request, f"{server}: {said}", messages.SUCCESS)
+        else:
+            said = server.error_message or "It was not looked at."
+            self.message_user(request, f"{server}: {show_unseen(said)}", messages.ERROR)
+        if changed := server.suspended_count:
             self.message_user(
                 request, f"{server}: {changed} changed, and suspended until accepted under Tools.", messages.WARNING
             )
 
     def get_urls(self) -> list[URLPattern]:
         look = self.admin_site.admin_view(require_POST(self.look_view))
-        return [path("<path:object_id>/look/", look, name="tools_mcpserver_look"), *super().get_urls()]
+        looked_view = self.admin_site.admin_view(require_safe(self.looked_view))
+        return [
+            path("<path:object_id>/look/", look, name="tools_mcpserver_look"),
+            path("looked/", looked_view, name="tools_mcpserver_looked"),
+            *super().get_urls(),
+        ]
 
-    def look_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+    def look_view(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
         """The button of the change page."""
         server = self.get_object(request, unquote(object_id))
         if not self.has_change_permission(request, server):
             raise PermissionDenied
         if server is None:
             raise Http404
-        self.tell_look(request, server)
-        return HttpResponseRedirect(self.change_url(server.pk))
+        return self.look_and_tell(request, [server], to=self.change_url(server.pk))
+
+    def looked_view(self, request: HttpRequest) -> HttpResponseBase:
+        """Where a look leads: says how it went, on the page where the person was."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        to = request.GET.get("to", "")
+        if not url_has_allowed_host_and_scheme(to, allowed_hosts=None):
+            raise Http404
+        try:
+            servers = list(self.get_queryset(request).filter(pk__in=request.GET.getlist("server")[:LOOKED_MAX]))
+        except ValidationError:
+            raise Http404 from None
+        for server in servers:
+            self.tell_look(request, server)
+        return HttpResponseRedirect(to)
 
 
 class StateFilter(admin.SimpleListFilter):

@@ -1,7 +1,5 @@
 """A look at a server takes seconds. Its answer is a stream, which holds no thread and no connection until then."""
 
-from collections.abc import AsyncGenerator
-from contextlib import suppress
 from uuid import UUID
 
 from django.conf import settings
@@ -9,8 +7,7 @@ from django.http import StreamingHttpResponse
 
 from chats.pages.doors import PageRequest, principal_of
 from chats.replies.connections import CONNECTIONS, counted
-from chats.replies.database import AWAY
-from chats.replies.servers import look
+from chats.replies.servers import looked
 
 
 def check_room(request: PageRequest) -> None:
@@ -20,12 +17,5 @@ def check_room(request: PageRequest) -> None:
 
 def look_and_go(request: PageRequest, server_id: UUID, *, to: str) -> StreamingHttpResponse:
     """A redirect to a page that says what was found, once it was. Without a reader there is no look."""
-    body = counted(principal_of(request), _looked(server_id))
+    body = counted(principal_of(request), looked([server_id], seconds=settings.MCP_CONNECT_SECONDS))
     return StreamingHttpResponse(body, status=303, headers={"Location": to})
-
-
-async def _looked(server_id: UUID) -> AsyncGenerator[bytes, None]:
-    # That page says so itself when the database is away.
-    with suppress(*AWAY):
-        await look(server_id, seconds=settings.MCP_CONNECT_SECONDS)
-    yield b""

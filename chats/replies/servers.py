@@ -1,12 +1,15 @@
 """A look at a server of tools when its person asks for one: does it answer, and what does it offer?"""
 
+import asyncio
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
 from asgiref.sync import async_to_sync
 
 from chats.errors import NotFound
-from chats.replies.database import in_database
+from chats.replies.database import AWAY, in_database
 from chats.tools.calling import endpoint_for_look, note_failure, take_note
 from chats.tools.connections import look_at
 from chats.tools.errors import ToolServerError
@@ -23,6 +26,7 @@ class Look:
     code: str = ""
 
 
+LOOKS_AT_ONCE = 8
 MOVED = Look(ok=False, message="This server was removed, or changed meanwhile.", code="not_found")
 
 
@@ -50,6 +54,24 @@ async def look(server_id: UUID, *, seconds: float, user_id: UUID | None = None) 
 
 
 look_now = async_to_sync(look)
+
+
+async def looked(server_ids: Iterable[UUID], *, seconds: float) -> AsyncGenerator[bytes, None]:
+    """The body of an answer that waits until all these were looked at, each for so long at most.
+
+    It leads to a page that says from the rows how it went, and itself when the database is away.
+    """
+    turns = asyncio.Semaphore(LOOKS_AT_ONCE)
+
+    async def take_turn(server_id: UUID) -> None:
+        async with turns:
+            with suppress(*AWAY):
+                await look(server_id, seconds=seconds)
+
+    async with asyncio.TaskGroup() as group:
+        for server_id in server_ids:
+            group.create_task(take_turn(server_id))
+    yield b""
 
 
 async def _find(server_id: UUID, user_id: UUID | None, endpoint: Endpoint, *, seconds: float) -> tuple[Found, bool]:

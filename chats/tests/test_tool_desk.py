@@ -1,14 +1,17 @@
 """Staff set up servers of tools in the admin, look what they offer, and decide about their tools."""
 
 import ast
+import asyncio
 import gc
 import json
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, Permission
 from django.core.exceptions import ValidationError
@@ -19,6 +22,7 @@ from accounts.models import User
 from chats.tools.models import McpServer, Tool
 from chats.tools.services import add_server, endpoint_of, headers_of, save_shared_server, set_policy
 from chats.tools.tests.fake_server import FakeMcpServer, FakeTool, Fault
+from config.tests.live import LiveServer
 
 LIST, ADD = reverse("admin:tools_mcpserver_changelist"), reverse("admin:tools_mcpserver_add")
 TOOLS = reverse("admin:tools_tool_changelist")
@@ -75,6 +79,18 @@ def text(response: Any) -> str:
     return response.content.decode()
 
 
+def looked(desk: Client, response: Any) -> str:
+    """The page to which a look leads, once it is over."""
+    assert response.status_code == 303
+
+    async def wait() -> None:
+        async for _ in response.streaming_content:
+            pass
+
+    asyncio.run(wait())
+    return text(desk.get(response.headers["Location"], follow=True))
+
+
 def make_tool(server: McpServer, name: str = "look_up", **fields: Any) -> Tool:
     return Tool.objects.create(server=server, name=name, called=f"{server.prefix}__{name}"[:64], **fields)
 
@@ -93,7 +109,7 @@ def test_a_server_is_added_looked_at_and_for_a_group_only(
     sent = filled(
         url=f" {mcp.url} ", headers="X-Key: canary-1\r\n\r\nX-Team: a: b", groups=[group.pk], call_seconds="30"
     )
-    page = text(desk.post(ADD, sent, follow=True))
+    page = looked(desk, desk.post(ADD, sent))
     assert "House: It answers, and offers 2 tools." in page
     assert "canary" not in page
     server = McpServer.objects.get(name="House")
@@ -120,7 +136,7 @@ def test_a_program_is_set_up_and_started_with_what_was_given_and_nothing_else(
         arguments=json.dumps(["-c", script, "$HOME *"]),
         environment="API_KEY=canary=1",
     )
-    page = text(desk.post(ADD, sent, follow=True))
+    page = looked(desk, desk.post(ADD, sent))
     assert "did not answer within 1.5 seconds" in page
     assert "canary" not in page
     server = McpServer.objects.get(name="House")
@@ -199,7 +215,7 @@ def test_another_host_is_another_server(transactional_db: None, desk: Client, mc
     assert "It is another server by this: enter them anew, or clear them." in page
     assert Tool.objects.filter(pk=tool.pk).exists()
     mcp.tools = [FakeTool("find")]
-    assert "offers 1 tool" in text(desk.post(to("change", house), filled(url=mcp.url, headers="X-Key: d"), follow=True))
+    assert "offers 1 tool" in looked(desk, desk.post(to("change", house), filled(url=mcp.url, headers="X-Key: d")))
     assert list(house.tools.values_list("name", "policy")) == [("find", "")]
 
 
@@ -235,7 +251,7 @@ def test_only_superusers_name_programs(clerk: Client, desk: Client, house: McpSe
     base = {"name": "Q", "transport": "stdio", "enabled": "on"}
     more = {"command": "sh", "environment": "A=2", "arguments": '["-c"]'}
     for sent in (base | more, base | {"clear_environment": "on"}, base):
-        assert clerk.post(to("change", program), sent).status_code == 302
+        assert clerk.post(to("change", program), sent).status_code in {302, 303}
         program.refresh_from_db()
         assert (program.name, program.command, program.arguments) == ("Q", "npx", [])
         assert endpoint_of(program).environment == {"A": "1"}
@@ -302,15 +318,15 @@ def test_the_button_and_the_action_look_what_it_offers(
 ) -> None:
     mcp.tools = [FakeTool("find")]
     house = McpServer.objects.create(name="House", prefix="house", url=mcp.url)
-    assert "House: It answers, and offers 1 tool." in text(desk.post(to("look", house), follow=True))
+    assert "House: It answers, and offers 1 tool." in looked(desk, desk.post(to("look", house)))
     mcp.tools = [FakeTool("find", "Another")]
     chosen = {"action": "look_at", "_selected_action": [house.pk, owned.pk]}
-    page = text(desk.post(LIST, chosen, follow=True))
+    page = looked(desk, desk.post(LIST, chosen))
     assert "House: It answers, and offers 1 tool." in page
     assert "House: 1 changed, and suspended until accepted under Tools." in page
     assert "its person&#x27;s to look at" in page
     mcp.order("connect", Fault(drop=True))
-    page = text(desk.post(to("look", house), follow=True))
+    page = looked(desk, desk.post(to("look", house)))
     assert "closed the connection" in page
     assert "not reachable" in page
 
@@ -324,6 +340,37 @@ def test_a_look_is_only_posted_and_only_by_those_who_may_change(
     assert client_of(staff).get(LIST).status_code == 403
     house.delete()
     assert desk.post(reverse("admin:tools_mcpserver_look", args=[house.pk or owner.pk])).status_code == 404
+
+
+def test_staff_who_wait_for_slow_servers_hold_up_nobody(
+    live: LiveServer, superuser: User, session_of: Callable[[User], str], mcp: FakeMcpServer
+) -> None:
+    mcp.order("initialize", Fault(hang=True))
+    mcp.order("server/discover", Fault(hang=True))
+    rows = [McpServer.objects.create(name=f"H{n}", prefix=f"h{n}", url=mcp.url) for n in range(6)]
+    cookies = {"sessionid": session_of(superuser), "csrftoken": "c" * 32}
+    chosen = {"action": "look_at", "_selected_action": [row.pk for row in rows], "csrfmiddlewaretoken": "c" * 32}
+
+    def look(_: int) -> requests.Response:
+        return requests.post(f"{live.base_url}{LIST}", chosen, cookies=cookies, allow_redirects=False, timeout=30)
+
+    with ThreadPoolExecutor(5) as pool:
+        waiting = [pool.submit(look, number) for number in range(5)]
+        assert mcp.wait_requests(5 * len(rows), timeout=10)
+        page = requests.get(f"{live.base_url}{LIST}", cookies=cookies, timeout=15).text
+        assert "Select MCP server to change" in page
+        assert not any(one.done() for one in waiting)
+        mcp.reset()
+        assert {one.result().status_code for one in waiting} == {303}
+    told = requests.get(f"{live.base_url}{waiting[0].result().headers['Location']}", cookies=cookies, timeout=10).text
+    assert all(f"{row.name}: " in told for row in rows)
+
+
+@pytest.mark.parametrize("query", [{"to": "https://evil.example/"}, {"to": "//evil.example"}, {}])
+def test_a_look_leads_back_to_pages_of_this_site_only(desk: Client, house: McpServer, query: dict[str, str]) -> None:
+    assert desk.get(f"{LIST}looked/", {**query, "server": house.pk}).status_code == 404
+    assert desk.get(f"{LIST}looked/", {"to": LIST, "server": "x"}).status_code == 404
+    assert desk.get(f"{LIST}looked/", {"to": LIST}).status_code == 302
 
 
 # ---------------------------------------------------------------- lists

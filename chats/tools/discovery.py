@@ -9,6 +9,7 @@ from uuid import UUID
 import orjson
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from accounts.queries import found as required
@@ -71,6 +72,7 @@ def take_up(server_id: UUID, found: Found, *, at: Endpoint, is_all: bool = True)
         gone = [row.pk for name, row in present.items() if is_all and name not in listed and row.is_listed]
         if gone:
             Tool.objects.filter(pk__in=gone).update(is_listed=False, updated_at=now)
+            _forget_long_gone(locked)
         locked.notices = [*found.notices, *_notices(locked)]
         locked.about = dict(found.about)
         locked.status, locked.error_message, locked.checked_at = McpServer.Status.READY, "", now
@@ -124,6 +126,20 @@ def differences(tool: Tool) -> list[tuple[str, str, str]]:
 def pretty(value: Any) -> str:
     """JSON for people to read."""
     return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode()
+
+
+def _forget_long_gone(server: McpServer) -> None:
+    """Of the tools it offers no more, keep as many as it may offer, and those that somebody has denied.
+
+    Or a server that renames its tools at each look would fill the table.
+    """
+    is_denied = Q(policy=Tool.Policy.DENY) | Q(choices__policy=Tool.Policy.DENY)
+    gone = server.tools.filter(is_listed=False).exclude(is_denied).order_by("-updated_at", "-pk")
+    forgotten = list(gone.values_list("pk", flat=True)[settings.TOOLS_PER_SERVER :])
+    if forgotten:
+        # Whoever writes down a call of one holds it until that is stored.
+        list(Tool.objects.select_for_update().filter(pk__in=forgotten).order_by("pk").values_list("pk", flat=True))
+        Tool.objects.filter(pk__in=forgotten).delete()
 
 
 def _add(server: McpServer, name: str, tool: FoundTool, *, taken: set[str]) -> None:

@@ -131,3 +131,15 @@ def test_whoever_decides_about_what_is_gone_hears_so(server: McpServer, owner: U
     for verb in (lambda: accept_change(row), lambda: set_policy(owner, row, "deny"), lambda: delete_server(server)):
         with pytest.raises(NotFound):
             verb()
+
+
+def test_a_server_that_renames_its_tools_at_each_look_fills_no_table(
+    server: McpServer, owner: User, settings: Any
+) -> None:
+    settings.TOOLS_PER_SERVER = 3
+    take(server, tool("first"), tool("denied"))
+    set_policy(owner, server.tools.get(name="denied"), "deny")
+    for number in range(5):
+        take(server, tool(f"a{number}"), tool(f"b{number}"))
+    kept = list(server.tools.order_by("name").values_list("name", "is_listed"))
+    assert kept == [("a3", False), ("a4", True), ("b2", False), ("b3", False), ("b4", True), ("denied", False)]
