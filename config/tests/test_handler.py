@@ -4,7 +4,7 @@ import http.client
 import json
 import socket
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -53,29 +53,33 @@ def test_a_body_sent_in_chunks_is_read(live, headers):
 def test_only_people_who_are_known_put_large_bodies_on_the_disk(live, headers):
     """Three send half of a file and wait: the one whose key is right has it on the disk, the others nothing."""
     form = {"Content-Type": "multipart/form-data; boundary=x", "Content-Length": str(8_000_000)}
-    waiting = []
-    for shown in ({}, {"Authorization": "Bearer parley_wrong"}, {"Authorization": headers["Authorization"]}):
-        connection = http.client.HTTPConnection(urlsplit(live.base_url).netloc, timeout=10)
-        connection.putrequest("POST", "/api/v1/documents/")
-        for name, value in (form | shown).items():
-            connection.putheader(name, value)
-        connection.endheaders(b"x" * 4_000_000)
-        waiting.append(connection)
-    wait_until(unnamed_files, seconds=10, what="the body is on the disk")
-    assert len(unnamed_files()) == 1
-    for connection, expected in zip(waiting, (401, 401, 400), strict=True):
-        connection.send(b"x" * 4_000_000)
-        assert connection.getresponse().status == expected
-        connection.close()
+    with ExitStack() as stack:
+        waiting = []
+        for shown in ({}, {"Authorization": "Bearer parley_wrong"}, {"Authorization": headers["Authorization"]}):
+            connection = stack.enter_context(
+                closing(http.client.HTTPConnection(urlsplit(live.base_url).netloc, timeout=10))
+            )
+            connection.putrequest("POST", "/api/v1/documents/")
+            for name, value in (form | shown).items():
+                connection.putheader(name, value)
+            connection.endheaders(b"x" * 4_000_000)
+            waiting.append(connection)
+        wait_until(bodies_on_the_disk, seconds=10, what="the body is on the disk")
+        assert len(bodies_on_the_disk()) == 1
+        for connection, expected in zip(waiting, (401, 401, 400), strict=True):
+            connection.send(b"x" * 4_000_000)
+            assert connection.getresponse().status == expected
 
 
-def unnamed_files():
-    """Large files that this process holds open and no directory names."""
+def bodies_on_the_disk():
+    """Large files of x that this process holds open and no directory names; captured output, for one, is others."""
     found = []
     for link in Path("/proc/self/fd").iterdir():
         with suppress(OSError):
             if "(deleted)" in str(link.readlink()) and link.stat().st_size > 1_000_000:
-                found.append(link)
+                with link.open("rb") as body:
+                    if body.read(1000) == b"x" * 1000:
+                        found.append(link)
     return found
 
 
