@@ -17,7 +17,7 @@ import tempfile
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -159,6 +159,15 @@ def cluster(
 
     Without these addresses, and with one node, it is the embedded default: SQLite in `folder`.
     """
+    made = new_cluster(folder, database_url=database_url, redis_url=redis_url, **environment)
+    made.manage("migrate", "--verbosity", "0")
+    made.manage("collectstatic", "--noinput", "--verbosity", "0")
+    with running(made, kinds):
+        yield made
+
+
+def new_cluster(folder: Path, *, database_url: str, redis_url: str, **environment: str) -> Cluster:
+    """As `cluster`, without tables, static files and nodes."""
     base = {
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,
@@ -166,18 +175,21 @@ def cluster(
         # Of its own: another cluster may be collecting at this moment.
         "STATIC_ROOT": str(folder / "static"),
         "ENV_FILE": os.devnull,
-        **environment,
     }
-    made = Cluster(folder, base)
-    with ExitStack() as stack:
-        stack.callback(made.stop)
-        made.manage("migrate", "--verbosity", "0")
-        made.manage("collectstatic", "--noinput", "--verbosity", "0")
+    return Cluster(folder, base | environment)
+
+
+@contextmanager
+def running(made: Cluster, kinds: Mapping[str, str]) -> Iterator[None]:
+    """Nodes of these kinds, all ready, until the block ends."""
+    try:
         for name, kind in kinds.items():
             made.add(name, kind)
         for node in made.nodes.values():
             node.wait_ready()
-        yield made
+        yield
+    finally:
+        made.stop()
 
 
 def fault_of_postgresql(url: str) -> str:

@@ -9,11 +9,13 @@ import shutil
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.management import CommandError
 from django.db import OperationalError
 from django.test import TransactionTestCase, override_settings
+from xdist.scheduler import LoadScopeScheduling
 
 from config.tests import servers
 
@@ -30,6 +32,20 @@ TEST_SETTINGS = override_settings(
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
     },
 )
+# Files whose tests share a deployment of several processes: one worker has them all, and starts it once.
+DEPLOYED = frozenset(f"chats/replies/tests/test_{name}.py" for name in ("agent_kills", "chaos", "nodes", "silence"))
+
+
+class Scheduling(LoadScopeScheduling):
+    """Each test to whichever worker is free. The marks that pytest-xdist has for groups do nothing under pytest 9.2."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return file if file in DEPLOYED else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    return Scheduling(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -39,10 +39,11 @@ def start_postgresql(directory: Path) -> str:
     return server.get_uri()
 
 
-def new_database(server_url: str, name: str) -> str:
-    """Make an empty database in a running PostgreSQL; return its DATABASE_URL."""
+def new_database(server_url: str, name: str, *, template: str = "template1") -> str:
+    """Make a database in a running PostgreSQL, empty or as `template` is; return its DATABASE_URL."""
     with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        create = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+        connection.execute(create.format(sql.Identifier(name), sql.Identifier(template)))
     parts = urlsplit(server_url)
     return urlunsplit(parts._replace(path=f"/{name}"))
 

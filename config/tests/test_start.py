@@ -12,7 +12,7 @@ import pytest
 from django.conf import settings
 
 from config.tests import servers
-from config.tests.cluster import cluster
+from config.tests.prepared import new_database, prepared_cluster
 
 
 @pytest.fixture
@@ -74,13 +74,12 @@ def test_without_its_postgresql_a_process_says_so_and_ends_at_once(tmp_path, com
 
 
 @pytest.mark.skipif(settings.IS_SQLITE, reason="there is no Redis beside SQLite")
-@pytest.mark.xdist_group("deployment")
 @pytest.mark.timeout(120)
 def test_without_its_redis_a_process_says_so_and_starts(tmp_path):
     port = servers.free_port()
-    with cluster(
+    with prepared_cluster(
         tmp_path,
-        database_url=servers.new_database(os.environ["DATABASE_URL"], f"start_{os.getpid()}"),
+        database_url=new_database("start"),
         redis_url=f"redis://:canary@127.0.0.1:{port}/0",
         kinds={"one": "both"},
     ) as made:

@@ -1,6 +1,5 @@
 """Servers that die between and in the middle of calls: what was finished does not run again, and nobody guesses."""
 
-import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +12,11 @@ from chats.llm.tests.fake_provider import FakeProvider, Script
 from chats.replies.tests.stage import LOOK, calling, rounds
 from chats.tools.tests.fake_server import FakeMcpServer, FakeTool
 from config.tests import servers
-from config.tests.cluster import Cluster, cluster, person_and_model
+from config.tests.cluster import Cluster, person_and_model
 from config.tests.live import wait_until
+from config.tests.prepared import new_database, prepared_cluster
 
-pytestmark = [pytest.mark.xdist_group("deployment"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.timeout(180)
 
 DONE = Script(text="All done.")
 
@@ -81,16 +81,15 @@ def _agents(
         "OUTBOUND_ALLOWED_HOSTS": "127.0.0.1",
         "REPLY_HEARTBEAT_SECONDS": "0.5",
         "REPLY_STALE_SECONDS": "2",
-        "STATIC_ROOT": str(settings.DATA_DIR / "static"),
     }
     if settings.IS_SQLITE:
-        with cluster(folder, kinds={"node": "both"}, **common) as made:
+        with prepared_cluster(folder, kinds={"node": "both"}, **common) as made:
             yield Agents(made, _fake_provider, _mcp)
         return
-    url = servers.new_database(os.environ["DATABASE_URL"], f"agents_{folder.name}_{os.getpid()}")
+    url = new_database("agents")
     with (
         servers.running_redis(folder / "redis") as redis_url,
-        cluster(
+        prepared_cluster(
             folder, database_url=url, redis_url=redis_url, kinds={"front": "web", "worker": "worker"}, **common
         ) as made,
     ):

@@ -3,7 +3,6 @@
 A failure names the seed; `make chaos SCENARIO=… SEED=… SHORT=1` plays it again.
 """
 
-import os
 import random
 from collections.abc import Iterator
 
@@ -12,10 +11,9 @@ from django.conf import settings
 
 from chats.replies.tests.chaos.deployment import Costs, Deployment, deployed
 from chats.replies.tests.chaos.scenarios import MANY_ATTEMPTS, SCENARIOS, Scenario, run, warmed_up
-from config.tests import servers
+from config.tests.prepared import new_database, prepared_cluster
 
 pytestmark = [
-    pytest.mark.xdist_group("deployment"),
     pytest.mark.skipif(settings.IS_SQLITE, reason="an SQLite file belongs to one process"),
     pytest.mark.timeout(300),  # a turn that hangs is reported by the scenario itself, with its seed
 ]
@@ -24,8 +22,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Deployment, Costs]]:
     folder = tmp_path_factory.mktemp("chaos")
-    database_url = servers.new_database(os.environ["DATABASE_URL"], f"{folder.name}_{os.getpid()}")
-    with deployed(folder, database_url=database_url, **MANY_ATTEMPTS) as made:
+    with deployed(folder, database_url=new_database("chaos"), make=prepared_cluster, **MANY_ATTEMPTS) as made:
         yield made, warmed_up(made)
 
 

@@ -1,7 +1,6 @@
 """Several nodes over one PostgreSQL and one Redis: accepted here, run there, followed and stopped anywhere."""
 
 import asyncio
-import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,12 +13,12 @@ from django.conf import settings
 
 from chats.llm.tests.fake_provider import FakeProvider, Script
 from config.tests import servers
-from config.tests.cluster import Cluster, cluster, person_and_model
+from config.tests.cluster import Cluster, person_and_model
 from config.tests.live import wait_until
+from config.tests.prepared import new_database, prepared_cluster
 from config.tests.sockets import ChatSocket, Viewer, open_socket, text_of
 
 pytestmark = [
-    pytest.mark.xdist_group("deployment"),
     pytest.mark.skipif(settings.IS_SQLITE, reason="an SQLite file belongs to one process"),
     pytest.mark.timeout(120),
 ]
@@ -67,9 +66,9 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     provider = FakeProvider().start()
     with (
         servers.running_redis(folder / "redis") as redis_url,
-        cluster(
+        prepared_cluster(
             folder,
-            database_url=servers.new_database(os.environ["DATABASE_URL"], f"nodes_{folder.name}_{os.getpid()}"),
+            database_url=new_database("nodes"),
             redis_url=redis_url,
             kinds={"one": "web", "two": "web", "worker": "worker"},
             REPLY_HEARTBEAT_SECONDS="0.5",

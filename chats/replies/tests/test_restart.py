@@ -15,8 +15,9 @@ import pytest
 from django.conf import settings
 
 from chats.llm.tests.fake_provider import FakeProvider, Script
-from config.tests.cluster import Cluster, Process, cluster, person_and_model
+from config.tests.cluster import Cluster, Process, person_and_model
 from config.tests.live import wait_until
+from config.tests.prepared import prepared_cluster
 
 pytestmark = pytest.mark.skipif(not settings.IS_SQLITE, reason="it starts the embedded default, which is SQLite")
 
@@ -60,8 +61,7 @@ class Server:
 
 @pytest.fixture
 def server(tmp_path: Path, fake_provider: FakeProvider) -> Iterator[Server]:
-    # What is collected is the same for all.
-    with cluster(tmp_path, kinds={"server": "both"}, STATIC_ROOT=str(settings.DATA_DIR / "static")) as made:
+    with prepared_cluster(tmp_path, kinds={"server": "both"}) as made:
         yield Server(made, fake_provider)
 
 

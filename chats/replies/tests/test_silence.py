@@ -1,7 +1,6 @@
 """Connections that stay open and say nothing more, as after a machine that died or a proxy that forgot them."""
 
 import asyncio
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,12 +16,11 @@ from psycopg.conninfo import conninfo_to_dict
 from chats.llm.tests.fake_provider import FakeProvider, Script
 from chats.replies.tests.test_nodes import TEXT, WORDS, Nodes
 from config.tests import servers
-from config.tests.cluster import cluster
 from config.tests.live import wait_until
+from config.tests.prepared import new_database, prepared_cluster
 from config.tests.proxy import Proxy
 
 pytestmark = [
-    pytest.mark.xdist_group("deployment"),
     pytest.mark.skipif(settings.IS_SQLITE, reason="there is nothing to connect to"),
     pytest.mark.timeout(120),
 ]
@@ -38,7 +36,7 @@ class Between:
 @contextmanager
 def before_database(name: str) -> Iterator[tuple[Proxy, str]]:
     """A proxy before an empty database, and the DATABASE_URL that leads through it."""
-    known = conninfo_to_dict(servers.new_database(os.environ["DATABASE_URL"], f"{name}_{os.getpid()}"))
+    known = conninfo_to_dict(new_database(name))
     path = f"{known['host']}/.s.PGSQL.{known.get('port', 5432)}"
     with Proxy(partial(asyncio.open_unix_connection, path)).running() as proxy:
         yield proxy, f"postgresql://{known['user']}@127.0.0.1:{proxy.port}/{known['dbname']}"
@@ -54,7 +52,7 @@ def between(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Between]:
         with (
             before_database("silence") as (database, database_url),
             redis.running(),
-            cluster(
+            prepared_cluster(
                 folder,
                 database_url=database_url,
                 redis_url=f"redis://127.0.0.1:{redis.port}/0",
@@ -113,7 +111,9 @@ async def test_a_redis_that_says_nothing_more_is_connected_to_anew(between: Betw
 def test_a_worker_ends_although_its_database_is_away(tmp_path: Path, redis_url: str) -> None:
     with ExitStack() as stack:
         _, database_url = stack.enter_context(before_database("away"))
-        with cluster(tmp_path, database_url=database_url, redis_url=redis_url, kinds={"worker": "worker"}) as made:
+        with prepared_cluster(
+            tmp_path, database_url=database_url, redis_url=redis_url, kinds={"worker": "worker"}
+        ) as made:
             worker = made.nodes["worker"]
             stack.close()
             wait_until(lambda: "error connecting" in worker.log.read_text(), seconds=20, what="it misses its database")

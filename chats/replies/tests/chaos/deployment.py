@@ -101,13 +101,14 @@ class Deployment:
 
 
 @contextmanager
-def deployed(folder: Path, *, database_url: str, **environment: str) -> Iterator[Deployment]:
-    """A deployment over an empty database and a Redis of its own, until the block ends."""
+def deployed(folder: Path, *, database_url: str, make: Any = cluster, **environment: str) -> Iterator[Deployment]:
+    """A deployment over this database, which has no rows yet, and a Redis of its own, until the block ends."""
     provider, redis_server = FakeProvider().start(), servers.RedisServer(folder / "redis")
     redis_server.start()
     settings = {**SETTINGS, "LOG_FORMAT": "json", **environment}
     try:
-        with cluster(folder, database_url=database_url, redis_url=redis_server.url, kinds=KINDS, **settings) as made:
+        urls = {"database_url": database_url, "redis_url": redis_server.url}
+        with make(folder, **urls, kinds=KINDS, **settings) as made:
             yield Deployment(made, provider, redis_server)
     finally:
         redis_server.stop()

@@ -1,0 +1,69 @@
+"""What the deployments of one test run begin with: tables without rows, and the static files. Made once for all."""
+
+import fcntl
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from config.tests import servers
+from config.tests.cluster import Cluster, new_cluster, running
+from config.tests.plugin import run_dir
+
+_numbers = itertools.count()
+SQLITE, TEMPLATE = "parley.sqlite3", "tables"
+
+
+def new_database(name: str) -> str:
+    """The DATABASE_URL of a new database with all tables, in the run's PostgreSQL."""
+    _made("postgresql-tables", _migrate_template)
+    return servers.new_database(os.environ["DATABASE_URL"], f"{name}_{os.getpid()}_{next(_numbers)}", template=TEMPLATE)
+
+
+@contextmanager
+def prepared_cluster(
+    folder: Path, *, kinds: Mapping[str, str], database_url: str = "", redis_url: str = "", **environment: str
+) -> Iterator[Cluster]:
+    """As `cluster`, which begins at once: `database_url` is one of `new_database`, or none for SQLite."""
+    if not database_url:
+        (folder / "data").mkdir()
+        shutil.copy(_made("sqlite-tables", _migrate_sqlite) / SQLITE, folder / "data" / SQLITE)
+    environment["STATIC_ROOT"] = str(_made("static", _collect))
+    made = new_cluster(folder, database_url=database_url, redis_url=redis_url, **environment)
+    with running(made, kinds):
+        yield made
+
+
+def _made(name: str, make: Callable[[Path], None]) -> Path:
+    """A folder of this run, made by whichever worker wants it first."""
+    folder = run_dir() / name
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            draft = folder.with_suffix(".draft")
+            draft.mkdir()
+            make(draft)
+            draft.rename(folder)
+    return folder
+
+
+def _migrate_template(folder: Path) -> None:
+    url = servers.new_database(os.environ["DATABASE_URL"], TEMPLATE)
+    _manage("migrate", DATA_DIR=str(folder), DATABASE_URL=url)
+
+
+def _migrate_sqlite(folder: Path) -> None:
+    _manage("migrate", DATA_DIR=str(folder), DATABASE_URL="", REDIS_URL="")
+
+
+def _collect(folder: Path) -> None:
+    _manage("collectstatic", "--noinput", STATIC_ROOT=str(folder))
+
+
+def _manage(*words: str, **environment: str) -> None:
+    command = [sys.executable, "manage.py", *words, "--verbosity", "0"]
+    subprocess.run(command, env={**os.environ, **environment}, check=True)
