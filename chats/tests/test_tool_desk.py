@@ -2,7 +2,6 @@
 
 import ast
 import asyncio
-import gc
 import json
 import sys
 from collections.abc import Callable
@@ -122,7 +121,6 @@ def test_a_server_is_added_looked_at_and_for_a_group_only(
     assert "canary" not in log.change_message
 
 
-@pytest.mark.filterwarnings("ignore:Exception ignored in. <function BaseSubprocessTransport")
 def test_a_program_is_set_up_and_started_with_what_was_given_and_nothing_else(
     transactional_db: None, desk: Client, settings: Any, tmp_path: Path
 ) -> None:
@@ -145,8 +143,6 @@ def test_a_program_is_set_up_and_started_with_what_was_given_and_nothing_else(
     assert arguments_seen == ["$HOME *"]
     assert environment["API_KEY"] == "canary=1"
     assert not {"SECRET_KEY", "DATABASE_URL", "DJANGO_SETTINGS_MODULE"} & environment.keys()
-    # The loop of a look that is waited for ends before the pipes of a silent program have said that they are closed.
-    gc.collect()
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,9 @@ class Session:
 
     def close(self) -> asyncio.Task[None]:
         self._is_over.set()
+        if not self._opened.done():
+            # Whoever has not said hello by now need not say goodbye.
+            self._task.cancel()
         return self._task
 
     async def _live(self) -> None:

@@ -13,24 +13,11 @@ from chats.catalog.models import AIModel, Provider
 from chats.catalog.services import save_model
 from chats.errors import Invalid
 from config.tests.live import wait_until
+from config.tests.locks import is_waited_for
 
 pytestmark = pytest.mark.skipif(
     connection.vendor != "postgresql", reason="SQLite lets one writer in at a time, so nobody writes unseen"
 )
-
-
-# For this very connection: other tests wait for their own locks on the same server.
-IS_WAITED_FOR = """
-    SELECT EXISTS (
-        SELECT 1 FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))
-    )
-"""
-
-
-def is_waited_for() -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute(IS_WAITED_FOR)
-        return cursor.fetchone()[0]
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 from django.core.files.base import ContentFile
-from django.db import transaction
+from django.db import connection, transaction
 
 from accounts.services import revoke_api_key
 from chats import services
@@ -16,6 +16,7 @@ from chats.models import Chat, Message, Reply
 from chats.replies.connections import CONNECTIONS, STREAMS
 from chats.replies.tests.stage import calling, waiting
 from config.tests.live import wait_until
+from config.tests.locks import is_waited_for
 from config.tests.threads import in_thread
 
 
@@ -149,22 +150,25 @@ async def test_hanging_up_stops_the_reply_at_its_provider(any_agent, fake_provid
     assert (await in_thread(the_reply, "stopped")).message.content in {"", "one"}
 
 
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="nobody sees who waits for the one writer of SQLite")
 async def test_hanging_up_while_the_reply_is_stored_stops_it_too(agent, says, gate, owner, openai_model):
     says(text="one two three", gate=gate, gate_after=1)
     chat = await in_thread(services.create_chat, owner, model=openai_model)
     await agent.found("get_chat", chat=str(chat.pk))  # notes the use of the key, which the lock would keep waiting
-    is_locked, is_enough = threading.Event(), threading.Event()
+    is_locked, is_wanted, is_enough = threading.Event(), threading.Event(), threading.Event()
 
     def lock():
         with transaction.atomic():
             Chat.objects.select_for_update().get(pk=chat.pk)
             is_locked.set()
+            wait_until(is_waited_for, seconds=20, what="the reply is to be stored")
+            is_wanted.set()
             is_enough.wait(10)
 
     locking = asyncio.create_task(in_thread(lock))
     await in_thread(is_locked.wait, 10)
     task = asyncio.create_task(agent.call("ask_model", message="Count", chat=str(chat.pk)))
-    await asyncio.sleep(0.5)
+    await in_thread(is_wanted.wait, 20)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     is_enough.set()

@@ -2,7 +2,6 @@
 
 import html
 import re
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -461,7 +460,7 @@ def test_who_is_sent_to_another_than_the_issuer_is_warned(me: Browser, server: M
 def test_people_who_wait_for_slow_servers_hold_up_nobody(
     me: Browser, server: McpServer, issuer: FakeIssuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chats.tools.oauth.wire.HTTP_SECONDS", 3)
+    monkeypatch.setattr("chats.tools.oauth.wire.HTTP_SECONDS", 6)
     answers = [issuer.allow(me.begin(server)) for _ in range(6)]
     for place in (METADATA, "/token"):
         issuer.order(place, Fault(hang=True))
@@ -470,9 +469,7 @@ def test_people_who_wait_for_slow_servers_hold_up_nobody(
         waiting = [pool.submit(me.get, answer) for answer in answers]
         waiting += [pool.submit(me.post, f"/tools/{server.pk}/sign-in/") for _ in range(6)]
         wait_until(lambda: len(issuer.requests) >= before + 12, seconds=10, what="all of them wait")
-        began = time.monotonic()
         assert me.get("/settings/").status_code == 200
-        assert time.monotonic() - began < 1
         assert not any(one.done() for one in waiting)
         assert {one.result().status_code for one in waiting} == {400}
 

@@ -169,7 +169,7 @@ async def test_deleting_a_person_ends_the_reply_and_closes_the_sockets(owner, ch
         await socket.receive_until("text.delta")
         await in_thread(owner.delete)
         assert await socket.close_code() == 4401
-    assert await asyncio.to_thread(fake_provider.wait_closed, timeout=2)
+    assert await asyncio.to_thread(fake_provider.wait_closed, timeout=5)
     booked = UsageRecord.objects.filter(user_email=owner.email, user=None, reply=None, output_tokens__gt=0)
     is_booked = booked.exists
     await in_thread(wait_until, is_booked, seconds=5, what="what was spent is in the ledger")

@@ -348,8 +348,8 @@ def test_stop_ends_a_running_call(stage: Stage) -> None:
     started = stage.ask()
     assert stage.mcp.wait_calls("send_mail", 1)
     stop_reply(started.reply)
-    assert stage.mcp.wait_cancelled(1, timeout=2)
-    reply = ended(started.reply, seconds=3)
+    assert stage.mcp.wait_cancelled(1, timeout=5)
+    reply = ended(started.reply, seconds=10)
     gate.set()
     assert (reply.status, [call.status for call in calls_of(reply)]) == ("stopped", ["unknown"])
     _question, step, result = path(started.chat)
@@ -405,13 +405,13 @@ def test_an_answer_that_was_stopped_in_the_midst_of_calls_is_not_continued(stage
 
 # ---------------------------------------------------------------- servers that misbehave
 def test_a_server_that_hangs_delays_a_turn_once(stage: Stage, settings: Any) -> None:
-    settings.MCP_CONNECT_SECONDS = 0.5
+    settings.MCP_CONNECT_SECONDS = 2
     stage.mcp.order("*", Fault(hang=True))
     stage.model_does(calling(LOOKS, LOOKS), calling(LOOKS), DONE)
-    reply = ended(stage.ask().reply, seconds=5)
+    reply = ended(stage.ask().reply, seconds=20)
     assert reply.status == "completed"
-    assert all("did not answer within 0.5 seconds" in text for text in told(stage.provider))
-    assert (reply.finished_at - reply.started_at).total_seconds() < 2
+    assert all("did not answer within 2 seconds" in text for text in told(stage.provider))
+    assert (reply.finished_at - reply.started_at).total_seconds() < 5, "three times would be six"
     stage.server.refresh_from_db()
     assert stage.server.status == "failed"
 

@@ -253,11 +253,11 @@ def test_a_stop_ends_at_once_and_leaves_the_model_that_was_asked_for(  # noqa: P
     assert fake_provider.wait_requests(2 if then else 1)
 
     stop_reply(started.reply)
-    wait_until(lambda: not Reply.objects.unfinished().exists(), seconds=1, what="the stop is heeded")
+    wait_until(lambda: not Reply.objects.unfinished().exists(), seconds=5, what="the stop is heeded")
     reply = ended(started)
     assert (reply.status, reply.model, reply.fallback_from) == ("stopped", openai_model, None)
     assert (reply.message.model, reply.message.notice) == (openai_model, "")
-    assert fake_provider.wait_idle(timeout=1)
+    assert fake_provider.wait_idle(timeout=5)
     assert len(fake_provider.requests) == (2 if then else 1)
     assert not UsageRecord.objects.exists()
 

@@ -188,7 +188,7 @@ def test_a_stop_on_the_other_node_closes_the_connection_to_the_provider(nodes: N
     wait_until(lambda: nodes.reply(reply_id)["status"] == "running", seconds=10, what="it runs")
     assert nodes.provider.wait_requests(timeout=10)
     nodes.call("two", "POST", f"/replies/{reply_id}/stop/")
-    assert nodes.provider.wait_closed(timeout=1)
+    assert nodes.provider.wait_closed(timeout=5)
     assert nodes.wait_ended(reply_id)["status"] == "stopped"
 
 

@@ -29,6 +29,7 @@ from chats.tools.tests.fake_issuer import FakeIssuer
 from chats.tools.tests.fake_server import FakeMcpServer, FakeTool
 from chats.tools.values import Endpoint
 from config.tests.live import wait_until
+from config.tests.threads import in_thread
 
 READ = FakeTool("look_up", "Looks something up", annotations={"readOnlyHint": True}, run="Found")
 
@@ -223,7 +224,8 @@ def test_what_was_refreshed_is_stored_though_nobody_waits_any_more(
         task = asyncio.create_task(bearer_for(in_database, server.pk, owner.pk))
         await asyncio.to_thread(wait_until, issuer.refreshes, seconds=10, what="the issuer is asked")
         task.cancel()
-        await asyncio.sleep(1)
+        is_stored = lambda: Credential.objects.get().version == 2  # noqa: E731
+        await in_thread(wait_until, is_stored, seconds=10, what="what was refreshed is stored")
 
     asyncio.run(leave_early())
     row = Credential.objects.get()

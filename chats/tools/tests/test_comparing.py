@@ -28,9 +28,9 @@ def test_what_differs_is_shown_whole_and_what_is_alike_is_cut() -> None:
 
 
 def test_no_two_texts_take_long() -> None:
-    began = time.monotonic()
+    began = time.thread_time()
     compare("text", "0,\n" * 50_000, "0,\n1,\n" * 40_000)
-    assert time.monotonic() - began < 2
+    assert time.thread_time() - began < 2
 
 
 def test_characters_that_hide_are_shown_and_others_stay() -> None:
