@@ -4,13 +4,16 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TextIO
+from typing import TextIO, cast
 
 from chats.cleaning import clean_text
 from chats.tools.values import Endpoint
 
 KEPT_BYTES = 4_096
 SHOWN_CHARACTERS = 300
+# Whoever writes more than this at once is read so slowly that it takes nothing from others.
+MUCH_BYTES = 65_536
+PAUSE_SECONDS = 0.1
 # How long what was written may be on its way after the program has ended.
 LATE_SECONDS = 0.2
 SECRET_MIN_CHARACTERS = 4
@@ -24,8 +27,18 @@ class LastWords(asyncio.Protocol):
         self._tail = b""
         self._is_over = asyncio.Event()
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.ReadTransport, transport)
+
     def data_received(self, data: bytes) -> None:
         self._tail = (self._tail + data)[-KEPT_BYTES:]
+        if len(data) >= MUCH_BYTES:
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_later(PAUSE_SECONDS, self._go_on)
+
+    def _go_on(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def connection_lost(self, _: Exception | None) -> None:
         self._is_over.set()

@@ -7,7 +7,7 @@ https://modelcontextprotocol.io/specification/2025-06-18/basic/transports#stdio
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from typing import Any, TextIO
 
 import anyio
@@ -47,7 +47,7 @@ class Program:
         return nullcontext((self._from_program, self._to_program))
 
     async def hear(self) -> None:
-        """Hand what it says to the client, until one of both ends; what it says then nobody hears."""
+        """Hand what it says to the client, until one of both ends. Nobody reads on: who floods is stuck then."""
         assert self._process.stdout
         try:
             async with self._to_client:
@@ -62,7 +62,6 @@ class Program:
         except _GONE:
             pass
         self.is_over = True
-        await self._drain()
 
     async def tell(self) -> None:
         """Hand it what the client says."""
@@ -78,21 +77,22 @@ class Program:
             self.is_over = True
             await self._to_client.aclose()
 
-    async def end(self, *talk: asyncio.Task[None]) -> None:
+    async def end(self, *, hearing: asyncio.Task[None], telling: asyncio.Task[None]) -> None:
         """Let it end by itself, or else make it, with all that it has started."""
         self.is_over = True
-        hearing, telling = talk
         self._from_program.close()
         self._to_program.close()
+        draining = asyncio.create_task(self._drain(hearing))
         await asyncio.wait({telling}, timeout=FLUSH_SECONDS)
         assert self._process.stdin
         await self._process.stdin.aclose()
         await self._wait(EXIT_SECONDS)
         await terminate_posix_process_tree(self._process, TERMINATE_SECONDS)
         await self._wait(TERMINATE_SECONDS)
-        for task in talk:
+        tasks = {hearing, telling, draining}
+        for task in tasks:
             task.cancel()
-        await asyncio.wait({hearing, telling})
+        await asyncio.wait(tasks)
         if self._process.returncode is not None:
             await self._process.aclose()
 
@@ -102,14 +102,13 @@ class Program:
         except ValidationError:
             raise NotAMessage from None
 
-    async def _drain(self) -> None:
+    async def _drain(self, hearing: asyncio.Task[None]) -> None:
         """Read on: who is stuck writing does not see that it is to end."""
         assert self._process.stdout
-        try:
+        await asyncio.wait({hearing})
+        with suppress(*_GONE):
             while True:
                 await self._process.stdout.receive(READ_BYTES)
-        except _GONE:
-            pass
 
     async def _wait(self, seconds: float) -> None:
         """For its end, so many seconds at most."""
@@ -134,4 +133,4 @@ async def running(endpoint: Endpoint, *, errors: TextIO) -> AsyncIterator[Progra
     try:
         yield program
     finally:
-        await uncancelled(program.end(hearing, telling))
+        await uncancelled(program.end(hearing=hearing, telling=telling))

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -89,8 +90,18 @@ def noticing(_: Mapping[str, Any]) -> Result:
     return text("after it")
 
 
+def complain(_: Mapping[str, Any]) -> Result:
+    def go_on() -> None:
+        while True:
+            sys.stderr.write("x" * 1_000_000)
+
+    threading.Thread(target=go_on, daemon=True).start()
+    return text("I am unhappy.")
+
+
 BEHAVIOURS: dict[str, Callable[[Mapping[str, Any]], Result]] = {
     "chatty": pid,
+    "complains": complain,
     "deaf": pid,
     "deep": deep,
     "dies": die,

@@ -2,16 +2,17 @@
 
 import asyncio
 import sys
+import time
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from chats.tools.connections import Sessions
+from chats.tools.connections import PROGRAM_END_SECONDS, Sessions
 from chats.tools.errors import ServerNonsense, ServerUnreachable
 from chats.tools.tests import fake_program
 from chats.tools.values import Endpoint
@@ -38,7 +39,8 @@ async def run_with(behaviour: str) -> AsyncIterator[Call]:
     try:
         yield call
     finally:
-        await sessions.close()
+        # The loop of a test ends with it.
+        await sessions.close(seconds=PROGRAM_END_SECONDS)
 
 
 def is_running(pid: str) -> bool:
@@ -105,6 +107,16 @@ async def test_one_that_is_flooding_is_started_again_for_the_next() -> None:
         for _ in range(2):
             with pytest.raises(ServerNonsense, match="more than is taken"):
                 await call()
+
+
+@pytest.mark.parametrize("behaviour", ["complains", "endless-lines"])
+async def test_one_that_goes_on_writing_takes_nothing_from_others(behaviour: str) -> None:
+    async with run_with(behaviour) as call:
+        with suppress(ServerNonsense):
+            await call()
+        began = time.thread_time()
+        await asyncio.sleep(1)
+        assert time.thread_time() - began < 0.3
 
 
 async def test_one_that_does_not_listen_holds_nobody_up() -> None:

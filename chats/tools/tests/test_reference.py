@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from chats.tools.connections import Sessions
+from chats.tools.connections import PROGRAM_END_SECONDS, Sessions
 from chats.tools.errors import ServerSilent, ServerUnreachable
 from chats.tools.values import Endpoint
 from config.tests.live import wait_until
@@ -43,7 +43,7 @@ def stdio() -> Endpoint:
 async def connection(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
     sessions = Sessions()
     yield await sessions.connection(uuid4(), request.getfixturevalue(request.param))
-    await sessions.close()
+    await sessions.close(seconds=PROGRAM_END_SECONDS)
 
 
 async def test_tools_are_listed_and_called(connection: Any) -> None:
@@ -88,7 +88,7 @@ async def test_a_program_gets_no_variable_of_ours(stdio: Endpoint, monkeypatch: 
     sessions = Sessions()
     connection = await sessions.connection(uuid4(), stdio)
     outcome = await connection.call("environment", {}, seconds=10)
-    await sessions.close()
+    await sessions.close(seconds=PROGRAM_END_SECONDS)
     assert "OWN" in outcome.structured["result"]
     assert not {"SECRET_KEY", "DATABASE_URL", "DATA_DIR"} & set(outcome.structured["result"])
 
