@@ -3,6 +3,7 @@
 People's own servers are listed, so that one can be switched off; what is private about them is not shown.
 """
 
+from datetime import datetime
 from typing import Any, cast
 
 from django import forms
@@ -39,7 +40,7 @@ HTTP = ["url", "headers", "headers_stored", "clear_headers"]
 STORED = {"headers_stored", "clear_headers", "environment_stored", "clear_environment"}
 SECRETS = {"headers", "clear_headers", "environment", "clear_environment"}
 STDIO = "A program on this server (stdio)"
-LOOKED_MAX = 100  # as many as a page of the list has
+LOOKS_MAX = 20  # of one action
 HOW_IT_IS = ["state", "problem", "says", "left_out", "checked_at"]
 PRIVATE = frozenset(["url", "headers", "command", "arguments", "environment", "error_message"])
 STDIO_HELP = (
@@ -206,23 +207,29 @@ class McpServerAdmin(PoliteAdmin):
                 self.message_user(request, f"{server}: it is {whose}.", messages.WARNING)
         if not asked:
             return HttpResponseRedirect(to)
+        if len(asked) > LOOKS_MAX:
+            return self.refuse(request, f"Choose at most {LOOKS_MAX} servers at a time.", back_to=to)
         try:
             CONNECTIONS.check_room(cast(User, request.user).pk)
         except TooMany as error:
             return self.refuse(request, error.message, back_to=to)
         pks = [server.pk for server in asked]
         body = counted(principal_of(request), looked(pks, seconds=settings.MCP_TEST_SECONDS))
-        told = reverse(f"{self.admin_site.name}:tools_mcpserver_looked", query={"server": pks, "to": to})
+        told = reverse(
+            f"{self.admin_site.name}:tools_mcpserver_looked",
+            query={"server": pks, "since": timezone.now().isoformat(), "to": to},
+        )
         return StreamingHttpResponse(body, status=303, headers={"Location": told})
 
-    def tell_look(self, request: HttpRequest, server: McpServer) -> None:
-        """How the last look at it went."""
-        if server.status == McpServer.Status.READY:
+    def tell_look(self, request: HttpRequest, server: McpServer, *, since: datetime) -> None:
+        """How the look went that was begun at that moment."""
+        if server.checked_at is None or server.checked_at < since:
+            self.message_user(request, f"{server}: It could not be looked at now. Try again.", messages.ERROR)
+        elif server.status == McpServer.Status.READY:
             said = f"It answers, and offers {server.tool_count} tool{'' if server.tool_count == 1 else 's'}."
             self.message_user(request, f"{server}: {said}", messages.SUCCESS)
         else:
-            said = server.error_message or "It was not looked at."
-            self.message_user(request, f"{server}: {show_unseen(said)}", messages.ERROR)
+            self.message_user(request, f"{server}: {show_unseen(server.error_message)}", messages.ERROR)
         if changed := server.suspended_count:
             self.message_user(
                 request, f"{server}: {changed} changed, and suspended until accepted under Tools.", messages.WARNING
@@ -254,11 +261,14 @@ class McpServerAdmin(PoliteAdmin):
         if not url_has_allowed_host_and_scheme(to, allowed_hosts=None):
             raise Http404
         try:
-            servers = list(self.get_queryset(request).filter(pk__in=request.GET.getlist("server")[:LOOKED_MAX]))
-        except ValidationError:
+            since = datetime.fromisoformat(request.GET.get("since", ""))
+            found = list(self.get_queryset(request).filter(pk__in=request.GET.getlist("server")[:LOOKS_MAX]))
+        except (ValidationError, ValueError):
             raise Http404 from None
-        for server in servers:
-            self.tell_look(request, server)
+        if timezone.is_naive(since):
+            raise Http404
+        for server in filter(_is_set_up_here, found):
+            self.tell_look(request, server, since=since)
         return HttpResponseRedirect(to)
 
 

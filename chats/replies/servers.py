@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
+import structlog
 from asgiref.sync import async_to_sync
 
 from chats.errors import NotFound
@@ -25,6 +25,8 @@ class Look:
     message: str
     code: str = ""
 
+
+logger = structlog.get_logger(__name__)
 
 LOOKS_AT_ONCE = 8
 MOVED = Look(ok=False, message="This server was removed, or changed meanwhile.", code="not_found")
@@ -57,7 +59,7 @@ look_now = async_to_sync(look)
 
 
 async def looked(server_ids: Iterable[UUID], *, seconds: float) -> AsyncGenerator[bytes, None]:
-    """The body of an answer that waits until all these were looked at, each for so long at most.
+    """The body of an answer that waits until all these were looked at, each for about so long at most.
 
     It leads to a page that says from the rows how it went, and itself when the database is away.
     """
@@ -65,8 +67,13 @@ async def looked(server_ids: Iterable[UUID], *, seconds: float) -> AsyncGenerato
 
     async def take_turn(server_id: UUID) -> None:
         async with turns:
-            with suppress(*AWAY):
+            try:
                 await look(server_id, seconds=seconds)
+            except AWAY:
+                pass
+            except Exception:
+                # One is no reason to give up the others.
+                logger.exception("look_failed", server=str(server_id))
 
     async with asyncio.TaskGroup() as group:
         for server_id in server_ids:

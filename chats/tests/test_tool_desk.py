@@ -16,6 +16,7 @@ from django.contrib.auth.models import Group, Permission
 from django.core.exceptions import ValidationError
 from django.test import Client, override_settings
 from django.urls import reverse
+from django.utils import timezone
 
 from accounts.models import User
 from chats.tools.models import McpServer, Tool
@@ -266,7 +267,10 @@ def test_peoples_servers_are_seen_and_switched_off_and_nothing_private_is_read(
     desk: Client, owned: McpServer, owner: User
 ) -> None:
     McpServer.objects.filter(pk=owned.pk).update(error_message="private-path was not found")
-    for page in (text(desk.get(LIST)), text(desk.get(to("change", owned)))):
+    told = {"server": owned.pk, "since": "2026-11-30T01:00:00+00:00", "to": LIST}
+    McpServer.objects.filter(pk=owned.pk).update(checked_at=timezone.now())
+    looked_at = text(desk.get(f"{LIST}looked/", told, follow=True))
+    for page in (text(desk.get(LIST)), text(desk.get(to("change", owned))), looked_at):
         assert owner.email in page
         assert "mcp.example.org" in page
         assert "private-path" not in page
@@ -362,11 +366,20 @@ def test_staff_who_wait_for_slow_servers_hold_up_nobody(
     assert all(f"{row.name}: " in told for row in rows)
 
 
+def test_so_many_are_not_looked_at_at_once(desk: Client) -> None:
+    rows = [McpServer.objects.create(name=f"H{n}", prefix=f"h{n}", url="http://10.0.0.1/") for n in range(21)]
+    chosen = {"action": "look_at", "_selected_action": [row.pk for row in rows]}
+    assert "at most 20 servers at a time" in text(desk.post(LIST, chosen, follow=True))
+
+
 @pytest.mark.parametrize("query", [{"to": "https://evil.example/"}, {"to": "//evil.example"}, {}])
 def test_a_look_leads_back_to_pages_of_this_site_only(desk: Client, house: McpServer, query: dict[str, str]) -> None:
-    assert desk.get(f"{LIST}looked/", {**query, "server": house.pk}).status_code == 404
-    assert desk.get(f"{LIST}looked/", {"to": LIST, "server": "x"}).status_code == 404
-    assert desk.get(f"{LIST}looked/", {"to": LIST}).status_code == 302
+    since = "2026-11-30T01:00:00+00:00"
+    assert desk.get(f"{LIST}looked/", {**query, "since": since, "server": house.pk}).status_code == 404
+    good = {"to": LIST, "since": "2026-11-30T01:00:00+00:00", "server": house.pk}
+    for bad in ({"server": "x"}, {"since": ""}, {"since": "now"}, {"since": "2026-11-30T01:00:00"}):
+        assert desk.get(f"{LIST}looked/", good | bad).status_code == 404
+    assert "House: It could not be looked at now." in text(desk.get(f"{LIST}looked/", good, follow=True))
 
 
 # ---------------------------------------------------------------- lists

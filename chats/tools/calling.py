@@ -39,6 +39,7 @@ class Caller:
         self._locks: dict[UUID, asyncio.Lock] = {}
         self._patience: dict[UUID, float] = {}
         self._usable: dict[UUID, Collection[UUID]] = {}  # tools, by the server that was looked at
+        self._looked: dict[UUID, Connection] = {}  # over which connection
         self._failed: dict[UUID, ToolServerError] = {}
         self._endpoints: dict[UUID, Endpoint] = {}
         self._bearers: dict[UUID, Bearer | None] = {}  # of this person, by server
@@ -87,6 +88,7 @@ class Caller:
                 if not isinstance(error, ServerSilent):
                     self._failed[server.pk] = error
                 await self._note(server, error)
+                error.is_begun = False  # of the call, which was to come after
                 raise
 
     async def _opened_in_time(self, server: McpServer) -> "Connection":
@@ -96,7 +98,10 @@ class Caller:
         try:
             async with asyncio.timeout(patience):
                 await self._find_bearer(server)
-                return await self._opened(server)
+                connection = await self._opened(server)
+            # One that answers may be asked again, as a program that has died since.
+            patience, began = settings.MCP_CONNECT_SECONDS, now()
+            return connection
         except TimeoutError:
             words = f"{server.name} did not answer within {settings.MCP_CONNECT_SECONDS:g} seconds."
             raise ServerSilent(words) from None
@@ -121,10 +126,11 @@ class Caller:
         bearer = self._bearers.get(server.pk)
         connection = await self._sessions.connection(server.pk, signed(endpoint, bearer))
         self._sign(connection, server)
-        if server.pk not in self._usable:
+        if self._looked.get(server.pk) is not connection:
             found = await connection.list_tools()
             asked = (look_again, server.pk, endpoint, self._user_id, bool(bearer), found)
             self._usable[server.pk] = await self._ask_rows(*asked)
+            self._looked[server.pk] = connection
         return connection
 
     async def _find_bearer(self, server: McpServer) -> None:

@@ -1,4 +1,4 @@
-"""The one place that knows the package `mcp`: connections to servers, in the values of this room.
+"""Connections to servers, in the values of this room. With `program`, the only place that knows the package `mcp`.
 
 Loaded on first use, off the event loop, as loading takes a second (`chats.tools.connections`).
 """

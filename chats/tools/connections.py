@@ -24,7 +24,7 @@ R = TypeVar("R")
 
 # How long a server may take to say goodbye.
 CLOSE_SECONDS = 1.0
-# And a program to end, which is asked, told and then killed by the client.
+# And a program to end, which is asked, told and then killed (`chats.tools.program`).
 PROGRAM_END_SECONDS = 8.0
 
 

@@ -129,17 +129,17 @@ def pretty(value: Any) -> str:
 
 
 def _forget_long_gone(server: McpServer) -> None:
-    """Of the tools it offers no more, keep as many as it may offer, and those that somebody has denied.
+    """Of the tools it offers no more, keep as many as it may offer, and those that somebody wants to be asked about.
 
     Or a server that renames its tools at each look would fill the table.
     """
-    is_denied = Q(policy=Tool.Policy.DENY) | Q(choices__policy=Tool.Policy.DENY)
-    gone = server.tools.filter(is_listed=False).exclude(is_denied).order_by("-updated_at", "-pk")
-    forgotten = list(gone.values_list("pk", flat=True)[settings.TOOLS_PER_SERVER :])
-    if forgotten:
-        # Whoever writes down a call of one holds it until that is stored.
+    strict = [Tool.Policy.DENY, Tool.Policy.ASK]
+    gone = server.tools.filter(is_listed=False).order_by("-updated_at", "-pk").values_list("pk", flat=True)
+    careless = gone.exclude(Q(policy__in=strict) | Q(choices__policy__in=strict))
+    if forgotten := list(careless[settings.TOOLS_PER_SERVER :]):
+        # Whoever writes down a call of one, or decides about it, holds it until that is stored.
         list(Tool.objects.select_for_update().filter(pk__in=forgotten).order_by("pk").values_list("pk", flat=True))
-        Tool.objects.filter(pk__in=forgotten).delete()
+        Tool.objects.filter(pk__in=list(careless.filter(pk__in=forgotten))).delete()
 
 
 def _add(server: McpServer, name: str, tool: FoundTool, *, taken: set[str]) -> None:

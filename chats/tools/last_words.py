@@ -11,7 +11,7 @@ from chats.tools.values import Endpoint
 
 KEPT_BYTES = 4_096
 SHOWN_CHARACTERS = 300
-# Whoever writes more than this at once is read so slowly that it takes nothing from others.
+# After so much there is a pause: whoever writes without end takes nothing from others.
 MUCH_BYTES = 65_536
 PAUSE_SECONDS = 0.1
 # How long what was written may be on its way after the program has ended.
@@ -25,6 +25,7 @@ class LastWords(asyncio.Protocol):
     def __init__(self, file: TextIO) -> None:
         self.file = file
         self._tail = b""
+        self._since_pause = 0
         self._is_over = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -32,7 +33,9 @@ class LastWords(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._tail = (self._tail + data)[-KEPT_BYTES:]
-        if len(data) >= MUCH_BYTES:
+        self._since_pause += len(data)
+        if self._since_pause >= MUCH_BYTES:
+            self._since_pause = 0
             self._transport.pause_reading()
             asyncio.get_running_loop().call_later(PAUSE_SECONDS, self._go_on)
 
@@ -62,12 +65,11 @@ class LastWords(asyncio.Protocol):
 @asynccontextmanager
 async def last_words() -> AsyncIterator[LastWords]:
     reading, writing = os.pipe()
-    file = os.fdopen(writing, "w")
-    words = LastWords(file)
-    pipe = os.fdopen(reading, "rb", 0)
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: words, pipe)
-    try:
-        yield words
-    finally:
-        file.close()
-        transport.close()
+    with os.fdopen(reading, "rb", 0) as pipe, os.fdopen(writing, "w") as file:
+        words = LastWords(file)
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: words, pipe)
+        try:
+            yield words
+        finally:
+            file.close()
+            transport.close()

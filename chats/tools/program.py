@@ -6,7 +6,9 @@ https://modelcontextprotocol.io/specification/2025-06-18/basic/transports#stdio
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from typing import Any, TextIO
 
@@ -22,7 +24,7 @@ from pydantic import ValidationError
 from chats.tools.apart import uncancelled
 from chats.tools.errors import ServerNonsense
 from chats.tools.values import Endpoint
-from chats.tools.washing import LineWasher, NotAMessage
+from chats.tools.washing import LineWasher, NotAMessage, TooMuch, taken
 
 _MESSAGE = types.jsonrpc_message_adapter
 READ_BYTES = 65_536
@@ -32,7 +34,7 @@ _GONE = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError
 
 
 class Program:
-    """`streams` are for the client of MCP."""
+    """One that runs. `streams` are for the client of MCP; `running` has `hear`, `tell` and `end` run, once each."""
 
     def __init__(self, process: Process, *, name: str) -> None:
         self._process, self._name = process, name
@@ -54,11 +56,14 @@ class Program:
                 while not self.is_over:
                     chunk = await self._process.stdout.receive(READ_BYTES)
                     # Off the event loop: others are not to wait while it is read.
-                    for message in await asyncio.to_thread(self._messages_in, chunk):
+                    messages, nonsense = await asyncio.to_thread(taken, self._messages_in(chunk))
+                    for message in messages:
                         await self._to_client.send(message)
-        except NotAMessage:
-            words = f"{self._name} wrote something that is not MCP, or more than is taken."
-            self.last_failure = ServerNonsense(words, is_begun=True)
+                    if nonsense is not None:
+                        raise nonsense
+        except NotAMessage as error:
+            what = "more than is taken" if isinstance(error, TooMuch) else "what is not MCP"
+            self.last_failure = ServerNonsense(f"{self._name} wrote {what}.", is_begun=True)
         except _GONE:
             pass
         self.is_over = True
@@ -69,7 +74,8 @@ class Program:
         try:
             async with self._from_client:
                 async for said in self._from_client:
-                    self._washer.expect_answer()
+                    if isinstance(said.message, types.JSONRPCRequest):
+                        self._washer.expect_answer()
                     line = said.message.model_dump_json(by_alias=True, exclude_unset=True)
                     await self._process.stdin.send(line.encode() + b"\n")
         except _GONE:
@@ -83,12 +89,18 @@ class Program:
         self._from_program.close()
         self._to_program.close()
         draining = asyncio.create_task(self._drain(hearing))
-        await asyncio.wait({telling}, timeout=FLUSH_SECONDS)
-        assert self._process.stdin
-        await self._process.stdin.aclose()
-        await self._wait(EXIT_SECONDS)
-        await terminate_posix_process_tree(self._process, TERMINATE_SECONDS)
-        await self._wait(TERMINATE_SECONDS)
+        try:
+            await asyncio.wait({telling}, timeout=FLUSH_SECONDS)
+            assert self._process.stdin
+            await self._process.stdin.aclose()
+            await self._wait(EXIT_SECONDS)
+            await terminate_posix_process_tree(self._process, TERMINATE_SECONDS)
+            await self._wait(TERMINATE_SECONDS)
+        except asyncio.CancelledError:
+            # This process ends, and nobody would be left to see to it.
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            raise
         tasks = {hearing, telling, draining}
         for task in tasks:
             task.cancel()
@@ -96,11 +108,14 @@ class Program:
         if self._process.returncode is not None:
             await self._process.aclose()
 
-    def _messages_in(self, chunk: bytes) -> list[SessionMessage]:
-        try:
-            return [SessionMessage(_MESSAGE.validate_json(line)) for line in self._washer.feed(chunk)]
-        except ValidationError:
-            raise NotAMessage from None
+    def _messages_in(self, chunk: bytes) -> Iterator[SessionMessage]:
+        for message in self._washer.feed(chunk):
+            try:
+                yield SessionMessage(_MESSAGE.validate_json(message.line))
+            except ValidationError:
+                # For an answer somebody waits.
+                if message.is_answer:
+                    raise NotAMessage from None
 
     async def _drain(self, hearing: asyncio.Task[None]) -> None:
         """Read on: who is stuck writing does not see that it is to end."""

@@ -18,7 +18,7 @@ from accounts.outbound import AddressDenied, AddressPolicy
 from chats.llm.http import GuardedResolver, is_compressed
 from chats.tools.addresses import CONNECTION_HEADERS
 from chats.tools.errors import ServerNonsense, ServerUnreachable, SignInNeeded, ToolServerError
-from chats.tools.washing import EventWasher, NotAMessage, washed
+from chats.tools.washing import EventWasher, NotAMessage, TooMuch, taken, washed
 
 Refusal = Callable[[aiohttp.ClientResponse, httpx2.URL], ToolServerError | None]
 
@@ -139,8 +139,9 @@ class _Body(httpx2.AsyncByteStream):
             async with aclosing(parts):
                 async for part in parts:
                     yield part
-        except NotAMessage:
-            words = f"{self._host} answered with something that is not MCP, or with more than is taken."
+        except NotAMessage as error:
+            what = "more than is taken" if isinstance(error, TooMuch) else "something that is not MCP"
+            words = f"{self._host} answered with {what}."
             raise httpx2.StreamError(self._transport.mark(ServerNonsense(words, is_begun=True))) from None
 
     async def _events(self) -> AsyncGenerator[bytes, None]:
@@ -148,14 +149,17 @@ class _Body(httpx2.AsyncByteStream):
         async with aclosing(self._chunks()) as chunks:
             async for chunk in chunks:
                 # Off the event loop: others are not to wait while it is read.
-                for event in await asyncio.to_thread(lambda: list(washer.feed(chunk))):  # noqa: B023 - it is awaited
+                events, nonsense = await asyncio.to_thread(taken, washer.feed(chunk))
+                for event in events:
                     yield event
+                if nonsense is not None:
+                    raise nonsense
 
     async def _whole(self) -> AsyncGenerator[bytes, None]:
         async with aclosing(self._chunks()) as chunks:
             body = b"".join([chunk async for chunk in chunks])
         is_message = self._response.content_type == "application/json" and body.strip()
-        yield await asyncio.to_thread(washed, body) if is_message else body
+        yield (await asyncio.to_thread(washed, body)).line if is_message else body
 
     async def _chunks(self) -> AsyncGenerator[bytes, None]:
         size, lines = 0, 0

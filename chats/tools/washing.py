@@ -5,7 +5,7 @@ That package checks every item against every kind there is, on the event loop, a
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import orjson
 from django.conf import settings
@@ -13,10 +13,13 @@ from django.conf import settings
 from chats.cleaning import clean_text, is_deep
 from chats.llm.decoding import decode
 
+R = TypeVar("R")
+
 PARTS_MAX = 200  # of one result
 # More brackets than this nobody needs, and they cost more than all else.
 BRACKETS_MAX = 200_000
 NOTICE_MAX_BYTES = 65_536
+REQUESTS_MAX = 100  # of a server to us, in one answer or by one program; more are passed over
 DEPTH_MAX = 200  # deeper than some levels more JSON can be read, but not written
 # Where a list of tools says how many of them made no sense.
 LEFT_OUT = "parley/left-out"
@@ -25,27 +28,48 @@ _LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
 class NotAMessage(Exception):
-    """It is none of JSON-RPC, or a larger one than anybody takes."""
+    """It is none of JSON-RPC."""
 
 
-def washed(payload: bytes) -> bytes:
-    """One message of JSON-RPC, fit to be read. Raises NotAMessage."""
+class TooMuch(NotAMessage):
+    """It is more than anybody takes."""
+
+
+class Washed(NamedTuple):
+    """One message of JSON-RPC, fit to be read. Of three kinds: an answer, or what a server asks or tells by itself."""
+
+    line: bytes
+    is_answer: bool
+    is_request: bool
+
+
+def washed(payload: bytes) -> Washed:
+    """Raises NotAMessage."""
     if payload.count(b"[") + payload.count(b"{") > BRACKETS_MAX:
-        raise NotAMessage
+        raise TooMuch
     try:
         message = decode(payload)
     except ValueError:
         raise NotAMessage from None
-    if not isinstance(message, dict) or is_deep(message, levels=DEPTH_MAX):
+    if not isinstance(message, dict):
         raise NotAMessage
-    if "method" in message and len(payload) > NOTICE_MAX_BYTES:
+    return _washed(message, size=len(payload))
+
+
+def _washed(message: dict[str, Any], *, size: int) -> Washed:
+    is_answer = "method" not in message
+    if not is_answer and (size > NOTICE_MAX_BYTES or is_deep(message, levels=DEPTH_MAX)):
         # Of what a server tells or asks by itself little is of use here.
         message.pop("params", None)
+    if is_deep(message, levels=DEPTH_MAX):
+        raise TooMuch
+    if isinstance(number := message.get("id"), float) and number.is_integer():
+        message["id"] = int(number)
     if isinstance(result := message.get("result"), dict):
         _wash_result(result)
     if isinstance(error := message.get("error"), dict):
         error.pop("data", None)
-    return _written(message)
+    return Washed(_written(message), is_answer, not is_answer and message.get("id") is not None)
 
 
 def _wash_result(result: dict[str, Any]) -> None:
@@ -118,12 +142,23 @@ def _writable(value: Any) -> Any:
     return value
 
 
+def taken(washed_parts: Iterator[R]) -> tuple[list[R], NotAMessage | None]:
+    """What comes before it is no message, and why it went no further."""
+    parts: list[R] = []
+    try:
+        parts.extend(washed_parts)
+    except NotAMessage as error:
+        return parts, error
+    return parts, None
+
+
 class EventWasher:
     """Washes the messages in a stream of events, as it comes; everything else about the events stays."""
 
     def __init__(self) -> None:
         self._rest = b""
         self._lines: list[bytes] = []
+        self._requests = 0
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """The events that `chunk` completes. Raises NotAMessage."""
@@ -135,20 +170,25 @@ class EventWasher:
         for line in lines:
             if line:
                 self._take(line)
-            elif self._lines:
-                yield self._event()
+            elif self._lines and (event := self._event()):
+                yield event
 
     def _take(self, line: bytes) -> None:
         if not line.startswith(b":"):
             self._lines.append(line)
 
     def _event(self) -> bytes:
+        """The event that is complete; b"" where the server asks too often."""
         data = [line[5:].removeprefix(b" ") for line in self._lines if line.startswith(b"data:")]
         kept = [line for line in self._lines if not line.startswith(b"data:")]
         self._lines = []
         payload = b"\n".join(data)
         if payload.strip():
-            payload = washed(payload)
+            message = washed(payload)
+            self._requests += message.is_request
+            if message.is_request and self._requests > REQUESTS_MAX:
+                return b""
+            payload = message.line
         return b"\n".join([*kept, *([b"data: " + payload] if data else []), b"\n"])
 
 
@@ -161,25 +201,37 @@ class LineWasher:
     def __init__(self) -> None:
         self._rest = b""
         self._taken_bytes, self._taken_lines = 0, 0
-        self._answers = 1
+        self._answers, self._requests = 1, 0
 
     def expect_answer(self) -> None:
         """It is asked something more."""
         self._answers += 1
 
-    def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """The messages that `chunk` completes. Raises NotAMessage."""
+    def feed(self, chunk: bytes) -> Iterator[Washed]:
+        """The messages that `chunk` completes. Raises NotAMessage after them."""
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         self._taken_bytes += len(chunk)
         self._taken_lines += len(lines)
-        is_more = (
+        for line in lines:
+            if (message := self._message_in(line)) is not None:
+                self._requests += message.is_request
+                if not message.is_request or self._requests <= REQUESTS_MAX:
+                    yield message
+        if (
             len(self._rest) > settings.TOOL_ANSWER_MAX_BYTES
             or self._taken_bytes > self._answers * settings.TOOL_ANSWER_MAX_BYTES
             or self._taken_lines > self._answers * settings.TOOL_ANSWER_MAX_LINES
-        )
-        if is_more:
-            raise NotAMessage
-        for line in lines:
-            # Programs greet, and log, where only messages should be.
-            if line.lstrip().startswith(b"{") and b'"jsonrpc"' in line:
-                yield washed(line)
+        ):
+            raise TooMuch
+
+    def _message_in(self, line: bytes) -> Washed | None:
+        """None for a line that is no message: programs greet, and log, where only messages should be."""
+        if not line.lstrip().startswith(b"{") or b'"jsonrpc"' not in line:
+            return None
+        if line.count(b"[") + line.count(b"{") > BRACKETS_MAX:
+            raise TooMuch
+        try:
+            message = decode(line)
+        except ValueError:
+            return None
+        return _washed(message, size=len(line)) if message.get("jsonrpc") == "2.0" else None

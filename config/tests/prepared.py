@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
+from psycopg import sql
+
 from config.tests import servers
 from config.tests.cluster import Cluster, new_cluster, running
 from config.tests.plugin import run_dir
@@ -45,6 +48,7 @@ def _made(name: str, make: Callable[[Path], None]) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
             draft = folder.with_suffix(".draft")
+            shutil.rmtree(draft, ignore_errors=True)  # of one that failed
             draft.mkdir()
             make(draft)
             draft.rename(folder)
@@ -52,6 +56,8 @@ def _made(name: str, make: Callable[[Path], None]) -> Path:
 
 
 def _migrate_template(folder: Path) -> None:
+    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(TEMPLATE)))
     url = servers.new_database(os.environ["DATABASE_URL"], TEMPLATE)
     _manage("migrate", DATA_DIR=str(folder), DATABASE_URL=url)
 

@@ -1,8 +1,10 @@
 """Answers in steps at their edges: a database that hiccups, a small window, a person who does two things at once."""
 
 import base64
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -22,6 +24,7 @@ from chats.tools.discovery import accept_change
 from chats.tools.errors import ServerChanged
 from chats.tools.models import McpServer, Tool
 from chats.tools.services import delete_server
+from chats.tools.tests import fake_program
 from chats.tools.tests.fake_server import FakeTool
 from chats.usage.models import UsageRecord
 from config.tests.live import wait_until
@@ -306,3 +309,35 @@ def test_a_call_is_found_by_the_models_name_for_it(stage: Stage) -> None:
     with pytest.raises(NotFound):
         decide_call(stage.owner, started.reply, "\ud800", approved=True)
     assert decide_call(stage.owner, started.reply, call.call_id, approved=False).pk == call.pk
+
+
+# ---------------------------------------------------------------- programs
+def start_program(stage: Stage, *arguments: str) -> None:
+    """The server of the stage is a program of the operator's."""
+    whole = ["-S", "-E", fake_program.__file__, *arguments]
+    how = {"transport": "stdio", "command": sys.executable, "arguments": whole}
+    stage.server = McpServer.objects.create(name="Program", prefix="program", **how)
+    stage.look()
+
+
+def said_by_tools(stage: Stage) -> list[str]:
+    return [message["content"] for message in asked(stage) if message["role"] == "tool"]
+
+
+def test_a_program_that_is_started_again_is_looked_at_again(stage: Stage, tmp_path: Path) -> None:
+    (note := tmp_path / "deaths").touch()
+    start_program(stage, "dies", str(note))
+    stage.model_does(calling(("program__echo", {"die": 1})), calling(("program__echo", {})), DONE)
+    assert ended(stage.ask().reply).status == "completed"
+    died, refused = said_by_tools(stage)
+    assert died == "Program closed the connection before it was done."
+    assert "describes it differently now. It was not called." in refused
+    assert Tool.objects.get(server=stage.server).is_suspended
+
+
+def test_a_program_that_dies_in_each_call_is_never_said_to_be_silent(stage: Stage, settings: Any) -> None:
+    settings.MCP_CONNECT_SECONDS = 2.5
+    start_program(stage, "starts-slowly-and-dies")
+    stage.model_does(*[calling(("program__echo", {"die": n})) for n in range(6)], DONE)
+    assert ended(stage.ask().reply, seconds=40).status == "completed"
+    assert said_by_tools(stage) == ["Program closed the connection before it was done."] * 6

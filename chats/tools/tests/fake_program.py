@@ -1,5 +1,6 @@
 """A program that speaks MCP on its standard input and output, and misbehaves as its argument says."""
 
+import itertools
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 Result = dict[str, Any]
@@ -22,6 +24,11 @@ def say(**message: Any) -> None:
     write(json.dumps({"jsonrpc": "2.0", **message}))
 
 
+def description() -> str:
+    """As its second argument says: how many have run before this one; each that dies in a call leaves a byte there."""
+    return f"{Path(sys.argv[2]).stat().st_size} died" if len(sys.argv) > 2 else "Says who it is"
+
+
 def calls() -> Iterator[tuple[Any, dict[str, Any]]]:
     """The calls it is asked for: under which id, with which arguments. All else is answered as it should be."""
     for line in sys.stdin:
@@ -33,7 +40,8 @@ def calls() -> Iterator[tuple[Any, dict[str, Any]]]:
                 result = {"protocolVersion": params["protocolVersion"], "capabilities": {"tools": {}}}
                 say(id=asked, result={**result, "serverInfo": info})
             case "tools/list":
-                say(id=asked, result={"tools": [{"name": "echo", "inputSchema": {"type": "object"}}]})
+                tool = {"name": "echo", "description": description(), "inputSchema": {"type": "object"}}
+                say(id=asked, result={"tools": [{**tool, "annotations": {"readOnlyHint": True}}]})
             case "tools/call":
                 yield asked, params["arguments"]
             case _ if asked is not None:
@@ -55,6 +63,9 @@ def pids(_: Mapping[str, Any]) -> Result:
 
 def die(arguments: Mapping[str, Any]) -> Result:
     if "die" in arguments:
+        if len(sys.argv) > 2:
+            with Path(sys.argv[2]).open("a") as note:
+                note.write("x")
         os._exit(3)
     return pid(arguments)
 
@@ -67,6 +78,11 @@ def write_a_line_for_ever(_: Mapping[str, Any]) -> Result:
 def write_lines_for_ever(_: Mapping[str, Any]) -> Result:
     while True:
         write("x")
+
+
+def ping_for_ever(_: Mapping[str, Any]) -> Result:
+    while True:
+        say(id="p", method="ping")
 
 
 def odd(_: Mapping[str, Any]) -> Result:
@@ -91,22 +107,31 @@ def noticing(_: Mapping[str, Any]) -> Result:
 
 
 def complain(_: Mapping[str, Any]) -> Result:
-    def go_on() -> None:
-        while True:
-            sys.stderr.write("x" * 1_000_000)
-
-    threading.Thread(target=go_on, daemon=True).start()
+    threading.Thread(target=lambda: [sys.stderr.write("x" * 1_000_000) for _ in itertools.count()], daemon=True).start()
     return text("I am unhappy.")
+
+
+def complain_in_lines(_: Mapping[str, Any]) -> Result:
+    threading.Thread(target=lambda: [os.write(2, b"x" * 1_000) for _ in itertools.count()], daemon=True).start()
+    return text("I am unhappy.")
+
+
+def answer_and_babble(_: Mapping[str, Any]) -> Result:
+    return text("before it")
 
 
 BEHAVIOURS: dict[str, Callable[[Mapping[str, Any]], Result]] = {
     "chatty": pid,
+    "answers-and-babbles": answer_and_babble,
     "complains": complain,
+    "complains-in-lines": complain_in_lines,
     "deaf": pid,
     "deep": deep,
     "dies": die,
+    "starts-slowly-and-dies": die,
     "endless-line": write_a_line_for_ever,
     "endless-lines": write_lines_for_ever,
+    "endless-pings": ping_for_ever,
     "no-message": no_message,
     "noticing": noticing,
     "odd": odd,
@@ -117,11 +142,20 @@ BEHAVIOURS: dict[str, Callable[[Mapping[str, Any]], Result]] = {
 
 def main(behaviour: str) -> None:
     if behaviour == "chatty":
-        write('Hello!\n{"level": "info"}\n{\n\n[1, 2]')
+        write('Hello!\n{"level": "info"}\n{\n\n[1, 2]\n{"level": 30, "request": {"jsonrpc": "2.0", "id": 1}}')
+        say(method="notifications/message", params=["odd"])
+        say(method="notifications/message", params="odder")
+    if behaviour == "starts-slowly-and-dies":
+        time.sleep(0.5)
     if behaviour == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     for asked, arguments in calls():
-        say(id=asked, result=BEHAVIOURS[behaviour](arguments))
+        result = BEHAVIOURS[behaviour](arguments)
+        if behaviour == "answers-and-babbles":
+            sys.stdout.write(json.dumps({"jsonrpc": "2.0", "id": float(asked), "result": result}) + "\n")
+            say(id=[])
+        else:
+            say(id=asked, result=result)
         if behaviour == "deaf":
             break
     if behaviour in {"deaf", "stubborn"}:

@@ -137,9 +137,11 @@ def test_a_server_that_renames_its_tools_at_each_look_fills_no_table(
     server: McpServer, owner: User, settings: Any
 ) -> None:
     settings.TOOLS_PER_SERVER = 3
-    take(server, tool("first"), tool("denied"))
+    take(server, tool("first"), tool("denied"), tool("asked"))
     set_policy(owner, server.tools.get(name="denied"), "deny")
+    set_policy(owner, server.tools.get(name="asked"), "ask")
     for number in range(5):
         take(server, tool(f"a{number}"), tool(f"b{number}"))
     kept = list(server.tools.order_by("name").values_list("name", "is_listed"))
-    assert kept == [("a3", False), ("a4", True), ("b2", False), ("b3", False), ("b4", True), ("denied", False)]
+    gone = [(name, False) for name in ("asked", "denied")]
+    assert kept == [("a3", False), ("a4", True), gone[0], ("b2", False), ("b3", False), ("b4", True), gone[1]]

@@ -223,15 +223,15 @@ async def test_what_is_dear_to_read_holds_up_nobody(endpoint: Endpoint, mcp: Fak
     stops: list[float] = [0]
 
     async def watch() -> None:
-        last = time.thread_time()
+        last = time.monotonic()
         while True:
             await asyncio.sleep(0.01)
-            stops.append(time.thread_time() - last)
-            last = time.thread_time()
+            stops.append(time.monotonic() - last)
+            last = time.monotonic()
 
     watching = asyncio.create_task(watch())
     with contextlib.suppress(ToolServerError):
         await once(endpoint, lambda connection: connection.call("read", {}, seconds=20), seconds=30)
     watching.cancel()
-    # What the loop itself has to do, however busy the machine is with other tests; it was 13 seconds.
-    assert max(stops) < 0.5
+    # A tenth of a second, and more on a machine that is busy with other tests; it was 13.
+    assert max(stops) < 3

@@ -2,8 +2,8 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,9 @@ CONNECTIONS = """
     WHERE datname = current_database() AND backend_type = 'client backend' AND application_name <> %s
 """
 OBSERVER = "observer"
+
+
+MakeCluster = Callable[..., AbstractContextManager[Cluster]]
 
 
 @dataclass
@@ -101,7 +104,9 @@ class Deployment:
 
 
 @contextmanager
-def deployed(folder: Path, *, database_url: str, make: Any = cluster, **environment: str) -> Iterator[Deployment]:
+def deployed(
+    folder: Path, *, database_url: str, make: MakeCluster = cluster, **environment: str
+) -> Iterator[Deployment]:
     """A deployment over this database, which has no rows yet, and a Redis of its own, until the block ends."""
     provider, redis_server = FakeProvider().start(), servers.RedisServer(folder / "redis")
     redis_server.start()
