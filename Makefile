@@ -57,11 +57,11 @@ cluster: install-dev ## Two nodes and a worker over a PostgreSQL and a Redis of 
 dev: install-dev ## Serve with debug pages, and again after each change of a file
 	@DEBUG=true exec $(BIN)/watchfiles "$(MANAGE) serve --host $(HOST) --port $(PORT)" accounts chats config templates
 
-test: install-dev chromium ## Run every test, on SQLite and on PostgreSQL
+test: install-dev chromium ## Run every test on SQLite, and on PostgreSQL all that knows a database
 	@echo "== Tests on SQLite, with the browser"
 	@PARLEY_TEST_DATABASE=sqlite $(PYTEST) $(COVERAGE)
 	@echo "== Tests on PostgreSQL"
-	@PARLEY_TEST_DATABASE=postgres $(PYTEST) -m "not browser" $(if $(COVERAGE),$(COVERAGE) --cov-append)
+	@PARLEY_TEST_DATABASE=postgres $(PYTEST) -m "not browser and not rowless" $(if $(COVERAGE),$(COVERAGE) --cov-append)
 
 test-cov: ## Run every test and report the branches that none of them took
 	@rm -rf build/coverage

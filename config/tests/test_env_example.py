@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
+pytestmark = pytest.mark.rowless
+
 READERS = {"env", "env.bool", "env.int", "env.float", "env.list", "env.database", "env.mail"}
 
 

@@ -12,6 +12,8 @@ from django.test import override_settings
 
 from config.environment import Environment
 
+pytestmark = pytest.mark.rowless
+
 STRONG = "q3Jx9-Wm_2LrT7vKzB1nD5sYpF8hGc4eUaRo6XtViQwNjMkZlPy0"
 SAFE_PRODUCTION = {
     "ENVIRONMENT": "production",

@@ -24,6 +24,8 @@ from pypdf import PdfReader, PdfWriter
 from chats.knowledge.extraction import ROOT, ExtractionFailed, ExtractionLimits, extract
 from chats.knowledge.tests.pdf import pdf
 
+pytestmark = pytest.mark.rowless
+
 QUICK = ExtractionLimits(total_seconds=30)
 GOLDEN = Path(__file__).parent / "golden" / "documents"
 

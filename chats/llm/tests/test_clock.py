@@ -11,6 +11,8 @@ from chats.llm.tests.conftest import HELLO, MODEL, Ask
 from chats.llm.tests.fake_provider import FakeProvider, Script
 from chats.llm.values import Finished, Limits, Target, TextDelta
 
+pytestmark = pytest.mark.rowless
+
 SOON = 0.05
 
 

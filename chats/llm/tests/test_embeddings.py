@@ -21,6 +21,8 @@ from chats.llm.tests.conftest import MODEL
 from chats.llm.tests.fake_provider import FakeProvider, Script
 from chats.llm.values import Embedded, Limits, Target
 
+pytestmark = pytest.mark.rowless
+
 TEXTS = ["one", "two", "three"]
 Embed = Callable[..., Awaitable[Embedded]]
 

@@ -8,6 +8,8 @@ from chats.llm.passages import Markers, cited_in
 from chats.llm.prose import without_code
 from chats.llm.tests.test_passages import through
 
+pytestmark = pytest.mark.rowless
+
 CODE = [
     "`x[7]`",
     "``x[7] ` y[7]``",

@@ -8,6 +8,8 @@ import pytest
 from chats.pages import markdown
 from chats.pages.tests.payloads import HEAVY, PAYLOADS
 
+pytestmark = pytest.mark.rowless
+
 QUICK_SECONDS = 0.05
 # One rule may be under way when the time is over.
 BOUND_SECONDS = 0.6

@@ -15,6 +15,8 @@ from mcp.shared.exceptions import MCPError
 from chats.tools.tests.fake_behaviour import NOTICES, PINGS, FakeTool, Fault, redirect
 from chats.tools.tests.fake_server import FakeMcpServer
 
+pytestmark = pytest.mark.rowless
+
 ADD = FakeTool(
     "add",
     "Adds two numbers",

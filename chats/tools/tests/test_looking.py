@@ -15,6 +15,8 @@ from chats.tools.tests.fake_behaviour import NOTICES, PINGS, redirect
 from chats.tools.tests.fake_server import FakeMcpServer, FakeTool, Fault
 from chats.tools.values import Endpoint
 
+pytestmark = pytest.mark.rowless
+
 READ = FakeTool("read", "Reads", annotations={"readOnlyHint": True})
 
 

@@ -19,6 +19,8 @@ from chats.tools.tests import fake_program
 from chats.tools.values import Endpoint
 from config.tests.live import wait_until
 
+pytestmark = pytest.mark.rowless
+
 MEGABYTE = 1_000_000
 Call = Callable[..., Awaitable[Any]]
 

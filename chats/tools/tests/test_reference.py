@@ -15,6 +15,8 @@ from chats.tools.values import Endpoint
 from config.tests.live import wait_until
 from config.tests.servers import free_port, is_open
 
+pytestmark = pytest.mark.rowless
+
 MODULE = "chats.tools.tests.reference_server"
 
 
