@@ -135,12 +135,19 @@ def failure_of(
             return _failure_said(error.error, name=name, seconds=seconds)
         case TimeoutError():
             return ServerSilent(f"{name} did not answer in time.", is_begun=True)
-        case ValidationError():
-            return ServerNonsense(f"{name} answered with something that is not MCP.", is_begun=True)
         case OSError():
             return ServerUnreachable(
                 f"{name} can't be started or reached.", detail=f"({error.strerror})" if error.strerror else ""
             )
+    return _nonsense_of(error, name=name)
+
+
+def _nonsense_of(error: BaseException, *, name: str) -> ServerNonsense:
+    """What the package makes of what is not as it should be."""
+    if isinstance(error, ValidationError):
+        return ServerNonsense(f"{name} answered with something that is not MCP.", is_begun=True)
+    if isinstance(error, RuntimeError) and "protocol version" in str(error).lower():
+        return ServerNonsense(f"{name} speaks a version of MCP that Parley does not speak.")
     return ServerNonsense(f"{name} broke off ({type(error).__name__}).", is_begun=True)
 
 
@@ -230,13 +237,13 @@ async def _wire_over_http(endpoint: Endpoint) -> AsyncIterator[OverHttp]:
 @asynccontextmanager
 async def _wire_to_program(endpoint: Endpoint) -> AsyncIterator[Program]:
     program: Program | None = None
-    async with last_words() as words:
+    async with last_words(endpoint) as words:
         try:
-            async with running(endpoint, errors=words.file) as program:
+            async with running(endpoint, stderr=words.stderr) as program:
                 yield program
         except Exception as error:  # noqa: BLE001 - whatever the package makes of what a program does
             failure = failure_of(error, program, name=endpoint.name)
-            failure.detail = await words.said(endpoint) or failure.detail
+            failure.detail = await words.said() or failure.detail
             raise failure from None
 
 

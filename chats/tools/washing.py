@@ -3,6 +3,8 @@
 That package checks every item against every kind there is, on the event loop, and refuses all for the sake of one.
 """
 
+import codecs
+import json
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeVar
@@ -21,9 +23,14 @@ BRACKETS_MAX = 200_000
 NOTICE_MAX_BYTES = 65_536
 REQUESTS_MAX = 100  # of a server to us, in one answer or by one program; more are passed over
 DEPTH_MAX = 200  # deeper than some levels more JSON can be read, but not written
+# By which the client of MCP tells that a connection has ended, or the time for an answer: not for servers to say.
+CLIENTS_OWN_CODES, INTERNAL_ERROR = {-32_000, -32_001}, -32_603
 # Where a list of tools says how many of them made no sense.
 LEFT_OUT = "parley/left-out"
+_KEPT = {"content", "structuredContent", "tools"}
 _HINTS = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
+# What can be nothing else, also where it can't be read: somebody waits for it. Several at once are none.
+_MESSAGES = re.compile(rb'\s*(\[\s*)?\{\s*"jsonrpc"\s*:\s*"2\.0"')
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
@@ -69,11 +76,17 @@ def _washed(message: dict[str, Any], *, size: int) -> Washed:
         _wash_result(result)
     if isinstance(error := message.get("error"), dict):
         error.pop("data", None)
+        if error.get("code") in CLIENTS_OWN_CODES:
+            error["code"] = INTERNAL_ERROR
     return Washed(_written(message), is_answer, not is_answer and message.get("id") is not None)
 
 
 def _wash_result(result: dict[str, Any]) -> None:
     result.pop("_meta", None)
+    for key in [key for key in result if key not in _KEPT]:
+        # What nobody here reads would be checked all the same.
+        if len(json.dumps(result[key])) > NOTICE_MAX_BYTES:
+            del result[key]
     if isinstance(content := result.get("content"), list):
         result["content"] = [_part(part) for part in content[: PARTS_MAX + 1] if isinstance(part, dict)]
     structured = result.get("structuredContent")
@@ -199,7 +212,7 @@ class LineWasher:
     """
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest: list[bytes] = []
         self._taken_bytes, self._taken_lines = 0, 0
         self._answers, self._requests = 1, 0
 
@@ -209,7 +222,9 @@ class LineWasher:
 
     def feed(self, chunk: bytes) -> Iterator[Washed]:
         """The messages that `chunk` completes. Raises NotAMessage after them."""
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        if not self._taken_bytes:
+            chunk = chunk.removeprefix(codecs.BOM_UTF8)
+        lines = self._lines_in(chunk)
         self._taken_bytes += len(chunk)
         self._taken_lines += len(lines)
         for line in lines:
@@ -218,14 +233,24 @@ class LineWasher:
                 if not message.is_request or self._requests <= REQUESTS_MAX:
                     yield message
         if (
-            len(self._rest) > settings.TOOL_ANSWER_MAX_BYTES
+            sum(map(len, self._rest)) > settings.TOOL_ANSWER_MAX_BYTES
             or self._taken_bytes > self._answers * settings.TOOL_ANSWER_MAX_BYTES
             or self._taken_lines > self._answers * settings.TOOL_ANSWER_MAX_LINES
         ):
             raise TooMuch
 
+    def _lines_in(self, chunk: bytes) -> list[bytes]:
+        first, *others = chunk.split(b"\n")
+        if not others:
+            self._rest.append(first)
+            return []
+        whole, self._rest = b"".join([*self._rest, first]), [others.pop()]
+        return [whole, *others]
+
     def _message_in(self, line: bytes) -> Washed | None:
         """None for a line that is no message: programs greet, and log, where only messages should be."""
+        if _MESSAGES.match(line):
+            return washed(line)
         if not line.lstrip().startswith(b"{") or b'"jsonrpc"' not in line:
             return None
         if line.count(b"[") + line.count(b"{") > BRACKETS_MAX:

@@ -9,10 +9,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 Result = dict[str, Any]
+BEHAVIOUR = sys.argv[1] if len(sys.argv) > 1 else ""
+
+
+class Refused(Exception):
+    """With this code."""
 
 
 def write(line: str) -> None:
@@ -37,7 +43,8 @@ def calls() -> Iterator[tuple[Any, dict[str, Any]]]:
         match message.get("method"):
             case "initialize":
                 info = {"name": "fake", "version": "1"}
-                result = {"protocolVersion": params["protocolVersion"], "capabilities": {"tools": {}}}
+                version = "1999-01-01" if BEHAVIOUR == "speaks-otherwise" else params["protocolVersion"]
+                result = {"protocolVersion": version, "capabilities": {"tools": {}}}
                 say(id=asked, result={**result, "serverInfo": info})
             case "tools/list":
                 tool = {"name": "echo", "description": description(), "inputSchema": {"type": "object"}}
@@ -120,6 +127,46 @@ def answer_and_babble(_: Mapping[str, Any]) -> Result:
     return text("before it")
 
 
+def refuse(arguments: Mapping[str, Any]) -> Result:
+    raise Refused(arguments["code"])
+
+
+def unreadable(_: Mapping[str, Any]) -> Result:
+    write('{"jsonrpc": "2.0", "id": 1, "result": {"half')
+    return text("never read")
+
+
+def several(_: Mapping[str, Any]) -> Result:
+    write('[{"jsonrpc": "2.0", "id": 1, "result": {}}]')
+    return text("never read")
+
+
+def late(_: Mapping[str, Any]) -> Result:
+    for _byte in range(200):
+        sys.stdout.write(" ")
+        sys.stdout.flush()
+    return text("after some bytes")
+
+
+def descriptors(_: Mapping[str, Any]) -> Result:
+    numbers = []
+    for number in range(200):
+        with suppress(OSError):
+            os.fstat(number)
+            numbers.append(str(number))
+    return text(" ".join(numbers))
+
+
+def blurt() -> NoReturn:
+    secret = os.environ[os.environ["BLURTED"]]
+    if BEHAVIOUR == "blurts-in-json":
+        secret = json.dumps({"secret": secret})
+    if BEHAVIOUR == "blurts-much":
+        secret = "-" * 10_000 + secret + " " * 4_000
+    sys.stderr.write(f"{secret}\nThe secret is {secret if BEHAVIOUR != 'blurts-much' else 'out'}\n")
+    sys.exit(3)
+
+
 BEHAVIOURS: dict[str, Callable[[Mapping[str, Any]], Result]] = {
     "chatty": pid,
     "answers-and-babbles": answer_and_babble,
@@ -132,7 +179,14 @@ BEHAVIOURS: dict[str, Callable[[Mapping[str, Any]], Result]] = {
     "endless-line": write_a_line_for_ever,
     "endless-lines": write_lines_for_ever,
     "endless-pings": ping_for_ever,
+    "answers-late": late,
+    "counts-descriptors": descriptors,
+    "marked": pid,
     "no-message": no_message,
+    "refuses": refuse,
+    "several": several,
+    "speaks-otherwise": pid,
+    "unreadable": unreadable,
     "noticing": noticing,
     "odd": odd,
     "parent": pids,
@@ -140,7 +194,12 @@ BEHAVIOURS: dict[str, Callable[[Mapping[str, Any]], Result]] = {
 }
 
 
-def main(behaviour: str) -> None:
+def begin(behaviour: str) -> None:
+    """What it does before it is asked anything."""
+    if behaviour.startswith("blurts"):
+        blurt()
+    if behaviour == "marked":
+        sys.stdout.write("\ufeff")
     if behaviour == "chatty":
         write('Hello!\n{"level": "info"}\n{\n\n[1, 2]\n{"level": 30, "request": {"jsonrpc": "2.0", "id": 1}}')
         say(method="notifications/message", params=["odd"])
@@ -149,8 +208,16 @@ def main(behaviour: str) -> None:
         time.sleep(0.5)
     if behaviour == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def main(behaviour: str) -> None:
+    begin(behaviour)
     for asked, arguments in calls():
-        result = BEHAVIOURS[behaviour](arguments)
+        try:
+            result = BEHAVIOURS[behaviour](arguments)
+        except Refused as refusal:
+            say(id=asked, error={"code": refusal.args[0], "message": "Out of paper"})
+            continue
         if behaviour == "answers-and-babbles":
             sys.stdout.write(json.dumps({"jsonrpc": "2.0", "id": float(asked), "result": result}) + "\n")
             say(id=[])

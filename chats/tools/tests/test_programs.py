@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import sys
 import time
 import tracemalloc
@@ -25,9 +26,10 @@ MEGABYTE = 1_000_000
 Call = Callable[..., Awaitable[Any]]
 
 
-def endpoint(behaviour: str) -> Endpoint:
+def endpoint(behaviour: str, **environment: str) -> Endpoint:
     arguments = ["-S", "-E", fake_program.__file__, behaviour]
-    return Endpoint(name="Fake", command=sys.executable, arguments=arguments, is_trusted=True, directory=".")
+    how = {"command": sys.executable, "arguments": arguments, "environment": environment}
+    return Endpoint(name="Fake", is_trusted=True, directory=".", **how)
 
 
 @asynccontextmanager
@@ -80,7 +82,7 @@ async def test_lines_without_end_are_given_up(behaviour: str) -> None:
             await call()
 
 
-@pytest.mark.parametrize("behaviour", ["deep", "no-message"])
+@pytest.mark.parametrize("behaviour", ["deep", "no-message", "several", "unreadable"])
 async def test_a_message_that_nobody_can_read_is_no_reason_to_wait(behaviour: str) -> None:
     async with run_with(behaviour) as call:
         with pytest.raises(ServerNonsense, match="Fake wrote"):
@@ -90,6 +92,56 @@ async def test_a_message_that_nobody_can_read_is_no_reason_to_wait(behaviour: st
 async def test_what_it_answers_is_washed() -> None:
     async with run_with("odd") as call:
         assert await call() == "[hologram that Parley can't show]\n\nafter it"
+
+
+@pytest.mark.parametrize("behaviour", ["marked", "answers-late"])
+async def test_what_is_odd_and_can_be_read_is_read(behaviour: str) -> None:
+    async with run_with(behaviour) as call:
+        assert await call()
+
+
+@pytest.mark.parametrize("code", [-32_000, -32_001])
+async def test_words_of_its_own_are_passed_on(code: int) -> None:
+    async with run_with("refuses") as call:
+        with pytest.raises(ServerNonsense, match="Fake failed: «Out of paper»"):
+            await call(code=code)
+
+
+async def test_one_of_another_age_is_told_apart() -> None:
+    with pytest.raises(ServerNonsense, match="speaks a version of MCP that Parley does not speak"):
+        async with run_with("speaks-otherwise") as call:
+            await call()
+
+
+SECRETS = {"A": "abcd", "B": "abcdefgh1234", "C": 'two\nlines "quoted"', "D": "secret-" + "x" * 200}
+
+
+@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize("behaviour", ["blurts", "blurts-in-json", "blurts-much"])
+async def test_what_it_wrote_last_is_told_without_its_secrets(name: str, behaviour: str) -> None:
+    sessions = Sessions()
+    with pytest.raises(ServerUnreachable) as caught:
+        await sessions.connection(uuid4(), endpoint(behaviour, **SECRETS, BLURTED=name))
+    assert "The secret is" in caught.value.detail
+    pieces = ["efgh", "1234", "quoted", "lines", "xxxx", "abcd"]
+    assert not [piece for piece in pieces if piece in caught.value.detail], caught.value.detail
+    await sessions.close(seconds=PROGRAM_END_SECONDS)
+
+
+async def test_descriptors_are_closed_once() -> None:
+    """What is closed a second time may be somebody else's by then."""
+    for _ in range(10):
+        async with run_with("chatty") as call:
+            await call()
+        mine = [os.open("/dev/null", os.O_RDONLY) for _ in range(20)]
+        await asyncio.sleep(0)
+        for descriptor in mine:
+            os.close(descriptor)  # raises OSError where somebody has done so
+
+
+async def test_it_inherits_nothing_but_its_three() -> None:
+    async with run_with("counts-descriptors") as call:
+        assert await call() == "0 1 2"
 
 
 async def test_a_long_notice_costs_only_itself() -> None:
