@@ -24,7 +24,7 @@ NOTICE_MAX_BYTES = 65_536
 REQUESTS_MAX = 100  # of a server to us, in one answer or by one program; more are passed over
 DEPTH_MAX = 200  # deeper than some levels more JSON can be read, but not written
 # By which the client of MCP tells that a connection has ended, or the time for an answer: not for servers to say.
-CLIENTS_OWN_CODES, INTERNAL_ERROR = {-32_000, -32_001}, -32_603
+CLIENTS_OWN_CODES, INTERNAL_ERROR = (-32_000, -32_001), -32_603
 # Where a list of tools says how many of them made no sense.
 LEFT_OUT = "parley/left-out"
 _KEPT = {"content", "structuredContent", "tools"}

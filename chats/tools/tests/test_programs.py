@@ -107,6 +107,12 @@ async def test_words_of_its_own_are_passed_on(code: int) -> None:
             await call(code=code)
 
 
+async def test_a_code_that_is_none_is_nonsense() -> None:
+    async with run_with("refuses") as call:
+        with pytest.raises(ServerNonsense, match="Fake wrote what is not MCP"):
+            await call(code=[])
+
+
 async def test_one_of_another_age_is_told_apart() -> None:
     with pytest.raises(ServerNonsense, match="speaks a version of MCP that Parley does not speak"):
         async with run_with("speaks-otherwise") as call:
