@@ -73,7 +73,8 @@ class Program:
             self.last_failure = ServerNonsense(f"{self._name} wrote {what}.", is_begun=True)
         except _GONE:
             pass
-        self.is_over = True
+        finally:
+            self.is_over = True
 
     async def tell(self) -> None:
         """Hand it what the client says."""
