@@ -57,24 +57,26 @@ class Program:
 
     async def hear(self) -> None:
         """Hand what it says to the client, until one of both ends. Nobody reads on: who floods is stuck then."""
-        try:
+        with suppress(*_GONE):
             async with self._to_client:
-                while not self.is_over and (chunk := await self._stdout.read(READ_BYTES)):
-                    # Off the event loop: others are not to wait while it is read.
-                    messages, nonsense = await asyncio.to_thread(taken, self._messages_in(chunk))
-                    for message in messages:
-                        await self._to_client.send(message)
-                    if nonsense is not None:
-                        raise nonsense
-                    if len(chunk) < SMALL_BYTES:
-                        await asyncio.sleep(GATHER_SECONDS)
-        except NotAMessage as error:
-            what = "more than is taken" if isinstance(error, TooMuch) else "what is not MCP"
-            self.last_failure = ServerNonsense(f"{self._name} wrote {what}.", is_begun=True)
-        except _GONE:
-            pass
-        finally:
-            self.is_over = True
+                try:
+                    await self._pass_on()
+                except NotAMessage as error:
+                    what = "more than is taken" if isinstance(error, TooMuch) else "what is not MCP"
+                    self.last_failure = ServerNonsense(f"{self._name} wrote {what}.", is_begun=True)
+                finally:
+                    self.is_over = True
+
+    async def _pass_on(self) -> None:
+        while not self.is_over and (chunk := await self._stdout.read(READ_BYTES)):
+            # Off the event loop: others are not to wait while it is read.
+            messages, nonsense = await asyncio.to_thread(taken, self._messages_in(chunk))
+            for message in messages:
+                await self._to_client.send(message)
+            if nonsense is not None:
+                raise nonsense
+            if len(chunk) < SMALL_BYTES:
+                await asyncio.sleep(GATHER_SECONDS)
 
     async def tell(self) -> None:
         """Hand it what the client says."""
