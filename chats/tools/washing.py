@@ -52,15 +52,20 @@ class Washed(NamedTuple):
 
 def washed(payload: bytes) -> Washed:
     """Raises NotAMessage."""
-    if payload.count(b"[") + payload.count(b"{") > BRACKETS_MAX:
-        raise TooMuch
     try:
-        message = decode(payload)
+        message = _decoded(payload)
     except ValueError:
         raise NotAMessage from None
     if not isinstance(message, dict):
         raise NotAMessage
     return _washed(message, size=len(payload))
+
+
+def _decoded(payload: bytes) -> Any:
+    """Raises ValueError, and TooMuch."""
+    if payload.count(b"[") + payload.count(b"{") > BRACKETS_MAX:
+        raise TooMuch
+    return decode(payload)
 
 
 def _washed(message: dict[str, Any], *, size: int) -> Washed:
@@ -253,10 +258,8 @@ class LineWasher:
             return washed(line)
         if not line.lstrip().startswith(b"{") or b'"jsonrpc"' not in line:
             return None
-        if line.count(b"[") + line.count(b"{") > BRACKETS_MAX:
-            raise TooMuch
         try:
-            message = decode(line)
+            message = _decoded(line)
         except ValueError:
             return None
         return _washed(message, size=len(line)) if message.get("jsonrpc") == "2.0" else None
