@@ -160,8 +160,8 @@ def cluster(
     Without these addresses, and with one node, it is the embedded default: SQLite in `folder`.
     """
     made = new_cluster(folder, database_url=database_url, redis_url=redis_url, **environment)
-    made.manage("migrate", "--verbosity", "0")
-    made.manage("collectstatic", "--noinput", "--verbosity", "0")
+    migrate(made)
+    collect(made)
     with running(made, kinds):
         yield made
 
@@ -177,6 +177,14 @@ def new_cluster(folder: Path, *, database_url: str, redis_url: str, **environmen
         "ENV_FILE": os.devnull,
     }
     return Cluster(folder, base | environment)
+
+
+def migrate(made: Cluster) -> None:
+    made.manage("migrate", "--verbosity", "0")
+
+
+def collect(made: Cluster) -> None:
+    made.manage("collectstatic", "--noinput", "--verbosity", "0")
 
 
 @contextmanager

@@ -4,8 +4,6 @@ import fcntl
 import itertools
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +12,11 @@ import psycopg
 from psycopg import sql
 
 from config.tests import servers
-from config.tests.cluster import Cluster, new_cluster, running
+from config.tests.cluster import Cluster, collect, migrate, new_cluster, running
 from config.tests.plugin import run_dir
 
 _numbers = itertools.count()
-SQLITE, TEMPLATE = "parley.sqlite3", "tables"
+SQLITE, TEMPLATE = "data/parley.sqlite3", "tables"
 
 
 def new_database(name: str) -> str:
@@ -34,8 +32,8 @@ def prepared_cluster(
     """As `cluster`, which begins at once: `database_url` is one of `new_database`, or none for SQLite."""
     if not database_url:
         (folder / "data").mkdir()
-        shutil.copy(_made("sqlite-tables", _migrate_sqlite) / SQLITE, folder / "data" / SQLITE)
-    environment["STATIC_ROOT"] = str(_made("static", _collect))
+        shutil.copy(_made("sqlite-tables", _migrate_sqlite) / SQLITE, folder / SQLITE)
+    environment["STATIC_ROOT"] = str(_made("static", _collect) / "static")
     made = new_cluster(folder, database_url=database_url, redis_url=redis_url, **environment)
     with running(made, kinds):
         yield made
@@ -59,17 +57,12 @@ def _migrate_template(folder: Path) -> None:
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(TEMPLATE)))
     url = servers.new_database(os.environ["DATABASE_URL"], TEMPLATE)
-    _manage("migrate", DATA_DIR=str(folder), DATABASE_URL=url)
+    migrate(new_cluster(folder, database_url=url, redis_url=os.environ["REDIS_URL"]))
 
 
 def _migrate_sqlite(folder: Path) -> None:
-    _manage("migrate", DATA_DIR=str(folder), DATABASE_URL="", REDIS_URL="")
+    migrate(new_cluster(folder, database_url="", redis_url=""))
 
 
 def _collect(folder: Path) -> None:
-    _manage("collectstatic", "--noinput", STATIC_ROOT=str(folder))
-
-
-def _manage(*words: str, **environment: str) -> None:
-    command = [sys.executable, "manage.py", *words, "--verbosity", "0"]
-    subprocess.run(command, env={**os.environ, **environment}, check=True)
+    collect(new_cluster(folder, database_url="", redis_url=""))
