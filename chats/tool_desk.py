@@ -12,7 +12,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Field, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
@@ -22,12 +22,10 @@ from django.utils.html import format_html
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST, require_safe
 
-from accounts.models import User
 from chats.catalog.desk import PoliteAdmin
 from chats.errors import DomainError, TooMany
-from chats.pages.doors import principal_of
-from chats.replies.connections import CONNECTIONS, counted
-from chats.replies.servers import looked
+from chats.pages.doors import PageRequest
+from chats.pages.looking import check_room, look_and_go
 from chats.tools.comparing import show_unseen, shown_differences
 from chats.tools.discovery import accept_change, mark_of, pretty
 from chats.tools.forms import McpServerForm
@@ -210,16 +208,15 @@ class McpServerAdmin(PoliteAdmin):
         if len(asked) > LOOKS_MAX:
             return self.refuse(request, f"Choose at most {LOOKS_MAX} servers at a time.", back_to=to)
         try:
-            CONNECTIONS.check_room(cast(User, request.user).pk)
+            check_room(cast(PageRequest, request))
         except TooMany as error:
             return self.refuse(request, error.message, back_to=to)
         pks = [server.pk for server in asked]
-        body = counted(principal_of(request), looked(pks, seconds=settings.MCP_TEST_SECONDS))
         told = reverse(
             f"{self.admin_site.name}:tools_mcpserver_looked",
             query={"server": pks, "since": timezone.now().isoformat(), "to": to},
         )
-        return StreamingHttpResponse(body, status=303, headers={"Location": told})
+        return look_and_go(cast(PageRequest, request), *pks, to=told, seconds=settings.MCP_TEST_SECONDS)
 
     def tell_look(self, request: HttpRequest, server: McpServer, *, since: datetime) -> None:
         """How the look went that was begun at that moment."""

@@ -15,7 +15,12 @@ def check_room(request: PageRequest) -> None:
     CONNECTIONS.check_room(request.user.pk)
 
 
-def look_and_go(request: PageRequest, server_id: UUID, *, to: str) -> StreamingHttpResponse:
-    """A redirect to a page that says what was found, once it was. Without a reader there is no look."""
-    body = counted(principal_of(request), looked([server_id], seconds=settings.MCP_CONNECT_SECONDS))
+def look_and_go(
+    request: PageRequest, *server_ids: UUID, to: str, seconds: float | None = None
+) -> StreamingHttpResponse:
+    """A redirect to a page that says what was found, once it was, or after so long, else MCP_CONNECT_SECONDS.
+
+    Without a reader there is no look.
+    """
+    body = counted(principal_of(request), looked(server_ids, seconds=seconds or settings.MCP_CONNECT_SECONDS))
     return StreamingHttpResponse(body, status=303, headers={"Location": to})

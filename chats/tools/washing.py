@@ -98,9 +98,9 @@ def _wash_result(result: dict[str, Any]) -> None:
     if structured is not None and len(_written(structured)) > settings.TOOL_RESULT_MAX_BYTES:
         del result["structuredContent"]
     if isinstance(tools := result.get("tools"), list):
-        taken = tools[: settings.TOOLS_PER_SERVER + 1]
-        result["tools"] = [tool for tool in map(_tool, taken) if tool is not None]
-        if left_out := len(taken) - len(result["tools"]):
+        listed = tools[: settings.TOOLS_PER_SERVER + 1]
+        result["tools"] = [tool for tool in map(_tool, listed) if tool is not None]
+        if left_out := len(listed) - len(result["tools"]):
             result["_meta"] = {LEFT_OUT: left_out}
 
 
@@ -170,13 +170,24 @@ def taken(washed_parts: Iterator[R]) -> tuple[list[R], NotAMessage | None]:
     return parts, None
 
 
-class EventWasher:
+class _Washer:
+    """Counts what a server asks by itself."""
+
+    def __init__(self) -> None:
+        self._requests = 0
+
+    def _is_heard(self, message: Washed) -> bool:
+        self._requests += message.is_request
+        return not message.is_request or self._requests <= REQUESTS_MAX
+
+
+class EventWasher(_Washer):
     """Washes the messages in a stream of events, as it comes; everything else about the events stays."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._rest = b""
         self._lines: list[bytes] = []
-        self._requests = 0
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """The events that `chunk` completes. Raises NotAMessage."""
@@ -203,23 +214,23 @@ class EventWasher:
         payload = b"\n".join(data)
         if payload.strip():
             message = washed(payload)
-            self._requests += message.is_request
-            if message.is_request and self._requests > REQUESTS_MAX:
+            if not self._is_heard(message):
                 return b""
             payload = message.line
         return b"\n".join([*kept, *([b"data: " + payload] if data else []), b"\n"])
 
 
-class LineWasher:
+class LineWasher(_Washer):
     """Takes the messages out of what a program writes, one on each line; lines that are none of them nobody reads.
 
     A program may write as much for each request as a server over HTTP may answer.
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self._rest: list[bytes] = []
         self._taken_bytes, self._taken_lines = 0, 0
-        self._answers, self._requests = 1, 0
+        self._answers = 1
 
     def expect_answer(self) -> None:
         """It is asked something more."""
@@ -233,10 +244,8 @@ class LineWasher:
         self._taken_bytes += len(chunk)
         self._taken_lines += len(lines)
         for line in lines:
-            if (message := self._message_in(line)) is not None:
-                self._requests += message.is_request
-                if not message.is_request or self._requests <= REQUESTS_MAX:
-                    yield message
+            if (message := self._message_in(line)) is not None and self._is_heard(message):
+                yield message
         if (
             sum(map(len, self._rest)) > settings.TOOL_ANSWER_MAX_BYTES
             or self._taken_bytes > self._answers * settings.TOOL_ANSWER_MAX_BYTES
